@@ -1,0 +1,3 @@
+module memberly
+
+go 1.26

@@ -1,0 +1,286 @@
+package types
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"testing"
+)
+
+// viewOf returns view 5 of a group over five hosts, led by leader, with these members in
+// incarnation 10·id. Every other host was removed in that incarnation.
+func viewOf(leader ID, members ...ID) View {
+	v := View{Group: Group{Made: 10, Maker: 1}, Number: 5, Leader: leader, Members: members, Last: make([]Past, 5)}
+	for i := range v.Last {
+		v.Last[i] = Past{Incarnation(10 * (i + 1)), Unreachable}
+	}
+	for _, id := range members {
+		v.Last[id-1].Cause = Present
+	}
+	return v
+}
+
+// among returns what tells whether an id is one of these.
+func among(ids ...ID) func(ID) bool {
+	return func(id ID) bool { return slices.Contains(ids, id) }
+}
+
+func add(id ID, i Incarnation) Change {
+	return Change{Operation: Add, Member: Member{id, i}}
+}
+
+func del(id ID, i Incarnation, cause Cause) Change {
+	return Change{Operation: Del, Member: Member{id, i}, Cause: cause}
+}
+
+func TestQuorum(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		view View
+		in   []ID
+		want bool
+	}{
+		{"three of five", viewOf(1, 1, 2, 3, 4, 5), []ID{3, 4, 5}, true},
+		{"two of five, with the leader", viewOf(1, 1, 2, 3, 4, 5), []ID{1, 2}, false},
+		{"half with the leader", viewOf(1, 1, 2, 3, 4), []ID{1, 3}, true},
+		{"half without the leader", viewOf(1, 1, 2, 3, 4), []ID{2, 4}, false},
+		{"half with another leader", viewOf(2, 1, 2, 3, 4), []ID{2, 4}, true},
+		{"the leader of two", viewOf(1, 1, 2), []ID{1}, true},
+		{"the other of two", viewOf(1, 1, 2), []ID{2}, false},
+		{"the only one", viewOf(1, 1), []ID{1}, true},
+		{"nobody", viewOf(1, 1), nil, false},
+		{"others do not count", viewOf(1, 1, 2, 3), []ID{1, 4, 5}, false},
+		{"of no view", View{}, []ID{1, 2, 3}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if got := tt.view.Quorum(among(tt.in...)); got != tt.want {
+				t.Errorf("%v of members %v led by %d: quorum %v, want %v",
+					tt.in, tt.view.Members, tt.view.Leader, got, tt.want)
+			}
+		})
+	}
+}
+
+// Of any set of members and the rest, exactly one is a quorum (DESIGN 2).
+func TestQuorumOfAnyCut(t *testing.T) {
+	t.Parallel()
+	all := []ID{3, 1, 5, 2, 4}
+	for n := 1; n <= len(all); n++ {
+		for _, leader := range all[:n] {
+			v := viewOf(leader, all[:n]...)
+			for cut := range 1 << n {
+				one := func(id ID) bool { return cut>>slices.Index(all, id)&1 == 1 }
+				rest := func(id ID) bool { return !one(id) }
+				if v.Quorum(one) == v.Quorum(rest) {
+					t.Errorf("members %v led by %d, cut %b: both sides say %v", v.Members, leader, cut, v.Quorum(one))
+				}
+			}
+		}
+	}
+}
+
+func TestAdmits(t *testing.T) {
+	t.Parallel()
+	v, alone := viewOf(1, 1, 2, 3), viewOf(1, 1)
+	tests := []struct {
+		name   string
+		view   View
+		change Change
+		want   bool
+	}{
+		{"add a host that was removed, in a later incarnation", v, add(4, 41), true},
+		{"add it in its last incarnation", v, add(4, 40), false},
+		{"add it in an earlier incarnation", v, add(4, 39), false},
+		{"add a member in a later incarnation", v, add(2, 21), false},
+		{"add host 0", v, add(0, 1), false},
+		{"add a host beyond the file", v, add(6, 1), false},
+		{"add a negative host", v, add(-1, 1), false},
+		{"add with a cause of removal", v, Change{Add, Member{4, 41}, Left}, false},
+		{"remove a member", v, del(2, 20, Unreachable), true},
+		{"remove the leader", v, del(1, 10, Left), true},
+		{"remove another incarnation", v, del(2, 21, Unreachable), false},
+		{"remove one that was removed", v, del(4, 40, Unreachable), false},
+		{"remove without a cause", v, del(2, 20, Present), false},
+		{"remove the last member", alone, del(1, 10, Left), false},
+		{"remove nobody", v, del(0, 0, Left), false},
+		{"nothing", v, Change{}, false},
+		{"pending", v, Change{Operation: Pending}, false},
+		{"add to no view", View{}, add(1, 1), false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			if got := tt.view.Admits(tt.change); got != tt.want {
+				t.Errorf("members %v admit %+v: %v, want %v", tt.view.Members, tt.change, got, tt.want)
+			}
+		})
+	}
+}
+
+func TestAdmitsTheFirstIncarnation(t *testing.T) {
+	t.Parallel()
+	v := View{Group: Group{1, 1}, Number: 1, Leader: 1, Members: []ID{1}, Last: []Past{{Incarnation: 1}, {}}}
+	if !v.Admits(add(2, 1)) {
+		t.Error("a host that never was a member is not admitted in incarnation 1")
+	}
+	if v.Admits(add(2, 0)) {
+		t.Error("a host is admitted without an incarnation")
+	}
+}
+
+func TestWith(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name    string
+		view    View
+		change  Change
+		leader  ID
+		members []ID
+		past    Past // of the host that the change is about
+	}{
+		{"the last to join stands last", viewOf(3, 3, 1), add(2, 25), 3, []ID{3, 1, 2}, Past{25, Present}},
+		{"the leader stays, though a lower id joins", viewOf(2, 2, 3), add(1, 11), 2, []ID{2, 3, 1}, Past{11, Present}},
+		{"a member goes", viewOf(1, 1, 2, 3), del(2, 20, Left), 1, []ID{1, 3}, Past{20, Left}},
+		{"the leader goes: the lowest id leads", viewOf(1, 1, 5, 3, 4), del(1, 10, Unreachable), 3, []ID{5, 3, 4}, Past{10, Unreachable}},
+		{"the lowest goes, the leader stays", viewOf(4, 1, 4, 3), del(1, 10, Expelled), 4, []ID{4, 3}, Past{10, Expelled}},
+		{"two become one", viewOf(2, 1, 2), del(2, 20, Restarted), 1, []ID{1}, Past{20, Restarted}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			next := tt.view.With(tt.change)
+			want := View{Group: tt.view.Group, Number: tt.view.Number + 1, Leader: tt.leader,
+				Members: tt.members, Last: slices.Clone(tt.view.Last)}
+			want.Last[tt.change.Member.ID-1] = tt.past
+			if !reflect.DeepEqual(next, want) {
+				t.Errorf("next view is\n%+v, want\n%+v", next, want)
+			}
+		})
+	}
+}
+
+// Copies of a view share its slices, so a view may never change: not by With either, and not
+// when two views follow the same one.
+func TestWithLeavesTheViewAsItWas(t *testing.T) {
+	t.Parallel()
+	v := viewOf(1, 1, 2, 3)
+	v.Members = append(make([]ID, 0, 8), v.Members...)
+	before := View{v.Group, v.Number, v.Leader, slices.Clone(v.Members), slices.Clone(v.Last)}
+
+	four, five := v.With(add(4, 41)), v.With(add(5, 51))
+	v.With(del(1, 10, Left))
+
+	if !v.Same(&before) {
+		t.Errorf("the view became\n%+v, was\n%+v", v, before)
+	}
+	if !slices.Equal(four.Members, []ID{1, 2, 3, 4}) || !slices.Equal(five.Members, []ID{1, 2, 3, 5}) {
+		t.Errorf("two views after one have members %v and %v", four.Members, five.Members)
+	}
+}
+
+func TestMembership(t *testing.T) {
+	t.Parallel()
+	v := viewOf(1, 1, 2)
+	tests := []struct {
+		id          ID
+		incarnation Incarnation
+		past        Past
+	}{
+		{-1, 0, Past{}},
+		{0, 0, Past{}},
+		{2, 20, Past{20, Present}},
+		{3, 0, Past{30, Unreachable}},
+		{6, 0, Past{}},
+	}
+	for _, tt := range tests {
+		t.Run(fmt.Sprint("peer ", tt.id), func(t *testing.T) {
+			t.Parallel()
+			if got := v.Past(tt.id); got != tt.past {
+				t.Errorf("Past is %+v, want %+v", got, tt.past)
+			}
+			if got := v.Incarnation(tt.id); got != tt.incarnation {
+				t.Errorf("Incarnation is %d, want %d", got, tt.incarnation)
+			}
+			if got := v.Has(tt.id); got != (tt.incarnation != 0) {
+				t.Errorf("Has is %v", got)
+			}
+			if v.Holds(Member{tt.id, 0}) || v.Holds(Member{tt.id, 99}) {
+				t.Error("holds an incarnation that is no member")
+			}
+			if got := v.Holds(Member{tt.id, 20}); got != (tt.id == 2) {
+				t.Errorf("Holds incarnation 20: %v", got)
+			}
+		})
+	}
+}
+
+func TestSame(t *testing.T) {
+	t.Parallel()
+	v, equal := viewOf(1, 1, 2, 3), viewOf(1, 1, 2, 3)
+	if !v.Same(&equal) {
+		t.Error("equal views are not the same")
+	}
+	differences := map[string]func(*View){
+		"group":            func(v *View) { v.Group.Maker = 2 },
+		"number":           func(v *View) { v.Number++ },
+		"leader":           func(v *View) { v.Leader = 2 },
+		"order of joining": func(v *View) { v.Members = []ID{1, 3, 2} },
+		"incarnation":      func(v *View) { v.Last[1].Incarnation++ },
+		"cause":            func(v *View) { v.Last[4].Cause = Left },
+	}
+	for what, differ := range differences {
+		other := viewOf(1, 1, 2, 3)
+		if differ(&other); v.Same(&other) {
+			t.Errorf("views that differ in %s are the same", what)
+		}
+	}
+}
+
+func TestGroupBefore(t *testing.T) {
+	t.Parallel()
+	inOrder := []Group{{}, {1, 1}, {1, 2}, {2, 1}, {1 << 62, 5}}
+	for i, a := range inOrder {
+		for j, b := range inOrder {
+			if got := a.Before(b); got != (i < j) {
+				t.Errorf("%+v before %+v: %v", a, b, got)
+			}
+		}
+	}
+}
+
+func TestTermBelow(t *testing.T) {
+	t.Parallel()
+	inOrder := []Term{{}, {0, 2}, {1, 1}, {1, 2}, {2, 1}, {1 << 63, 1}}
+	for i, a := range inOrder {
+		for j, b := range inOrder {
+			if got := a.Below(b); got != (i < j) {
+				t.Errorf("%+v below %+v: %v", a, b, got)
+			}
+		}
+	}
+}
+
+func TestNames(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		value fmt.Stringer
+		want  string
+	}{
+		{Join, "JOIN"}, {Req, "REQ"}, {OK, "OK"}, {NewView, "NEWVIEW"}, {NewLeader, "NEWLEADER"},
+		{PendingResponse, "PENDINGRESPONSE"}, {Heartbeat, "HEARTBEAT"}, {Leave, "LEAVE"},
+		{Probe, "PROBE"}, {State, "STATE"}, {Refused, "REFUSED"}, {Kind(0), "?"}, {Refused + 1, "?"},
+		{Nothing, "NOTHING"}, {Add, "ADD"}, {Del, "DEL"}, {Pending, "PENDING"}, {Pending + 1, "?"},
+		{Present, "present"}, {Unreachable, "unreachable"}, {Restarted, "restarted"}, {Left, "left"}, {Expelled, "expelled"},
+		{Fresh, "fresh"}, {Out, "out"}, {Joined, "member"},
+		{Promised, "promised"}, {HasLeader, "has a leader"}, {Behind, "behind"}, {Differs, "hosts files differ"},
+		{NoAnswer, "no answer"}, {Refusal, "refused"}, {NoName, "no such name"},
+	}
+	for _, tt := range tests {
+		if got := tt.value.String(); got != tt.want {
+			t.Errorf("%T %v is %q, want %q", tt.value, reflect.ValueOf(tt.value), got, tt.want)
+		}
+	}
+}

@@ -1,0 +1,711 @@
+package types
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"reflect"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/iotest"
+)
+
+// sample returns a message of this kind as it is sent in a group in which all n hosts of the
+// file are members, with every list as long as it gets.
+func sample(kind Kind, n int) *Message {
+	v := &View{Group: Group{0x11, 1}, Number: 5, Leader: 1, Last: make([]Past, n)}
+	m := &Message{Kind: kind, From: 1, Incarnation: 0x11, Group: v.Group, Number: v.Number}
+	for i := range n {
+		v.Members = append(v.Members, ID(i+1))
+		v.Last[i].Incarnation = Incarnation(0x11 * (i + 1))
+	}
+	switch kind {
+	case Join:
+		m.Request, m.Digest = 7, 0xd1e5
+	case Heartbeat:
+		m.Term, m.Leads = Term{3, 1}, true
+	case Leave:
+		m.For, m.Term = 0x22, Term{3, 1}
+	case Probe:
+		m.Request = 7
+	default:
+		m.For, m.Request, m.Term = 0x22, 7, Term{3, 1}
+	}
+	switch kind {
+	case Req:
+		m.Change, m.Unreachable = del(2, 0x22, Unreachable), v.Members[1:]
+	case OK, PendingResponse:
+		m.Change, m.Accepted = add(2, 0x22), Term{2, 2}
+	case NewView:
+		m.Change, m.View, m.Unreachable = add(2, 0x22), v, v.Members[1:]
+	case NewLeader:
+		m.Change, m.Unreachable = Change{Operation: Pending}, v.Members[1:]
+	case State:
+		m.Standing, m.HasLeader, m.Last = Joined, true, 0x22
+	case Refused:
+		m.Reason, m.Last = Behind, 0x22
+	}
+	return m
+}
+
+func encoded(t testing.TB, m *Message) []byte {
+	t.Helper()
+	b, err := AppendMessage(nil, m)
+	if err != nil {
+		t.Fatalf("encoding %+v: %v", m, err)
+	}
+	return b
+}
+
+// The bytes, field by field, so that nothing moves unnoticed: a change here is a new Version.
+func TestLayout(t *testing.T) {
+	t.Parallel()
+	const (
+		from   = " 0001 0000000000000011 0000000000000011 0001 0000000000000005 " // incarnation, group, number
+		toTerm = "0000000000000022 0000000000000007 0000000000000003 0001 "       // for, request, term
+	)
+	tests := []struct {
+		kind Kind
+		want string
+	}{
+		{Join, "01 01" + from + "0000000000000007 000000000000d1e5"},
+		{Req, "01 02" + from + toTerm + "02 0002 0000000000000022 01  0001 0002"},
+		{OK, "01 03" + from + toTerm + "01 0002 0000000000000022  0000000000000002 0002"},
+		{NewView, "01 04" + from + toTerm + "01 0002 0000000000000022" +
+			"01 0001 0002 0001 0002 0002 0000000000000011 00 0000000000000022 00  0001 0002"},
+		{NewLeader, "01 05" + from + toTerm + "03  0001 0002"},
+		{PendingResponse, "01 06" + from + toTerm + "01 0002 0000000000000022  0000000000000002 0002"},
+		{Heartbeat, "01 07" + from + "0000000000000003 0001 01"},
+		{Leave, "01 08" + from + "0000000000000022 0000000000000003 0001"},
+		{Probe, "01 09" + from + "0000000000000007"},
+		{State, "01 0a" + from + toTerm + "03 00 01 0000000000000022"},
+		{Refused, "01 0b" + from + toTerm + "03 0000000000000022"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.kind.String(), func(t *testing.T) {
+			t.Parallel()
+			want := strings.ReplaceAll(tt.want, " ", "")
+			m := sample(tt.kind, 2)
+			if got := hex.EncodeToString(encoded(t, m)); got != want {
+				t.Errorf("bytes are\n%s, want\n%s", got, want)
+			}
+			framed, err := AppendFrame([]byte("before"), m)
+			if got, want := hex.EncodeToString(framed), hex.EncodeToString([]byte("before"))+
+				fmt.Sprintf("%08x", len(want)/2)+want; err != nil || got != want {
+				t.Errorf("frame is\n%s (%v), want\n%s", got, err, want)
+			}
+		})
+	}
+}
+
+func TestRoundTrip(t *testing.T) {
+	t.Parallel()
+	for kind := Join; kind <= Refused; kind++ {
+		for _, hosts := range []int{2, 5, 1000, MaxHosts} {
+			t.Run(fmt.Sprint(kind, " among ", hosts), func(t *testing.T) {
+				t.Parallel()
+				checkRoundTrip(t, sample(kind, hosts), hosts)
+			})
+		}
+	}
+}
+
+func TestRoundTripOfRandomMessages(t *testing.T) {
+	t.Parallel()
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 5000 {
+		hosts := 1 + rng.IntN(12)
+		checkRoundTrip(t, randomMessage(rng, hosts), hosts)
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+func checkRoundTrip(t *testing.T, m *Message, hosts int) {
+	t.Helper()
+	b := encoded(t, m)
+	got := Message{Kind: Req, Unreachable: []ID{9}, Digest: 99} // left from another message
+	if err := DecodeMessage(b, hosts, &got); err != nil {
+		t.Fatalf("decoding %+v: %v", m, err)
+	}
+	clear(b) // what was decoded may not depend on it
+	want := *m
+	want.To = 0
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("came back as\n%+v, was\n%+v", got, want)
+	}
+}
+
+// randomMessage returns a message of any kind, with each field that the kind uses at random.
+func randomMessage(rng *rand.Rand, hosts int) *Message {
+	v := randomView(rng, hosts)
+	m := &Message{
+		Kind: Join + Kind(rng.IntN(int(Refused))), From: randomID(rng, hosts), To: randomID(rng, hosts),
+		Incarnation: Incarnation(rng.Int64()), Group: v.Group, Number: v.Number,
+	}
+	switch m.Kind {
+	case Join:
+		m.Request, m.Digest = rng.Uint64(), rng.Uint64()
+	case Heartbeat:
+		m.Term, m.Leads = randomTerm(rng, hosts), rng.IntN(2) == 1
+	case Leave:
+		m.For, m.Term = Incarnation(rng.Int64()), randomTerm(rng, hosts)
+	case Probe:
+		m.Request = rng.Uint64()
+	default:
+		m.For, m.Request, m.Term = Incarnation(rng.Int64()), rng.Uint64(), randomTerm(rng, hosts)
+	}
+	switch m.Kind {
+	case Req:
+		m.Change, m.Unreachable = randomChange(rng, hosts, Add, Del), randomIDs(rng, hosts)
+	case OK, PendingResponse:
+		m.Change, m.Accepted = randomChange(rng, hosts, Nothing, Add, Del), randomTerm(rng, hosts)
+	case NewView:
+		m.Change, m.Unreachable = randomChange(rng, hosts, Nothing, Add, Del), randomIDs(rng, hosts)
+		if rng.IntN(3) > 0 {
+			m.View = &v
+		}
+	case NewLeader:
+		m.Change, m.Unreachable = Change{Operation: Pending}, randomIDs(rng, hosts)
+	case State:
+		m.Standing, m.Last = Fresh+Standing(rng.IntN(3)), Incarnation(rng.Int64())
+		m.Leads, m.HasLeader = rng.IntN(2) == 1, rng.IntN(2) == 1
+	case Refused:
+		m.Reason, m.Last = Promised+Reason(rng.IntN(4)), Incarnation(rng.Int64())
+	}
+	return m
+}
+
+// randomView returns a view that a chain of changes has made.
+func randomView(rng *rand.Rand, hosts int) View {
+	maker, made := randomID(rng, hosts), 1+Incarnation(rng.Int64N(1<<62))
+	v := View{Group: Group{made, maker}, Number: 1 + rng.Int64N(1<<62), Leader: maker,
+		Members: []ID{maker}, Last: make([]Past, hosts)}
+	v.Last[maker-1].Incarnation = made
+	for range rng.IntN(3 * hosts) {
+		change := randomChange(rng, hosts, Add, Del)
+		if change.Operation == Del {
+			change.Member.Incarnation = v.Incarnation(change.Member.ID)
+		}
+		if v.Admits(change) {
+			v = v.With(change)
+		}
+	}
+	return v
+}
+
+func randomID(rng *rand.Rand, hosts int) ID { return ID(1 + rng.IntN(hosts)) }
+
+func randomTerm(rng *rand.Rand, hosts int) Term {
+	return Term{rng.Uint64(), ID(rng.IntN(hosts + 1))}
+}
+
+func randomChange(rng *rand.Rand, hosts int, operations ...Operation) Change {
+	id, i := randomID(rng, hosts), 1+Incarnation(rng.Int64N(1<<62))
+	switch operations[rng.IntN(len(operations))] {
+	case Add:
+		return add(id, i)
+	case Del:
+		return del(id, i, Unreachable+Cause(rng.IntN(4)))
+	}
+	return Change{}
+}
+
+func randomIDs(rng *rand.Rand, hosts int) []ID {
+	var ids []ID
+	for _, i := range rng.Perm(hosts)[:rng.IntN(hosts+1)] {
+		ids = append(ids, ID(i+1))
+	}
+	return ids
+}
+
+// The largest message there is: the whole view of the longest hosts file, and all unreachable.
+func TestLargestMessageFitsAFrame(t *testing.T) {
+	t.Parallel()
+	m := sample(NewView, MaxHosts)
+	m.Change = del(2, 0x22, Unreachable)
+	m.Unreachable = m.View.Members
+	if n := len(encoded(t, m)); n > MaxFrame {
+		t.Errorf("takes %d bytes, a frame %d", n, MaxFrame)
+	}
+}
+
+func TestDecodeTruncatedOrTrailing(t *testing.T) {
+	t.Parallel()
+	for kind := Join; kind <= Refused; kind++ {
+		t.Run(kind.String(), func(t *testing.T) {
+			t.Parallel()
+			whole := encoded(t, sample(kind, 5))
+			for n := range whole {
+				wantFault(t, whole[:n], "cut short")
+			}
+			wantFault(t, append(bytes.Clone(whole), 0), "1 bytes are left over")
+			wantFault(t, append(bytes.Clone(whole), whole...), "bytes are left over")
+		})
+	}
+}
+
+// wantFault checks that b is no message among five hosts, for this reason, and that nothing
+// of it is handed out.
+func wantFault(t *testing.T, b []byte, want string) {
+	t.Helper()
+	m := *sample(NewView, 5)
+	err := DecodeMessage(b, 5, &m)
+	if err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("decoding %x: error is %v, want one with %q", b, err, want)
+	}
+	if !reflect.DeepEqual(m, Message{}) {
+		t.Errorf("decoding %x: the message after the error is %+v", b, m)
+	}
+}
+
+// Where fields begin, in the messages of sample.
+const (
+	atKind        = 1
+	atFrom        = 2
+	atIncarnation = 4
+	atMade        = 12
+	atMaker       = 20
+	atNumber      = 22
+	atBody        = 30
+	atTermPeer    = atBody + 24   // of a message that is addressed
+	atChange      = atBody + 26   // likewise
+	atWhole       = atChange + 11 // NEWVIEW of an ADD: the flag before the view
+	atLeader      = atWhole + 1
+	atMembers     = atLeader + 2
+	atHosts       = atMembers + 2 + 5*2 // with five members
+	atLast        = atHosts + 2
+)
+
+// patch is bytes to put in place, by where.
+type patch map[int][]byte
+
+// malformed is a message of sample, patched, and what is to be said of it.
+type malformed struct {
+	name  string
+	kind  Kind
+	patch patch
+	want  string
+}
+
+var (
+	negative = bytes.Repeat([]byte{0xff}, 8)
+	zero     = make([]byte, 8)
+)
+
+func checkMalformed(t *testing.T, tests []malformed) {
+	for _, tt := range tests {
+		t.Run(fmt.Sprint(tt.kind, " ", tt.name), func(t *testing.T) {
+			t.Parallel()
+			b := encoded(t, sample(tt.kind, 5))
+			for at, with := range tt.patch {
+				copy(b[at:], with)
+			}
+			wantFault(t, b, tt.want)
+		})
+	}
+}
+
+func TestDecodeMalformedHeader(t *testing.T) {
+	t.Parallel()
+	checkMalformed(t, []malformed{
+		{"another version", Heartbeat, patch{0: {2}}, "unknown wire version 2, this peer speaks 1"},
+		{"no kind", Heartbeat, patch{atKind: {0}}, "there is no kind 0"},
+		{"unknown kind", Heartbeat, patch{atKind: {byte(Refused) + 1}}, "there is no kind 12"},
+		{"from nobody", Heartbeat, patch{atFrom: {0, 0}}, "peer 0 is none of the 5 hosts"},
+		{"from beyond the file", Heartbeat, patch{atFrom: {0, 6}}, "peer 6 is none of the 5 hosts"},
+		{"from far beyond the file", Heartbeat, patch{atFrom: {0xff, 0xff}}, "peer 65535 is none of the 5 hosts"},
+		{"negative incarnation", Heartbeat, patch{atIncarnation: negative}, "incarnation -1 is below 0"},
+		{"negative group", Heartbeat, patch{atMade: negative}, "incarnation -1 is below 0"},
+		{"group without a maker", Heartbeat, patch{atMaker: {0, 0}}, "neither a group nor none"},
+		{"maker without a group", Heartbeat, patch{atMade: zero}, "neither a group nor none"},
+		{"maker beyond the file", Heartbeat, patch{atMaker: {0, 6}}, "peer 6 is none"},
+		{"negative view number", Heartbeat, patch{atNumber: negative}, "view number -1 is negative"},
+		{"term beyond the file", Heartbeat, patch{atBody + 8: {0, 6}}, "peer 6 is none"},
+		{"flag that is no flag", Heartbeat, patch{atBody + 10: {2}}, "a flag is 2, not 0 or 1"},
+	})
+}
+
+func TestDecodeMalformedBody(t *testing.T) {
+	t.Parallel()
+	checkMalformed(t, []malformed{
+		{"for a negative incarnation", Leave, patch{atBody: negative}, "incarnation -1 is below 0"},
+		{"term beyond the file", Req, patch{atTermPeer: {1, 0}}, "peer 256 is none"},
+		{"unknown operation", Req, patch{atChange: {4}}, "there is no operation 4"},
+		{"REQ of nothing", Req, patch{atChange: {byte(Nothing)}}, "NOTHING says nothing in a REQ"},
+		{"REQ that asks", Req, patch{atChange: {byte(Pending)}}, "PENDING says nothing in a REQ"},
+		{"NEWLEADER of a change", NewLeader, patch{atChange: {byte(Add)}}, "ADD says nothing in a NEWLEADER"},
+		{"OK that asks", OK, patch{atChange: {byte(Pending)}}, "PENDING says nothing in a OK"},
+		{"change of nobody", Req, patch{atChange + 1: {0, 0}}, "peer 0 is none"},
+		{"change beyond the file", Req, patch{atChange + 1: {0, 6}}, "peer 6 is none"},
+		{"change of no incarnation", Req, patch{atChange + 3: zero}, "incarnation 0 is below 1"},
+		{"removal without a cause", Req, patch{atChange + 11: {byte(Present)}}, "there is no cause of a removal 0"},
+		{"unknown cause", Req, patch{atChange + 11: {byte(Expelled) + 1}}, "there is no cause of a removal 5"},
+		{"more unreachable than hosts", Req, patch{atChange + 12: {0, 6}}, "a list of 6 among 5 hosts"},
+		{"absurdly many unreachable", Req, patch{atChange + 12: {0xff, 0xff}}, "a list of 65535 among 5 hosts"},
+		{"more unreachable than bytes", Req, patch{atChange + 12: {0, 5}}, "8 bytes are left of a list of 5"},
+		{"unreachable nobody", Req, patch{atChange + 14: {0, 0}}, "peer 0 is none"},
+		{"unreachable twice", Req, patch{atChange + 14: {0, 3}}, "peer 3 is listed twice"},
+		{"unknown standing", State, patch{atChange: {0}}, "there is no standing 0"},
+		{"unknown standing", State, patch{atChange: {4}}, "there is no standing 4"},
+		{"unknown reason", Refused, patch{atChange: {5}}, "there is no reason 5"},
+		{"last of a negative incarnation", Refused, patch{atChange + 1: negative}, "incarnation -1 is below 0"},
+	})
+}
+
+func TestDecodeMalformedView(t *testing.T) {
+	t.Parallel()
+	checkMalformed(t, []malformed{
+		{"neither a view nor none", NewView, patch{atWhole: {2}}, "a flag is 2, not 0 or 1"},
+		{"view number 0", NewView, patch{atNumber: zero}, "a view needs a group and a number"},
+		{"view of no group", NewView, patch{atMade: zero, atMaker: {0, 0}}, "a view needs a group and a number"},
+		{"leader nobody", NewView, patch{atLeader: {0, 0}}, "peer 0 is none"},
+		{"leader no member", NewView, patch{atLast + 8: {byte(Left)}}, "leader 1 is no member"},
+		{"members twice", NewView, patch{atMembers + 2: {0, 2}}, "peer 2 is listed twice"},
+		{"member beyond the file", NewView, patch{atMembers + 2: {0, 6}}, "peer 6 is none"},
+		{"more members than hosts", NewView, patch{atMembers: {0, 6}}, "a list of 6 among 5 hosts"},
+		{"absurdly many members", NewView, patch{atMembers: {0xff, 0xff}}, "a list of 65535 among 5 hosts"},
+		{"member that was removed", NewView, patch{atLast + 9 + 8: {byte(Unreachable)}}, "peer 2 is listed as a member, but is none"},
+		{"member that never was", NewView, patch{atLast + 9: zero}, "peer 2 is listed as a member, but is none"},
+		{"removed, but never was", NewView, patch{atLast + 9: zero, atLast + 9 + 8: {byte(Left)}}, "host 2 never was a member"},
+		{"removed for no known cause", NewView, patch{atLast + 9 + 8: {5}}, "there is no cause of a removal 5"},
+		{"negative last incarnation", NewView, patch{atLast + 9: negative}, "incarnation -1 is below 0"},
+		{"over more hosts", NewView, patch{atHosts: {0, 6}}, "a list of 6 among 5 hosts"},
+		{"over fewer hosts", NewView, patch{atHosts: {0, 4}}, "a view over 4 hosts, but the hosts file here lists 5"},
+	})
+}
+
+func TestDecodeUnlistedMember(t *testing.T) {
+	t.Parallel()
+	m := sample(NewView, 5)
+	m.View.Members = m.View.Members[:4]
+	m.View.Last[4].Cause = Left
+	b := encoded(t, m)
+	b[atLast-2+4*9+8] = byte(Present) // two bytes earlier, for there is a member less
+	wantFault(t, b, "4 members are listed, but 5 are present")
+}
+
+// Peers whose hosts files differ in length cannot read each other's views, and say so.
+func TestDecodeAmongOtherHosts(t *testing.T) {
+	t.Parallel()
+	b := encoded(t, sample(NewView, 5))
+	for hosts, want := range map[int]string{
+		-1:       "peer 1 is none of the -1 hosts",
+		0:        "peer 1 is none of the 0 hosts",
+		4:        "a list of 5 among 4 hosts",
+		6:        "a view over 5 hosts, but the hosts file here lists 6",
+		MaxHosts: "a view over 5 hosts, but the hosts file here lists 4096",
+		1 << 20:  "a view over 5 hosts, but the hosts file here lists 4096",
+	} {
+		var m Message
+		if err := DecodeMessage(b, hosts, &m); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("among %d hosts: error is %v, want one with %q", hosts, err, want)
+		}
+	}
+}
+
+func TestDecodeNamesTheSenderOfAFault(t *testing.T) {
+	t.Parallel()
+	b := encoded(t, sample(NewView, 5))
+	b[atFrom+1], b[atNumber] = 3, 0xff
+	wantFault(t, b, "NEWVIEW from peer 3: view number -")
+}
+
+func TestDecodeVersion(t *testing.T) {
+	t.Parallel()
+	var m Message
+	for version := range 256 {
+		for _, rest := range [][]byte{nil, {0xff}, encoded(t, sample(Heartbeat, 5))[1:]} {
+			err := DecodeMessage(append([]byte{byte(version)}, rest...), 5, &m)
+			if got := errors.Is(err, ErrVersion); got != (version != Version) {
+				t.Errorf("version %d, then %x: error is %v", version, rest, err)
+			}
+		}
+	}
+}
+
+func TestEncodeMalformed(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		kind   Kind
+		change func(*Message)
+		want   string
+	}{
+		{"no kind", 0, func(m *Message) {}, "there is no kind 0"},
+		{"unknown kind", Refused + 1, func(m *Message) {}, "there is no kind 12"},
+		{"from nobody", Heartbeat, func(m *Message) { m.From = 0 }, "HEARTBEAT to peer 2: peer 0 is none"},
+		{"negative id", Heartbeat, func(m *Message) { m.From = -1 }, "peer -1 is none"},
+		{"id beyond any file", Heartbeat, func(m *Message) { m.From = MaxHosts + 1 }, "peer 4097 is none"},
+		{"id that two bytes would cut", Heartbeat, func(m *Message) { m.From = 1<<16 + 1 }, "peer 65537 is none"},
+		{"negative incarnation", Heartbeat, func(m *Message) { m.Incarnation = -1 }, "incarnation -1 is below 0"},
+		{"negative number", Heartbeat, func(m *Message) { m.Number = -1 }, "view number -1 is negative"},
+		{"half a group", Heartbeat, func(m *Message) { m.Group.Maker = 0 }, "neither a group nor none"},
+		{"negative for", Leave, func(m *Message) { m.For = -1 }, "incarnation -1 is below 0"},
+		{"REQ of nothing", Req, func(m *Message) { m.Change = Change{} }, "NOTHING says nothing in a REQ"},
+		{"NEWLEADER that does not ask", NewLeader, func(m *Message) { m.Change = Change{} }, "NOTHING says nothing in a NEWLEADER"},
+		{"removal without a cause", Req, func(m *Message) { m.Change.Cause = Present }, "no cause of a removal 0"},
+		{"unreachable twice", Req, func(m *Message) { m.Unreachable = []ID{2, 2} }, "peer 2 is listed twice"},
+		{"too many unreachable", Req, func(m *Message) { m.Unreachable = make([]ID, 1<<16) }, "a list of 65536 among 4096"},
+		{"no standing", State, func(m *Message) { m.Standing = 0 }, "no standing 0"},
+		{"no reason", Refused, func(m *Message) { m.Reason = 0 }, "no reason 0"},
+		{"view of another number", NewView, func(m *Message) { m.Number++ }, "about view 6 of {17 1}, it carries view 5 of {17 1}"},
+		{"view of another group", NewView, func(m *Message) { m.Group.Made++ }, "about view 5 of {18 1}, it carries view 5 of {17 1}"},
+		{"the zero view", NewView, func(m *Message) { m.View, m.Group, m.Number = &View{}, Group{}, 0 }, "peer 0 is none"},
+		{"leader no member", NewView, func(m *Message) { m.View.Leader = 6 }, "leader 6 is no member"},
+		{"member removed", NewView, func(m *Message) { m.View.Last[2].Cause = Left }, "peer 3 is listed as a member, but is none"},
+		{"member not listed", NewView, func(m *Message) { m.View.Members = m.View.Members[:4] }, "4 members are listed, but 5 are present"},
+		{"over too many hosts", NewView, func(m *Message) { m.View.Last = make([]Past, MaxHosts+1) }, "a list of 4097 among 4096"},
+	}
+	for _, tt := range tests {
+		t.Run(fmt.Sprint(tt.kind, " ", tt.name), func(t *testing.T) {
+			t.Parallel()
+			m := sample(tt.kind, 5)
+			m.To = 2
+			tt.change(m)
+			for lane, encode := range map[string]func([]byte, *Message) ([]byte, error){"message": AppendMessage, "frame": AppendFrame} {
+				b, err := encode([]byte("before"), m)
+				if err == nil || !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("%s: error is %v, want one with %q", lane, err, tt.want)
+				}
+				if string(b) != "before" {
+					t.Errorf("%s: after the error, the bytes are %q", lane, b)
+				}
+			}
+		})
+	}
+}
+
+// One message goes to many peers at once: encoding must not write to it, which only the race
+// detector sees.
+func TestEncodeTogether(t *testing.T) {
+	t.Parallel()
+	m := sample(NewView, 5)
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			if _, err := AppendFrame(nil, m); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+}
+
+func TestReadFrame(t *testing.T) {
+	t.Parallel()
+	var stream []byte
+	var want [][]byte
+	for kind := Join; kind <= Refused; kind++ {
+		m := sample(kind, 1000)
+		stream, _ = AppendFrame(stream, m)
+		want = append(want, encoded(t, m))
+	}
+	for name, slow := range map[string]func(io.Reader) io.Reader{
+		"at once":             func(r io.Reader) io.Reader { return r },
+		"byte by byte":        iotest.OneByteReader,
+		"half by half":        iotest.HalfReader,
+		"ending with its end": iotest.DataErrReader,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := bufio.NewReaderSize(slow(bytes.NewReader(stream)), 64)
+			var buf []byte
+			for i := range want {
+				var err error
+				if buf, err = ReadFrame(r, buf); err != nil || !bytes.Equal(buf, want[i]) {
+					t.Fatalf("frame %d is %x (%v), want %x", i, buf, err, want[i])
+				}
+			}
+			if _, err := ReadFrame(r, buf); err != io.EOF {
+				t.Errorf("after the last frame: %v, want io.EOF itself", err)
+			}
+		})
+	}
+}
+
+func TestReadFrameFaults(t *testing.T) {
+	t.Parallel()
+	frame, _ := AppendFrame(nil, sample(Heartbeat, 5))
+	for n := 1; n < len(frame); n++ {
+		if _, err := ReadFrame(bufio.NewReader(bytes.NewReader(frame[:n])), nil); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("cut after %d bytes: %v, want io.ErrUnexpectedEOF", n, err)
+		}
+		broken := io.MultiReader(bytes.NewReader(frame[:n]), iotest.ErrReader(os.ErrDeadlineExceeded))
+		if _, err := ReadFrame(bufio.NewReader(broken), nil); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("too slow after %d bytes: %v, want os.ErrDeadlineExceeded", n, err)
+		}
+	}
+	for _, claim := range []uint32{0, MaxFrame + 1, 1 << 31, 1<<32 - 1, binary.BigEndian.Uint32([]byte("GET "))} {
+		b := binary.BigEndian.AppendUint32(nil, claim)
+		_, err := ReadFrame(bufio.NewReader(bytes.NewReader(append(b, frame...))), nil)
+		if want := fmt.Sprintf("a frame of %d bytes is claimed", claim); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("claim of %d: error is %v, want one with %q", claim, err, want)
+		}
+	}
+}
+
+func TestReadFrameOfTheGreatestLength(t *testing.T) {
+	t.Parallel()
+	stream := append(binary.BigEndian.AppendUint32(nil, MaxFrame), make([]byte, MaxFrame)...)
+	b, err := ReadFrame(bufio.NewReader(bytes.NewReader(stream)), nil)
+	if err != nil || len(b) != MaxFrame {
+		t.Errorf("read %d bytes (%v), want %d", len(b), err, MaxFrame)
+	}
+}
+
+// A stranger who claims the longest frame and sends ten bytes of it costs no more than those.
+func TestReadFrameTakesMemoryForWhatCame(t *testing.T) {
+	const strangers, most = 100, 1024
+	stream := append(binary.BigEndian.AppendUint32(nil, MaxFrame), make([]byte, 10)...)
+	source := bytes.NewReader(nil)
+	r := bufio.NewReader(source)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range strangers {
+		source.Reset(stream)
+		r.Reset(source)
+		if _, err := ReadFrame(r, nil); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Fatalf("error is %v, want io.ErrUnexpectedEOF", err)
+		}
+	}
+	runtime.ReadMemStats(&after)
+	if each := (after.TotalAlloc - before.TotalAlloc) / strangers; each > most {
+		t.Errorf("takes %d bytes of memory for each stranger, want at most %d", each, most)
+	}
+}
+
+func TestHeartbeatDoesNotAllocate(t *testing.T) {
+	m := sample(Heartbeat, 1000)
+	b := make([]byte, 0, 64)
+	var got Message
+	allocations := testing.AllocsPerRun(1000, func() {
+		b, _ = AppendMessage(b[:0], m)
+		if err := DecodeMessage(b, 1000, &got); err != nil {
+			t.Error(err)
+		}
+	})
+	if allocations != 0 {
+		t.Errorf("encoding and decoding a HEARTBEAT allocates %v times", allocations)
+	}
+}
+
+func TestFramesReuseMemory(t *testing.T) {
+	m := sample(NewView, 1000)
+	b, _ := AppendFrame(nil, m)
+	source := bytes.NewReader(b)
+	r := bufio.NewReader(source)
+	buf := make([]byte, 0, len(b))
+	allocations := testing.AllocsPerRun(100, func() {
+		b, _ = AppendFrame(b[:0], m)
+		source.Reset(b)
+		r.Reset(source)
+		if _, err := ReadFrame(r, buf); err != nil {
+			t.Error(err)
+		}
+	})
+	if allocations != 0 {
+		t.Errorf("writing and reading a frame in used memory allocates %v times", allocations)
+	}
+}
+
+// What a fuzzed message is decoded in.
+const fuzzHosts = 5
+
+// FuzzFrame is a stream of TCP from a stranger: whatever it holds, frames are read until one
+// is faulty, and what decodes stands for those bytes and no others.
+func FuzzFrame(f *testing.F) {
+	var all []byte
+	for kind := Join; kind <= Refused; kind++ {
+		frame, err := AppendFrame(nil, sample(kind, fuzzHosts))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(frame)
+		all = append(all, frame...)
+	}
+	f.Add(all)
+	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
+	f.Add([]byte{0, 1, 0, 0, Version})
+	f.Fuzz(func(t *testing.T, stream []byte) {
+		r := bufio.NewReaderSize(iotest.HalfReader(bytes.NewReader(stream)), 16)
+		for rest := stream; ; {
+			payload, err := ReadFrame(r, nil)
+			if err != nil {
+				return
+			}
+			size := frameLength + len(payload)
+			checkBytes(t, payload, rest[:size], AppendFrame)
+			rest = rest[size:]
+		}
+	})
+}
+
+// FuzzDatagram is a datagram of UDP from a stranger.
+func FuzzDatagram(f *testing.F) {
+	for kind := Join; kind <= Refused; kind++ {
+		f.Add(encoded(f, sample(kind, fuzzHosts)))
+	}
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, datagram []byte) {
+		checkBytes(t, datagram, datagram, AppendMessage)
+	})
+}
+
+// checkBytes checks that payload decodes to nothing, or to what is encoded as want again.
+func checkBytes(t *testing.T, payload, want []byte, encode func([]byte, *Message) ([]byte, error)) {
+	t.Helper()
+	var m Message
+	if err := DecodeMessage(payload, fuzzHosts, &m); err != nil {
+		if !reflect.DeepEqual(m, Message{}) {
+			t.Errorf("after %v the message is %+v", err, m)
+		}
+		return
+	}
+	if got, err := encode(nil, &m); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%x decodes to\n%+v, which encodes to\n%x (%v)", want, m, got, err)
+	}
+}
+
+func BenchmarkEncode(b *testing.B) {
+	eachSample(b, func(b *testing.B, m *Message, members int) {
+		var buf []byte
+		for b.Loop() {
+			buf, _ = AppendFrame(buf[:0], m)
+		}
+		b.SetBytes(int64(len(buf)))
+	})
+}
+
+func BenchmarkDecode(b *testing.B) {
+	eachSample(b, func(b *testing.B, m *Message, members int) {
+		payload := encoded(b, m)
+		b.SetBytes(int64(len(payload)))
+		var got Message
+		for b.Loop() {
+			if err := DecodeMessage(payload, members, &got); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+func eachSample(b *testing.B, run func(b *testing.B, m *Message, members int)) {
+	for kind := Join; kind <= Refused; kind++ {
+		for _, members := range []int{5, 1000} {
+			b.Run(fmt.Sprintf("%v/members=%d", kind, members), func(b *testing.B) {
+				b.ReportAllocs()
+				run(b, sample(kind, members), members)
+			})
+		}
+	}
+}
