@@ -1,0 +1,439 @@
+// Package config turns the command line and the hosts file into a checked Config, or into an
+// error that says what to do.
+//
+// The hosts file is text in UTF-8, one host a line: its name and, if wanted, its IP address.
+// Blank lines and surrounding space are ignored. A host's id is its place among the lines that
+// are not blank, from 1. Names are compared without regard to case and to a final dot.
+package config
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"memberly/peer/types"
+)
+
+const (
+	defaultHeartbeat = 1100 * time.Millisecond
+	defaultMonitor   = 2200 * time.Millisecond
+
+	minInterval  = time.Millisecond // below, a peer would do nothing but send heartbeats
+	maxHeartbeat = time.Hour
+	maxMonitor   = 24 * time.Hour
+	maxSeconds   = 365 * 24 * 60 * 60 // of -d and -c: a year, far from what a Duration holds
+
+	maxFile    = 1 << 20 // bytes of a hosts file
+	maxName    = 253     // bytes of a host name: what the name service allows
+	drillHosts = 4       // the drill needs at least as many
+)
+
+const usage = `Usage: memberly -h FILE [options]
+
+Required
+  -h FILE        hosts file: a host name a line, and its address if wanted
+
+Timing
+  -d N           wait N seconds before doing anything (default 0)
+  -c N           crash N seconds after that wait (default 0: never)
+  -heartbeat D   time between two heartbeats (default 1.1s)
+  -monitor D     silence that makes a peer unreachable, at least twice the
+                 heartbeat (default 2.2s)
+
+This host
+  -n NAME        this host's name in the file (default: the machine's host name)
+  -t             leader-failure drill; on the first of four or more hosts
+
+Whole group on this machine
+  -local         run every host of the file here, one after the other -d seconds
+                 apart; -c is then for the last host, -t for the first
+
+  -version       print the version and exit
+
+Example: five hosts on this machine, started two seconds apart
+  memberly -h hostsfile.txt -local -d 2
+`
+
+// Host is a host of the hosts file.
+type Host struct {
+	Name string     // as the file spells it
+	Addr netip.Addr // the file's second column, or Name if that is an address; else invalid
+}
+
+// Config is what a peer is told at its start. Of one with Version set nothing else counts.
+type Config struct {
+	HostsFile string
+	Hosts     []Host        // by id-1; without addresses if Local
+	Name      string        // this host's, as the file spells it; empty if Local
+	ID        types.ID      // this host's; 0 if Local
+	Delay     time.Duration // to wait before doing anything; if Local, between two starts
+	Crash     time.Duration // after the delay; 0 for never
+	Drill     bool          // the leader-failure drill; this is the first host, or Local
+	Heartbeat time.Duration // between two heartbeats
+	Monitor   time.Duration // of silence that makes a peer unreachable; at least twice Heartbeat
+	Local     bool          // run every host of the file on this machine
+	Version   bool          // print the version and exit
+	Digest    uint64        // of the names in their order; alike on all hosts of a group
+}
+
+// UsageError says what is wrong with the command line. It calls for the usage text on stderr
+// and exit code 2; every other error but ErrHelp for one line on stderr and exit code 1.
+type UsageError struct {
+	Problem string // with what to do about it
+}
+
+func (e UsageError) Error() string { return e.Problem }
+
+// ErrHelp is the error for -help and --help: nothing is wrong. It calls for the usage text on
+// stdout and exit code 0.
+var ErrHelp = errors.New("the usage text was asked for")
+
+// Usage returns the usage text, which ends with a new line.
+func Usage() string { return usage }
+
+// Parse returns what args, the command line without the program's name, ask for. It reads the
+// hosts file, and asks hostname for the machine's host name unless args make that pointless.
+// A machine goes by the line of the same name or, if there is none and one of the two names
+// has no dot, by the only line with the same first label: "one" and "one.example.org" match.
+// With -n, only the same name will do.
+//
+// The error is a UsageError, ErrHelp, or says what is wrong with the hosts file or this host.
+func Parse(args []string, hostname func() (string, error)) (Config, error) {
+	c, err := parseFlags(args)
+	if err != nil || c.Version {
+		return c, err
+	}
+	if c.Hosts, err = readHosts(c.HostsFile); err != nil {
+		return Config{}, fmt.Errorf("hosts file %q: %w", c.HostsFile, err)
+	}
+	c.Digest = digest(c.Hosts)
+	if c.Local {
+		forgetAddrs(c.Hosts)
+	} else if err := c.findSelf(hostname); err != nil {
+		return Config{}, err
+	}
+	if err := c.checkDrill(); err != nil {
+		return Config{}, err
+	}
+	return c, nil
+}
+
+// parseFlags returns what can be known without reading the hosts file; Name is that of -n.
+func parseFlags(args []string) (Config, error) {
+	c := Config{Heartbeat: defaultHeartbeat, Monitor: defaultMonitor}
+	flags := flag.NewFlagSet("memberly", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.Func("h", "", text(&c.HostsFile, "give the path of the hosts file"))
+	flags.Func("n", "", text(&c.Name, "give this host's name in the hosts file"))
+	flags.Func("d", "", seconds(&c.Delay))
+	flags.Func("c", "", seconds(&c.Crash))
+	flags.Func("heartbeat", "", interval(&c.Heartbeat, maxHeartbeat))
+	flags.Func("monitor", "", interval(&c.Monitor, maxMonitor))
+	flags.BoolVar(&c.Drill, "t", false, "")
+	flags.BoolVar(&c.Local, "local", false, "")
+	flags.BoolVar(&c.Version, "version", false, "")
+	err := flags.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		err = ErrHelp
+	case err != nil:
+		err = UsageError{err.Error()}
+	case flags.NArg() > 0:
+		err = UsageError{fmt.Sprintf("unexpected argument %q: put nothing but options after the program's name", flags.Arg(0))}
+	case !c.Version:
+		err = c.checkFlags()
+	}
+	if err != nil {
+		return Config{}, err
+	}
+	return c, nil
+}
+
+// checkFlags checks what the flags say together.
+func (c *Config) checkFlags() error {
+	switch {
+	case c.HostsFile == "":
+		return UsageError{"no hosts file: name one with -h FILE"}
+	case c.Monitor/2 < c.Heartbeat:
+		return UsageError{fmt.Sprintf("-monitor %v is less than twice -heartbeat %v: make -monitor %v or longer",
+			c.Monitor, c.Heartbeat, 2*c.Heartbeat)}
+	case c.Local && c.Name != "":
+		return UsageError{"-n names one host, but -local runs all of them: leave one of the two out"}
+	}
+	return nil
+}
+
+// checkDrill checks that the drill can be held, and here.
+func (c *Config) checkDrill() error {
+	switch {
+	case !c.Drill:
+		return nil
+	case len(c.Hosts) < drillHosts:
+		return UsageError{fmt.Sprintf("-t needs a hosts file with at least %d hosts, and %q has %d",
+			drillHosts, c.HostsFile, len(c.Hosts))}
+	case !c.Local && c.ID != 1:
+		return UsageError{fmt.Sprintf("-t is for the first host, %q, and this is %q: start that one with it",
+			c.Hosts[0].Name, c.Name)}
+	}
+	return nil
+}
+
+// text returns what sets a flag that must not be empty.
+func text(to *string, remedy string) func(string) error {
+	return func(s string) error {
+		if *to = s; s == "" {
+			return errors.New(remedy)
+		}
+		return nil
+	}
+}
+
+// seconds returns what sets a flag of whole seconds.
+func seconds(to *time.Duration) func(string) error {
+	return func(s string) error {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 0 || n > maxSeconds {
+			return fmt.Errorf("give whole seconds, from 0 to %d", maxSeconds)
+		}
+		*to = time.Duration(n) * time.Second
+		return nil
+	}
+}
+
+// interval returns what sets a flag with a duration.
+func interval(to *time.Duration, longest time.Duration) func(string) error {
+	return func(s string) error {
+		d, err := time.ParseDuration(s)
+		if err != nil || d < minInterval || d > longest {
+			return fmt.Errorf("give a duration with its unit, such as 1.5s, from %v to %gh", minInterval, longest.Hours())
+		}
+		*to = d
+		return nil
+	}
+}
+
+// readHosts returns the hosts of the file at path, which may be a pipe.
+func readHosts(path string) ([]Host, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, unreadable(err)
+	}
+	if len(content) > maxFile {
+		return nil, errors.New("it is larger than 1 MiB: name a text file, one host a line, after -h")
+	}
+	return parseHosts(string(content))
+}
+
+// unreadable adds what to do to an error of reading the hosts file, and leaves out its path.
+func unreadable(err error) error {
+	if failed, ok := errors.AsType[*fs.PathError](err); ok {
+		err = failed.Err
+	}
+	return fmt.Errorf("cannot read it: %w: name a readable text file, one host a line, after -h", err)
+}
+
+// parseHosts returns the hosts that a hosts file of this content lists: at least one.
+func parseHosts(content string) ([]Host, error) {
+	content = strings.TrimPrefix(content, "\ufeff") // a byte order mark
+	l := listing{names: make(map[string]int), addrs: make(map[netip.Addr]int)}
+	for line := range strings.SplitSeq(content, "\n") {
+		l.line++
+		if err := l.add(line); err != nil {
+			return nil, fmt.Errorf("line %d: %w", l.line, err)
+		}
+	}
+	if len(l.hosts) == 0 {
+		return nil, errors.New("it lists no host: write one host name a line, first the one that founds the group")
+	}
+	return l.hosts, nil
+}
+
+// listing is what was read of a hosts file so far.
+type listing struct {
+	hosts []Host
+	line  int                // the number of the last line read
+	names map[string]int     // the line that each name is on, by its key
+	addrs map[netip.Addr]int // the line that each address is on
+}
+
+// add reads one more line.
+func (l *listing) add(line string) error {
+	if !utf8.ValidString(line) || strings.ContainsFunc(line, isBinary) {
+		return errors.New("not plain text: name a text file in UTF-8, one host a line, after -h")
+	}
+	columns := strings.Fields(line)
+	switch {
+	case len(columns) == 0:
+		return nil
+	case len(columns) > 2:
+		return fmt.Errorf("%d columns: write a host name and, if wanted, its address", len(columns))
+	case len(l.hosts) == types.MaxHosts:
+		return fmt.Errorf("more than %d hosts: list no more than that", types.MaxHosts)
+	}
+	host, err := parseHost(columns)
+	if err != nil {
+		return err
+	}
+	return l.claim(host)
+}
+
+// claim appends host, whose name and address nobody else may have.
+func (l *listing) claim(host Host) error {
+	key := nameKey(host.Name)
+	if line := l.names[key]; line > 0 {
+		return fmt.Errorf("host %q is on line %d already: remove one of the two", host.Name, line)
+	}
+	if line := l.addrs[host.Addr]; line > 0 {
+		return fmt.Errorf("address %v is on line %d already: give each host its own", host.Addr, line)
+	}
+	l.names[key] = l.line
+	if host.Addr.IsValid() {
+		l.addrs[host.Addr] = l.line
+	}
+	l.hosts = append(l.hosts, host)
+	return nil
+}
+
+// parseHost returns the host of a line with these columns, one or two.
+func parseHost(columns []string) (Host, error) {
+	name, last := columns[0], columns[len(columns)-1]
+	if !isHostName(name) && !isAddr(name) {
+		return Host{}, fmt.Errorf("%.80q is not a host name: use letters, digits, '-', '_' and '.', or an IP address", name)
+	}
+	if len(columns) == 1 && isHostName(name) {
+		return Host{Name: name}, nil
+	}
+	addr, ok := parseAddr(last)
+	if !ok || !isHostAddr(addr) {
+		return Host{}, fmt.Errorf("%.80q is not the IP address of a host: write the name, then its address or nothing", last)
+	}
+	return Host{Name: name, Addr: addr}, nil
+}
+
+// isBinary tells whether r has no place in a line of text.
+func isBinary(r rune) bool { return unicode.IsControl(r) && r != '\t' && r != '\r' }
+
+// parseAddr returns the IP address that s is, IPv4 always as IPv4, or false if it is none.
+func parseAddr(s string) (netip.Addr, bool) {
+	if len(s) > maxName {
+		return netip.Addr{}, false // a zone without end
+	}
+	addr, err := netip.ParseAddr(s)
+	return addr.Unmap(), err == nil
+}
+
+// isAddr tells whether s is an IP address.
+func isAddr(s string) bool {
+	_, ok := parseAddr(s)
+	return ok
+}
+
+// isHostAddr tells whether one host, and not a group or nobody, can have addr.
+func isHostAddr(addr netip.Addr) bool {
+	return !addr.IsUnspecified() && !addr.IsMulticast() && addr != netip.AddrFrom4([4]byte{255, 255, 255, 255})
+}
+
+// isHostName tells whether s is a name that a name service can be asked for; no IP address is.
+func isHostName(s string) bool {
+	s = strings.TrimSuffix(s, ".")
+	if len(s) > maxName || strings.Contains(s, ".") && strings.Trim(s, "0123456789.") == "" {
+		return false // too long, or meant for an address
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		if label == "" || len(label) > 63 || strings.Trim(label, "-") != label || strings.ContainsFunc(label, isForeign) {
+			return false
+		}
+	}
+	return true
+}
+
+// isForeign tells whether r has no place in a label of a host name.
+func isForeign(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
+}
+
+// nameKey returns what two names have in common exactly if they are the same.
+func nameKey(name string) string {
+	if addr, ok := parseAddr(name); ok {
+		return addr.String()
+	}
+	return strings.TrimSuffix(strings.ToLower(name), ".")
+}
+
+// digest returns the first 8 bytes of SHA-256 over the keys of the names, a line each.
+func digest(hosts []Host) uint64 {
+	h := sha256.New()
+	for _, host := range hosts {
+		io.WriteString(h, nameKey(host.Name)+"\n")
+	}
+	return binary.BigEndian.Uint64(h.Sum(nil))
+}
+
+func forgetAddrs(hosts []Host) {
+	for i := range hosts {
+		hosts[i].Addr = netip.Addr{}
+	}
+}
+
+// findSelf sets ID and Name to those of this host's line: by Name if -n gave it, else by the
+// machine's host name.
+func (c *Config) findSelf(hostname func() (string, error)) error {
+	name, given := c.Name, c.Name != ""
+	if !given {
+		var err error
+		if name, err = hostname(); err != nil {
+			return fmt.Errorf("cannot tell this machine's host name: %w: give this host's name in hosts file %q with -n NAME", err, c.HostsFile)
+		}
+	}
+	matches := c.matching(nameKey(name), given)
+	switch len(matches) {
+	case 0:
+		return fmt.Errorf("this host, %q, is not in hosts file %q: give its name there with -n NAME, or add it to the file", name, c.HostsFile)
+	case 1:
+		c.ID, c.Name = matches[0], c.Hosts[matches[0]-1].Name
+		return nil
+	}
+	return fmt.Errorf("this host, %q, could be %q or %q of hosts file %q: say which with -n NAME, or write its full name to the file",
+		name, c.Hosts[matches[0]-1].Name, c.Hosts[matches[1]-1].Name, c.HostsFile)
+}
+
+// matching returns the hosts that the one with this key may be: the one of the same name or,
+// unless that must be, those of the same first label.
+func (c *Config) matching(key string, same bool) []types.ID {
+	isSame := func(h Host) bool { return nameKey(h.Name) == key }
+	if i := slices.IndexFunc(c.Hosts, isSame); i >= 0 {
+		return []types.ID{types.ID(i + 1)}
+	}
+	var matches []types.ID
+	for i, h := range c.Hosts {
+		if !same && isShort(nameKey(h.Name), key) {
+			matches = append(matches, types.ID(i+1))
+		}
+	}
+	return matches
+}
+
+// isShort tells whether one of two keys is the first label of the other.
+func isShort(a, b string) bool {
+	if len(a) > len(b) {
+		a, b = b, a
+	}
+	return strings.HasPrefix(b, a+".") && !strings.Contains(a, ".") && !isAddr(b)
+}

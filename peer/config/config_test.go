@@ -1,0 +1,492 @@
+package config
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"memberly/peer/types"
+)
+
+const five = "one\ntwo\nthree\nfour\nfive\n"
+
+// write returns the path of a new file with this content.
+func write(t *testing.T, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "hosts.txt")
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// on returns what tells Parse that the machine's host name is this.
+func on(name string) func() (string, error) {
+	return func() (string, error) { return name, nil }
+}
+
+// unasked fails the test if it is asked for the machine's host name.
+func unasked(t *testing.T) func() (string, error) {
+	return func() (string, error) {
+		t.Error("asked for the machine's host name")
+		return "", errors.New("asked")
+	}
+}
+
+// wants reports whether err holds all of the words, on one line.
+func wants(t *testing.T, err error, words ...string) {
+	t.Helper()
+	if err == nil {
+		t.Fatalf("no error, want one with %q", words)
+	}
+	for _, w := range words {
+		if !strings.Contains(err.Error(), w) {
+			t.Errorf("error %q does not say %q", err, w)
+		}
+	}
+	if strings.Contains(err.Error(), "\n") || len(err.Error()) > 500 {
+		t.Errorf("error is no line for a person: %q", err)
+	}
+}
+
+func TestFlags(t *testing.T) {
+	t.Parallel()
+	path := write(t, five)
+	cases := []struct {
+		args string
+		want func(*Config) // what differs from the plain command line
+	}{
+		{"", func(*Config) {}},
+		{"-d 2", func(c *Config) { c.Delay = 2 * time.Second }},
+		{"-d 08 -c 0", func(c *Config) { c.Delay = 8 * time.Second }},
+		{"-c=4 --d=0", func(c *Config) { c.Crash = 4 * time.Second }},
+		{"-d 31536000", func(c *Config) { c.Delay = 365 * 24 * time.Hour }},
+		{"-t", func(c *Config) { c.Drill = true }},
+		{"-t=false -n two", func(c *Config) { c.ID, c.Name = 2, "two" }},
+		{"-n FOUR", func(c *Config) { c.ID, c.Name = 4, "four" }},
+		{"-heartbeat 50ms -monitor 100ms", func(c *Config) {
+			c.Heartbeat, c.Monitor = 50*time.Millisecond, 100*time.Millisecond
+		}},
+		{"-monitor 1m0.5s", func(c *Config) { c.Monitor = 60500 * time.Millisecond }},
+		{"-heartbeat 1h -monitor 24h", func(c *Config) { c.Heartbeat, c.Monitor = time.Hour, 24*time.Hour }},
+		{"-local -d 2 -c 4 -t", func(c *Config) {
+			c.Local, c.Delay, c.Crash, c.Drill = true, 2*time.Second, 4*time.Second, true
+			c.ID, c.Name = 0, ""
+		}},
+	}
+	for _, c := range cases {
+		t.Run(c.args, func(t *testing.T) {
+			t.Parallel()
+			got, err := Parse(append([]string{"-h", path}, strings.Fields(c.args)...), on("one"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := Config{HostsFile: path, Name: "one", ID: 1, Heartbeat: 1100 * time.Millisecond, Monitor: 2200 * time.Millisecond}
+			for name := range strings.FieldsSeq(five) {
+				want.Hosts = append(want.Hosts, Host{Name: name})
+			}
+			sum := sha256.Sum256([]byte(five))
+			want.Digest = binary.BigEndian.Uint64(sum[:8])
+			c.want(&want)
+			if g, w := fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", want); g != w {
+				t.Errorf("got  %s\nwant %s", g, w)
+			}
+		})
+	}
+}
+
+func TestWrongUsage(t *testing.T) {
+	t.Parallel()
+	path, three := write(t, five), write(t, "one\ntwo\nthree\n")
+	cases := []struct {
+		args string // F stands for a file of five hosts, T for one of three
+		want string
+	}{
+		{"", "-h FILE"},
+		{"-d 1", "-h FILE"},
+		{"-h", "-h"},
+		{"-h=", "-h: give the path"},
+		{"-h F -d", "-d"},
+		{"-h F -d -1", `"-1" for flag -d: give whole seconds`},
+		{"-h F -c -1", `"-1" for flag -c: give whole seconds`},
+		{"-h F -d 1.5", "whole seconds"},
+		{"-h F -d 2s", "whole seconds"},
+		{"-h F -c soon", "whole seconds"},
+		{"-h F -d=", "whole seconds"},
+		{"-h F -d 31536001", "from 0 to 31536000"},
+		{"-h F -c 99999999999999999999", "from 0 to 31536000"},
+		{"-h F -t=perhaps", "-t"},
+		{"-h F -t true", `unexpected argument "true"`},
+		{"-h F one", `unexpected argument "one"`},
+		{"-h F -- -t", `unexpected argument "-t"`},
+		{"-version please", `unexpected argument "please"`},
+		{"-h F -n=", "-n: give this host's name"},
+		{"-h F -x", "-x"},
+		{"-h F -port 8080", "-port"},
+		{"-h F -heartbeat 0s", "give a duration"},
+		{"-h F -heartbeat -1s", "give a duration"},
+		{"-h F -heartbeat 1", "with its unit"},
+		{"-h F -heartbeat 1ns", "from 1ms to 1h"},
+		{"-h F -heartbeat 2h", "from 1ms to 1h"},
+		{"-h F -monitor 25h", "from 1ms to 24h"},
+		{"-h F -monitor never", "give a duration"},
+		{"-h F -heartbeat 2s", "-monitor 2.2s is less than twice -heartbeat 2s: make -monitor 4s or longer"},
+		{"-h F -monitor 2.199999999s", "make -monitor 2.2s or longer"},
+		{"-h F -heartbeat 1000001ns -monitor 2000001ns", "less than twice"},
+		{"-h F -local -n one", "leave one of the two out"},
+		{"-h F -t -n two", `for the first host, "one"`},
+		{"-h T -t", "at least 4 hosts"},
+		{"-h T -t -local", "at least 4 hosts"},
+	}
+	for _, c := range cases {
+		t.Run(c.args, func(t *testing.T) {
+			t.Parallel()
+			args := strings.Fields(c.args)
+			for i, a := range args {
+				switch a {
+				case "F":
+					args[i] = path
+				case "T":
+					args[i] = three
+				}
+			}
+			got, err := Parse(args, on("one"))
+			wants(t, err, c.want)
+			if _, ok := errors.AsType[UsageError](err); !ok {
+				t.Errorf("%T is no UsageError", err)
+			}
+			if got.HostsFile != "" || got.Hosts != nil {
+				t.Errorf("got %+v with an error", got)
+			}
+		})
+	}
+}
+
+func TestHelpAndVersion(t *testing.T) {
+	t.Parallel()
+	for _, arg := range []string{"-help", "--help"} {
+		if _, err := Parse([]string{"-h", "nosuch", arg}, unasked(t)); !errors.Is(err, ErrHelp) {
+			t.Errorf("%s: error %v, want ErrHelp", arg, err)
+		}
+	}
+	if c, err := Parse([]string{"-version"}, unasked(t)); err != nil || !c.Version {
+		t.Errorf("-version: %+v, %v", c, err)
+	}
+}
+
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	lines := strings.Split(Usage(), "\n")
+	if len(lines) > 30 || lines[len(lines)-1] != "" {
+		t.Errorf("the usage text has %d lines, and ends with %q", len(lines), lines[len(lines)-1])
+	}
+	for _, line := range lines {
+		if len(line) > 80 || strings.TrimRight(line, " ") != line {
+			t.Errorf("line is too wide, or ends with space: %q", line)
+		}
+	}
+	for _, f := range []string{"-h FILE", "-d N", "-c N", "-t ", "-n NAME", "-heartbeat D", "-monitor D", "-local", "-version"} {
+		if !strings.Contains(Usage(), "\n  "+f) {
+			t.Errorf("the usage text does not explain %s", f)
+		}
+	}
+}
+
+func TestHostsFile(t *testing.T) {
+	t.Parallel()
+	cases := []struct {
+		what, content string
+		want          string // name=address of each host
+	}{
+		{"one host", "one", "one"},
+		{"no last end of line", "one\ntwo", "one two"},
+		{"blank lines and space", "\n  one \n\n \t\n\ttwo\t\n\n", "one two"},
+		{"CRLF and byte order mark", "\ufeffone\r\n\r\ntwo 10.0.0.2\r\n", "one two=10.0.0.2"},
+		{"byte order mark alone on its line", "\ufeff\none", "one"},
+		{"addresses", "one 10.0.0.1\ntwo\t fd00::2\nthree\nfour fe80::4%eth0", "one=10.0.0.1 two=fd00::2 three four=fe80::4%eth0"},
+		{"mapped address", "one ::ffff:10.0.0.1", "one=10.0.0.1"},
+		{"loopback addresses", "one 127.0.0.1\ntwo 127.0.0.2", "one=127.0.0.1 two=127.0.0.2"},
+		{"names of all kinds", "1\nUP\na-b_c\nx.example.org\ny.example.org.\n_z", "1 UP a-b_c x.example.org y.example.org. _z"},
+		{"addresses for names", "10.0.0.1\nfd00::2\n10.0.0.3 10.0.0.4", "10.0.0.1=10.0.0.1 fd00::2=fd00::2 10.0.0.3=10.0.0.4"},
+		{"longest name", strings.Repeat("a.", 126) + "a", strings.Repeat("a.", 126) + "a"},
+		{"longest label", strings.Repeat("a", 63), strings.Repeat("a", 63)},
+	}
+	for _, c := range cases {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			hosts, err := parseHosts(c.content)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := list(hosts); got != c.want {
+				t.Errorf("got %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+// list returns hosts as the cases write them.
+func list(hosts []Host) string {
+	var all []string
+	for _, h := range hosts {
+		if h.Addr.IsValid() {
+			h.Name += "=" + h.Addr.String()
+		}
+		all = append(all, h.Name)
+	}
+	return strings.Join(all, " ")
+}
+
+func TestBadHostsFile(t *testing.T) {
+	t.Parallel()
+	cases := []struct {
+		what, content, want string
+	}{
+		{"empty", "", "lists no host: write one host name a line"},
+		{"blank", "\ufeff \r\n\n\t\n", "lists no host"},
+		{"NUL", "one\n\x00\n", "line 2: not plain text"},
+		{"control character", "one\ntw\x1bo\n", "line 2: not plain text"},
+		{"no UTF-8", "one\n\ntwo\xff\n", "line 3: not plain text"},
+		{"UTF-16", "\xff\xfeo\x00n\x00e\x00", "line 1: not plain text"},
+		{"a program", "\x7fELF\x02\x01\x01", "line 1: not plain text"},
+		{"comment", "# hosts\none", `line 1: "#" is not a host name`},
+		{"comment of three words", "# my hosts\none", "line 1: 3 columns"},
+		{"too many columns", "one\ntwo 10.0.0.2 b", "line 2: 3 columns: write a host name and"},
+		{"letters of elsewhere", "müller", `"müller" is not a host name: use letters`},
+		{"slash", "one/two", "is not a host name"},
+		{"comma", "one,two", "is not a host name"},
+		{"port", "one:8080", "is not a host name"},
+		{"option", "-n", "is not a host name"},
+		{"dash at a label's end", "one-.org", "is not a host name"},
+		{"dots", "one..two", "is not a host name"},
+		{"dot", ".", "is not a host name"},
+		{"long name", strings.Repeat("a.", 127) + "a", "is not a host name"},
+		{"long label", strings.Repeat("a", 64), "is not a host name"},
+		{"very long name", strings.Repeat("a", 1<<19), "is not a host name"},
+		{"address gone wrong", "10.0.0.300", `"10.0.0.300" is not a host name`},
+		{"bad address", "one 10.0.0.300", `line 1: "10.0.0.300" is not the IP address of a host`},
+		{"address with port", "one 10.0.0.1:8080", "is not the IP address"},
+		{"network", "one 10.0.0.0/24", "is not the IP address"},
+		{"very long address", "one " + strings.Repeat("1", 1<<19), "is not the IP address"},
+		{"very long zone", "one\nfe80::1%" + strings.Repeat("z", 1<<19), "is not a host name"},
+		{"columns swapped", "10.0.0.1 one", `"one" is not the IP address of a host: write the name, then`},
+		{"nobody's address", "one 0.0.0.0", "is not the IP address of a host"},
+		{"everybody's address", "one 255.255.255.255", "is not the IP address of a host"},
+		{"a group's address", "one ff02::1", "is not the IP address of a host"},
+		{"a group's address, mapped", "one ::ffff:224.0.0.1", "is not the IP address of a host"},
+		{"nobody's address as a name", "one\n::", "line 2: \"::\" is not the IP address"},
+		{"duplicate name", "one\n\ntwo\none\n", `line 4: host "one" is on line 1 already: remove`},
+		{"duplicate but for case", "one\nONE\n", `host "ONE" is on line 1 already`},
+		{"duplicate but for a dot", "one.org\none.org.\n", "is on line 1 already"},
+		{"duplicate address", "one 10.0.0.1\ntwo ::ffff:10.0.0.1\n", "line 2: address 10.0.0.1 is on line 1 already: give each host its own"},
+		{"duplicate address as a name", "10.0.0.1\ntwo 10.0.0.1\n", "address 10.0.0.1 is on line 1 already"},
+		{"duplicate address, spelt otherwise", "fd00::1\nfd00:0::1\n", `host "fd00:0::1" is on line 1 already`},
+		{"too many hosts", numbered(types.MaxHosts + 1), "line 4097: more than 4096 hosts: list no more"},
+	}
+	for _, c := range cases {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			path := write(t, c.content)
+			for _, local := range []bool{false, true} {
+				_, err := Parse([]string{"-h", path, fmt.Sprintf("-local=%t", local)}, on("one"))
+				wants(t, err, fmt.Sprintf("hosts file %q: ", path), c.want)
+				if _, ok := errors.AsType[UsageError](err); ok {
+					t.Errorf("%v is a UsageError", err)
+				}
+			}
+		})
+	}
+	if hosts, err := parseHosts(numbered(types.MaxHosts)); err != nil || len(hosts) != types.MaxHosts {
+		t.Errorf("%d hosts: got %d, %v", types.MaxHosts, len(hosts), err)
+	}
+}
+
+// numbered returns a hosts file with n hosts.
+func numbered(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "host%d\n", i)
+	}
+	return b.String()
+}
+
+func TestUnreadableHostsFile(t *testing.T) {
+	t.Parallel()
+	closed := write(t, five)
+	if err := os.Chmod(closed, 0); err != nil {
+		t.Fatal(err)
+	}
+	big := write(t, five)
+	if err := os.Truncate(big, 10<<20); err != nil {
+		t.Fatal(err)
+	}
+	cases := []struct{ what, path, want string }{
+		{"missing", filepath.Join(t.TempDir(), "nosuch"), "no such file or directory: name a readable text file"},
+		{"directory", t.TempDir(), "is a directory: name a readable text file"},
+		{"10 MB", big, "larger than 1 MiB: name a text file"},
+		{"endless", "/dev/zero", "larger than 1 MiB: name a text file"},
+		{"no permission", closed, "permission denied: name a readable text file"},
+	}
+	for _, c := range cases {
+		t.Run(c.what, func(t *testing.T) {
+			if c.path == closed && os.Geteuid() == 0 {
+				t.Skip("root may read everything")
+			}
+			_, err := Parse([]string{"-h", c.path}, unasked(t))
+			wants(t, err, fmt.Sprintf("hosts file %q: ", c.path), c.want)
+			if _, ok := errors.AsType[UsageError](err); ok {
+				t.Errorf("%v is a UsageError", err)
+			}
+		})
+	}
+}
+
+// A file of just 1 MiB is read, from a pipe as from a disk.
+func TestHostsFileFromPipe(t *testing.T) {
+	t.Parallel()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	go func() {
+		defer w.Close()
+		w.WriteString(five + strings.Repeat("\n", 1<<20-len(five)))
+	}()
+	c, err := Parse([]string{"-h", fmt.Sprintf("/dev/fd/%d", r.Fd())}, on("five"))
+	if err != nil || len(c.Hosts) != 5 || c.ID != 5 {
+		t.Errorf("got %d hosts, id %d, %v", len(c.Hosts), c.ID, err)
+	}
+}
+
+func TestFindSelf(t *testing.T) {
+	t.Parallel()
+	cases := []struct {
+		what, hosts, machine string
+		option               string // -n
+		want                 types.ID
+		err                  string
+	}{
+		{what: "the same", hosts: "one two", machine: "two", want: 2},
+		{what: "but for case", hosts: "one Two", machine: "tWO", want: 2},
+		{what: "but for the last dot", hosts: "one two.org", machine: "two.org.", want: 2},
+		{what: "machine's name is longer", hosts: "one two", machine: "two.example.org", want: 2},
+		{what: "machine's name is shorter", hosts: "one.org two.example.org", machine: "two", want: 2},
+		{what: "the same goes first", hosts: "two.a.org two two.b.org", machine: "two", want: 2},
+		{what: "the same goes first, longer", hosts: "two two.a.org", machine: "two.a.org", want: 2},
+		{what: "elsewhere", hosts: "one two.a.org", machine: "two.b.org", err: `this host, "two.b.org", is not in`},
+		{what: "more than the first label", hosts: "two.a", machine: "two.a.org", err: "is not in"},
+		{what: "half a label", hosts: "two", machine: "twofold.org", err: "is not in"},
+		{what: "ambiguous", hosts: "two.a.org two.b.org", machine: "two", err: `could be "two.a.org" or "two.b.org"`},
+		{what: "not listed", hosts: "one two", machine: "six", err: `this host, "six", is not in hosts file`},
+		{what: "no name", hosts: "one", machine: "", err: "is not in"},
+		{what: "-n", hosts: "one two", machine: "one", option: "two", want: 2},
+		{what: "-n is no short form", hosts: "one two.org", machine: "two.org", option: "two", err: `this host, "two", is not in`},
+		{what: "-n is no long form", hosts: "one two", machine: "two", option: "two.org", err: "is not in"},
+		{what: "-n with an address", hosts: "one fd00::2", machine: "one", option: "fd00:0::2", want: 2},
+		{what: "an address has no first label", hosts: "10.0.0.1", machine: "10", err: "is not in"},
+		{what: "nor has the machine's", hosts: "10", machine: "10.0.0.1", err: "is not in"},
+	}
+	for _, c := range cases {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			path := write(t, strings.ReplaceAll(c.hosts, " ", "\n"))
+			args, hostname := []string{"-h", path}, on(c.machine)
+			if c.option != "" {
+				args, hostname = append(args, "-n", c.option), unasked(t)
+			}
+			got, err := Parse(args, hostname)
+			if c.err != "" {
+				wants(t, err, c.err, "-n NAME", path, "to the file")
+				return
+			}
+			if err != nil || got.ID != c.want || got.Name != got.Hosts[c.want-1].Name {
+				t.Errorf("got id %d, name %q, %v; want id %d", got.ID, got.Name, err, c.want)
+			}
+		})
+	}
+}
+
+func TestNoHostName(t *testing.T) {
+	t.Parallel()
+	path, failed := write(t, five), errors.New("kernel is out of names")
+	_, err := Parse([]string{"-h", path}, func() (string, error) { return "", failed })
+	wants(t, err, failed.Error(), "-n NAME", path)
+	if !errors.Is(err, failed) {
+		t.Errorf("%v does not wrap its cause", err)
+	}
+}
+
+// With -local the file's addresses do not count and this host need not be listed.
+func TestLocal(t *testing.T) {
+	t.Parallel()
+	c, err := Parse([]string{"-local", "-h", write(t, "one 10.0.0.1\n10.0.0.2\n")}, unasked(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := list(c.Hosts); got != "one 10.0.0.2" || c.ID != 0 || c.Name != "" {
+		t.Errorf("hosts %s, id %d, name %q", got, c.ID, c.Name)
+	}
+}
+
+// The digest goes by the names and their order, and not by how they are written.
+func TestDigest(t *testing.T) {
+	t.Parallel()
+	of := func(content string) uint64 {
+		hosts, err := parseHosts(content)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return digest(hosts)
+	}
+	plain := of("one\ntwo\n")
+	for _, same := range []string{"ONE\ntwo", "one 10.0.0.1\r\n\r\n two.\r\n"} {
+		if of(same) != plain {
+			t.Errorf("digest of %q differs", same)
+		}
+	}
+	for _, other := range []string{"two\none", "one", "one\ntwo\nthree", "onetwo"} {
+		if of(other) == plain {
+			t.Errorf("digest of %q does not differ", other)
+		}
+	}
+}
+
+func FuzzHostsFile(f *testing.F) {
+	for _, seed := range []string{five, "\ufeffone 10.0.0.1\r\ntwo fd00::2%eth0\n", "::ffff:1.2.3.4\n1.2.3.4.\n", "a.\nb 0.0.0.0", "\x00"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, content string) {
+		hosts, err := parseHosts(content)
+		if err != nil {
+			if strings.ContainsAny(err.Error(), "\n\x00") || len(err.Error()) > 1000 {
+				t.Errorf("error is no line for a person: %q", err)
+			}
+			return
+		}
+		names, addrs := make(map[string]bool), make(map[netip.Addr]bool)
+		var again strings.Builder
+		for _, h := range hosts {
+			if names[nameKey(h.Name)] || addrs[h.Addr] {
+				t.Errorf("%v is there twice", h)
+			}
+			names[nameKey(h.Name)] = true
+			fmt.Fprint(&again, h.Name)
+			if h.Addr.IsValid() {
+				addrs[h.Addr] = true
+				fmt.Fprint(&again, " ", h.Addr)
+			}
+			fmt.Fprintln(&again)
+		}
+		if back, err := parseHosts(again.String()); err != nil || list(back) != list(hosts) {
+			t.Errorf("%q reads back as %s, %v", again.String(), list(back), err)
+		}
+	})
+}
