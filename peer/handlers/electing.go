@@ -1,0 +1,220 @@
+package handlers
+
+import (
+	"time"
+
+	"memberly/peer/types"
+)
+
+// sign is the last thing that showed a peer to lead: REQ, NEWVIEW, or a heartbeat or answer
+// to PROBE that says so.
+type sign struct {
+	peer types.ID
+	term types.Term
+	at   time.Duration
+}
+
+// election is what a member knows of who leads, or might.
+type election struct {
+	sign       sign
+	grant      sign          // the NEWLEADER it last granted
+	turned     types.Message // a NEWLEADER it refused because it had a leader
+	turnedAt   time.Duration
+	leaderless time.Duration // since when it has no leader; never while it has
+	vacant     time.Duration // since when it has neither leader nor granted candidate
+	inquorate  time.Duration // since when no quorum is reachable; never while one is
+}
+
+func noElection() election {
+	return election{sign: sign{at: never}, grant: sign{at: never}, turnedAt: never,
+		leaderless: never, vacant: never, inquorate: never}
+}
+
+// thaw moves on what was last heard by a gap in this peer's own running.
+func (e *election) thaw(gap time.Duration) {
+	for _, t := range []*time.Duration{&e.sign.at, &e.grant.at, &e.leaderless, &e.vacant, &e.inquorate} {
+		if *t != never {
+			*t += gap
+		}
+	}
+}
+
+// sighted notes that the sender of m says that it leads, in a term not below the promise.
+func (h *Handler) sighted(m *types.Message) {
+	if h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) &&
+		m.Term.Peer == m.From && !m.Term.Below(h.promised) {
+		h.standDown()
+		h.election.sign = sign{peer: m.From, term: m.Term, at: h.now.Run}
+	}
+}
+
+// holdsGood tells whether s is recent, from a member that is reachable.
+func (h *Handler) holdsGood(s sign) bool {
+	return h.since(s.at) < h.Monitor && h.reaches(s.peer) && !s.term.Below(h.promised)
+}
+
+// hasLeader tells whether another peer leads this one.
+func (h *Handler) hasLeader() bool {
+	return h.standing == types.Joined && h.office == nil && h.holdsGood(h.election.sign)
+}
+
+// review is done at the end of every step: it finds out whether the leader is lost, and
+// whether it is this peer's turn to stand (rule 5).
+func (h *Handler) review() {
+	e := &h.election
+	led := h.leads() || h.hasLeader()
+	mark(&e.leaderless, !led, h.now.Run)
+	mark(&e.vacant, !led && !h.holdsGood(e.grant), h.now.Run)
+	if led {
+		return
+	}
+	if e.vacant != never && h.since(e.turnedAt) < h.seconds(0.2) {
+		m := e.turned
+		e.turnedAt = never
+		h.onRequest(&m)
+		h.review()
+		return
+	}
+	if e.vacant == never || h.office != nil || h.candidacy != nil || !h.quorate || h.leaving != never {
+		return
+	}
+	turn := e.vacant + time.Duration(h.place())*h.Monitor
+	if h.now.Run < turn {
+		h.due(turn)
+		return
+	}
+	h.stand(types.Term{})
+}
+
+// mark keeps in t since when a condition holds.
+func mark(t *time.Duration, holds bool, now time.Duration) {
+	if !holds {
+		*t = never
+	} else if *t == never {
+		*t = now
+	}
+}
+
+// place counts the reachable members whose turn to stand comes before this peer's.
+func (h *Handler) place() int {
+	n := 0
+	for _, id := range h.view.Members {
+		if id < h.ID && h.reaches(id) {
+			n++
+		}
+	}
+	return n
+}
+
+// stand asks all members to be led by this peer, under a new term or, where the view has
+// changed under a candidacy, under the same.
+func (h *Handler) stand(term types.Term) {
+	if term.Peer != h.ID || term.Below(h.promised) {
+		h.counter = max(h.counter, h.promised.Counter) + 1
+		term = types.Term{Counter: h.counter, Peer: h.ID}
+	}
+	h.standDown()
+	h.promised = term
+	h.candidacy = h.newRound(types.NewLeader, term, &h.view)
+	h.candidacy.message.Change.Operation = types.Pending
+	h.call(h.candidacy, &h.view)
+	if h.candidacy.done {
+		h.takeOffice(term, h.accepted)
+	}
+}
+
+// standAgain is for a leader whose term is no longer the highest: it stands at once above
+// it, unless another leads.
+func (h *Handler) standAgain(above types.Term) {
+	h.counter = max(h.counter, above.Counter)
+	if !h.quorate {
+		h.standDown()
+		return
+	}
+	h.stand(types.Term{})
+}
+
+// onNewLeader grants a candidate its term, or says why not.
+func (h *Handler) onNewLeader(m *types.Message) {
+	e := &h.election
+	switch {
+	case m.Term.Below(h.promised):
+		h.answer(m, types.Refused).Reason = types.Promised
+	case h.leads():
+		h.answer(m, types.Refused).Reason = types.HasLeader
+		h.standAgain(m.Term)
+	case m.From != h.following && (h.hasLeader() || e.grant.peer != m.From && h.holdsGood(e.grant)):
+		h.answer(m, types.Refused).Reason = types.HasLeader
+		e.turned, e.turnedAt = *m, h.now.Run
+		e.turned.Unreachable = nil
+		h.doubt(m)
+	default:
+		h.grant(m)
+	}
+}
+
+// grant promises the candidate's term.
+func (h *Handler) grant(m *types.Message) {
+	h.heed(m)
+	h.standDown()
+	h.promised = m.Term
+	if h.election.grant.term != m.Term {
+		h.election.grant = sign{peer: m.From, term: m.Term, at: h.now.Run}
+	}
+	h.ok(m, types.PendingResponse)
+}
+
+// doubt looks into a leader that a candidate holds unreachable.
+func (h *Handler) doubt(m *types.Message) {
+	leader := h.election.sign.peer
+	for _, id := range m.Unreachable {
+		if id == leader && h.since(h.hosts[id-1].probed) >= h.seconds(0.2) {
+			h.probe(id, true)
+		}
+	}
+}
+
+// onBallot counts the answers to a candidacy.
+func (h *Handler) onBallot(m *types.Message) {
+	r := h.candidacy
+	if m.Request != r.message.Request || m.Number != h.view.Number {
+		return
+	}
+	if m.Kind == types.Refused && m.Reason == types.Promised && r.message.Term.Below(m.Term) {
+		h.counter = max(h.counter, m.Term.Counter)
+		r.outbid = true // tickCandidacy stands above it
+		return
+	}
+	if m.Kind != types.PendingResponse || m.Term != r.message.Term {
+		return
+	}
+	if r.best.Term.Below(m.Accepted) {
+		r.best = types.Accepted{Term: m.Accepted, Change: m.Change}
+	}
+	if h.count(r, &h.view, m.From) {
+		if r.best.Term.Below(h.accepted.Term) {
+			r.best = h.accepted
+		}
+		h.takeOffice(r.message.Term, r.best)
+	}
+}
+
+// tickCandidacy asks again; under a higher term if one was seen.
+func (h *Handler) tickCandidacy() {
+	r := h.candidacy
+	if r == nil {
+		return
+	}
+	if !h.quorate {
+		h.candidacy = nil
+		return
+	}
+	if h.since(r.sent) >= h.seconds(0.2) {
+		if r.outbid {
+			h.stand(types.Term{})
+			return
+		}
+		h.call(r, &h.view)
+	}
+	h.due(r.sent + h.seconds(0.2))
+}

@@ -1,0 +1,219 @@
+package handlers
+
+import (
+	"memberly/peer/types"
+)
+
+// onReq accepts the change of a leader whose term is not below the promise.
+func (h *Handler) onReq(m *types.Message) {
+	if m.Term.Below(h.promised) || !h.view.Admits(m.Change) {
+		h.answer(m, types.Refused).Reason = types.Promised
+		return
+	}
+	h.follow(m)
+	if causeIsFailure(m.Change.Cause) {
+		h.report(m.Change.Member.ID)
+	}
+	h.accepted = types.Accepted{Term: m.Term, Change: m.Change}
+	h.ok(m, types.OK)
+}
+
+// ok answers m with what this member has accepted.
+func (h *Handler) ok(m *types.Message, kind types.Kind) {
+	a := h.answer(m, kind)
+	a.Term = m.Term
+	a.Change, a.Accepted = h.accepted.Change, h.accepted.Term
+}
+
+// follow makes this peer follow the peer of m's term, which is not below the promise. First
+// it records the failures that the sender has noticed and it has not.
+func (h *Handler) follow(m *types.Message) {
+	h.heed(m)
+	h.promised = m.Term
+	h.following, h.followed = m.Term.Peer, m.Term
+	if m.From == m.Term.Peer {
+		h.election.sign = sign{peer: m.From, term: m.Term, at: h.now.Run}
+	}
+	if m.Term.Peer != h.ID {
+		h.standDown()
+	}
+}
+
+// heed records the failures that m names.
+func (h *Handler) heed(m *types.Message) {
+	h.named = append(h.named[:0], m.Unreachable...)
+	for _, id := range m.Unreachable {
+		if h.known(id) && h.view.Has(id) {
+			h.report(id)
+		}
+	}
+}
+
+// onNewView installs the view of m if it is newer, and answers its leader.
+func (h *Handler) onNewView(m *types.Message) {
+	if h.standing == types.Fresh {
+		h.admitted(m)
+		return
+	}
+	if !h.mine(m) {
+		return
+	}
+	if m.Number < h.view.Number {
+		h.showView(m)
+		return
+	}
+	if m.Number > h.view.Number && !h.advance(m) {
+		return
+	}
+	obeyed := !m.Term.Below(h.promised)
+	if obeyed && h.followed != m.Term || m.From == m.Term.Peer && obeyed {
+		h.follow(m)
+	}
+	switch {
+	case m.From != m.Term.Peer:
+	case obeyed:
+		h.ok(m, types.OK)
+	default:
+		h.answer(m, types.Refused).Reason = types.Promised
+	}
+}
+
+// advance moves on to the later view of m. It returns false if there is nothing to answer:
+// the view cannot be known yet, or this peer is not in it.
+func (h *Handler) advance(m *types.Message) bool {
+	next := m.View
+	if next == nil {
+		if m.Number != h.view.Number+1 || !h.view.Admits(m.Change) {
+			h.answer(m, types.Refused).Reason = types.Behind
+			return false
+		}
+		v := h.view.With(m.Change)
+		next = &v
+	}
+	h.reportRemoved(next)
+	if !m.Term.Below(h.promised) {
+		h.follow(m)
+	}
+	if !next.Holds(types.Member{ID: h.ID, Incarnation: h.incarnation}) {
+		h.removed(next.Past(h.ID))
+		return false
+	}
+	h.install(next)
+	if h.office != nil {
+		h.announce(types.Change{}) // its term is the highest, but for this view it is not prepared
+	}
+	return true
+}
+
+// reportRemoved records the failures of those whom next no longer holds, if nobody has.
+func (h *Handler) reportRemoved(next *types.View) {
+	for _, id := range h.view.Members {
+		was := h.view.Incarnation(id)
+		if now := next.Past(id); now.Incarnation > was || causeIsFailure(now.Cause) {
+			h.report(id)
+		}
+	}
+}
+
+func causeIsFailure(c types.Cause) bool { return c == types.Unreachable || c == types.Restarted }
+
+// install makes next this peer's view, and records it.
+func (h *Handler) install(next *types.View) {
+	before := h.view
+	h.view = *next
+	h.highest = max(h.highest, next.Number)
+	h.accepted = types.Accepted{}
+	h.standing = types.Joined
+	for _, id := range next.Members {
+		if before.Incarnation(id) != next.Incarnation(id) {
+			h.meet(id)
+		}
+	}
+	if !next.Has(h.following) {
+		h.following = next.Leader
+	}
+	h.out.Records = append(h.out.Records, types.Record{
+		Peer: h.ID, View: next.Number, Leader: h.following, Members: next.Members})
+	h.reform = reforming{}
+	h.recount()
+	if h.candidacy != nil {
+		h.stand(h.candidacy.message.Term)
+	}
+}
+
+// removed is what becomes of a peer that learns that it is a member no more.
+func (h *Handler) removed(past types.Past) {
+	switch {
+	case h.leaving != never || past.Incarnation == h.incarnation && past.Cause == types.Left:
+		h.exit(0)
+	case past.Incarnation == h.incarnation && past.Cause == types.Expelled:
+		h.record("removed from the group")
+		h.standing, h.view = types.Out, types.View{}
+		h.standDown()
+	default:
+		h.record("removed from the group")
+		hint := h.following
+		h.becomeFresh()
+		h.fresh.hint = hint
+	}
+}
+
+// showView sends NEWVIEW to the sender of m, whole. Only a leader's asks for an answer.
+func (h *Handler) showView(m *types.Message) {
+	v := h.view
+	s := h.send(types.NewView, m.From)
+	s.For, s.View = m.Incarnation, &v
+	s.Term = h.followed
+	if h.office != nil {
+		h.signView(s)
+	}
+}
+
+// askToLeave sends LEAVE to the leader, or begins to take out the leader itself.
+func (h *Handler) askToLeave() {
+	switch {
+	case len(h.view.Members) == 1:
+		h.exit(0)
+	case h.office != nil:
+		h.progress()
+	case h.hasLeader():
+		h.send(types.Leave, h.election.sign.peer).Term = h.promised
+	}
+}
+
+// tickLeaving asks again, for a second at most.
+func (h *Handler) tickLeaving() {
+	if h.since(h.leaving) >= h.seconds(1) {
+		h.exit(0)
+		return
+	}
+	h.due(h.now.Run + h.seconds(0.2))
+	h.askToLeave()
+}
+
+// tickMember is time passing for a member.
+func (h *Handler) tickMember() {
+	if h.farewell != nil {
+		h.tickFarewell()
+		return
+	}
+	h.watch()
+	h.tickCandidacy()
+	h.tickOffice()
+	h.tickReforming()
+	if h.leaving != never {
+		h.tickLeaving()
+	}
+	if h.now.Run >= h.beat && !h.exited {
+		h.sendHeartbeat()
+	}
+	h.due(h.beat)
+}
+
+// sendHeartbeat tells every host of the file that this peer is here.
+func (h *Handler) sendHeartbeat() {
+	h.beat = h.now.Run + h.Heartbeat
+	h.pulse = types.Message{Kind: types.Heartbeat, From: h.ID, Incarnation: h.incarnation,
+		Group: h.view.Group, Number: h.view.Number, Term: h.promised, Leads: h.leads()}
+	h.out.Heartbeat = &h.pulse
+}

@@ -1,0 +1,206 @@
+package handlers
+
+import (
+	"slices"
+	"time"
+
+	"memberly/peer/types"
+)
+
+// evidence is the latest that a host let this peer know of itself (rule 7).
+type evidence struct {
+	asked       time.Duration // when it was asked for
+	answered    bool          // STATE came, else outcome says why not
+	outcome     types.Outcome
+	standing    types.Standing
+	incarnation types.Incarnation
+	group       types.Group
+	number      int64
+	led         bool // it leads, or has a leader
+}
+
+// reforming is the first of two rounds of evidence that the view has lost its quorum for good.
+type reforming struct {
+	at    time.Duration // when it was complete; 0 for not yet
+	found []evidence    // by ID-1, without when it was asked for
+}
+
+// testify weighs a STATE, whose request is when it was asked for.
+func (h *Handler) testify(m *types.Message) {
+	h.weigh(m.From, evidence{asked: time.Duration(m.Request), answered: true, standing: m.Standing,
+		incarnation: m.Incarnation, group: m.Group, number: m.Number, led: m.Leads || m.HasLeader})
+}
+
+// weigh keeps the latest evidence of each host, and founds the group if that was missing.
+func (h *Handler) weigh(id types.ID, e evidence) {
+	p := &h.hosts[id-1]
+	if e.asked < p.evidence.asked || e.asked > h.now.Run {
+		return
+	}
+	p.evidence = e
+	if h.standing == types.Fresh && h.mayFound() {
+		h.found()
+	}
+}
+
+// counts tells whether e may still be used: it was asked for since then, and lately.
+func (h *Handler) counts(e evidence, since time.Duration) bool {
+	return (e.answered || e.outcome != 0) && e.asked >= since && h.since(e.asked) < h.Monitor
+}
+
+// foundingEvidence tells whether e accounts for a host when nobody holds a view.
+func (h *Handler) foundingEvidence(_ types.ID, e evidence) bool {
+	if !h.counts(e, h.fresh.since) {
+		return false
+	}
+	if e.answered {
+		return e.standing != types.Joined
+	}
+	return e.outcome == types.Refusal || e.outcome == types.NoName
+}
+
+// reformingEvidence tells whether e accounts for a host when the view has lost its quorum.
+func (h *Handler) reformingEvidence(id types.ID, e evidence) bool {
+	if !h.counts(e, max(h.election.leaderless, h.election.inquorate, h.reform.at)) {
+		return false
+	}
+	if e.answered {
+		return e.standing != types.Joined || e.group == h.view.Group && !e.led && !h.outranks(id, e)
+	}
+	return e.outcome == types.Refusal && h.since(h.hosts[id-1].word) >= h.Monitor
+}
+
+// outranks tells whether host id, not this peer, is the one to make the next group: it holds
+// a later view, or this one with a lower id.
+func (h *Handler) outranks(id types.ID, e evidence) bool {
+	return e.number > h.view.Number || e.number == h.view.Number && id < h.ID &&
+		h.view.Holds(types.Member{ID: id, Incarnation: e.incarnation})
+}
+
+// unaccounted lists the other hosts for which there is no such evidence.
+func (h *Handler) unaccounted(accounts func(types.ID, evidence) bool) []types.ID {
+	var ids []types.ID
+	for i := range h.hosts {
+		if id := types.ID(i + 1); id != h.ID && !accounts(id, h.hosts[i].evidence) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// inquire PROBEs every host of which there is no evidence since then that is younger than age.
+func (h *Handler) inquire(since, age time.Duration) {
+	for i := range h.hosts {
+		p, id := &h.hosts[i], types.ID(i+1)
+		stale := !h.counts(p.evidence, since) || h.since(p.evidence.asked) >= age
+		if id != h.ID && stale && (h.since(p.probed) >= age || p.probed < since) {
+			h.probe(id, p.probed >= since && !p.evidence.answered)
+		}
+	}
+}
+
+// waitToFound is how long this peer lets those before it in the file found the group.
+func (h *Handler) waitToFound() time.Duration { return time.Duration(h.ID-1) * h.seconds(10) }
+
+// mayFound tells whether it is nearly this peer's turn to found: it gathers evidence.
+func (h *Handler) mayFound() bool {
+	return h.since(h.fresh.since)+h.seconds(1) >= h.waitToFound() || h.ID == 1
+}
+
+// found makes a group if rule 7 lets this fresh peer do so: nobody holds a view; all hosts
+// are accounted for, or more than half are and the rest stayed silent for 10 s.
+func (h *Handler) found() {
+	waited := h.since(h.fresh.since) - h.waitToFound()
+	if waited < 0 || h.standing != types.Fresh || h.leaving != never {
+		return
+	}
+	missing := h.unaccounted(h.foundingEvidence)
+	for _, id := range missing {
+		if h.since(max(h.hosts[id-1].word, h.fresh.since)) < h.seconds(10) || waited < h.seconds(10) {
+			return
+		}
+	}
+	if 2*(h.Hosts-len(missing)) > h.Hosts {
+		h.makeGroup()
+	}
+}
+
+// tickReforming makes a new group when the view has lost its quorum for good, by the same
+// evidence in two rounds 1 s apart (rule 7).
+func (h *Handler) tickReforming() {
+	e := &h.election
+	if e.leaderless == never || h.quorate || h.leaving != never || h.exited {
+		h.reform = reforming{}
+		return
+	}
+	h.noticeWaiting()
+	if h.lowerHolds() {
+		h.reform = reforming{}
+		return
+	}
+	h.inquire(max(e.leaderless, e.inquorate, h.reform.at), h.seconds(0.4))
+	h.due(h.now.Run + h.seconds(0.2))
+	if h.reform.at != 0 && h.since(h.reform.at) < h.seconds(1) {
+		return
+	}
+	if len(h.unaccounted(h.reformingEvidence)) > 0 || h.answeringQuorum() {
+		return
+	}
+	found := h.findings()
+	if h.reform.at != 0 && slices.Equal(found, h.reform.found) {
+		h.makeGroup()
+		return
+	}
+	h.reform = reforming{at: h.now.Run, found: found}
+}
+
+// lowerHolds tells whether a reachable member of lower id holds this view too.
+func (h *Handler) lowerHolds() bool {
+	return slices.ContainsFunc(h.view.Members, func(id types.ID) bool {
+		return id < h.ID && h.reaches(id) && h.hosts[id-1].holds >= h.view.Number
+	})
+}
+
+// answeringQuorum tells whether the members that answer are a quorum after all.
+func (h *Handler) answeringQuorum() bool {
+	return h.view.Quorum(func(id types.ID) bool {
+		e := h.hosts[id-1].evidence
+		return id == h.ID || e.answered && e.standing == types.Joined && e.group == h.view.Group &&
+			e.incarnation == h.view.Incarnation(id)
+	})
+}
+
+// findings returns what is known of each host, to be compared with the round before.
+func (h *Handler) findings() []evidence {
+	found := make([]evidence, len(h.hosts))
+	for i := range h.hosts {
+		found[i] = h.hosts[i].evidence
+		found[i].asked = 0
+	}
+	return found
+}
+
+// makeGroup makes a group of this peer alone, in an incarnation above all it knows, its
+// first view numbered one above the highest it was told.
+func (h *Handler) makeGroup() {
+	last := slices.Clone(h.view.Last)
+	if last == nil {
+		last = make([]types.Past, h.Hosts)
+	}
+	newest := h.newest
+	for i := range last {
+		newest = max(newest, last[i].Incarnation)
+		if last[i].Incarnation != 0 && last[i].Cause == types.Present {
+			last[i].Cause = types.Unreachable
+		}
+	}
+	h.becomeFresh()
+	h.renew(newest)
+	last[h.ID-1] = types.Past{Incarnation: h.incarnation}
+	h.counter = 1
+	term := types.Term{Counter: h.counter, Peer: h.ID}
+	h.promised, h.following, h.followed = term, h.ID, term
+	h.install(&types.View{Group: types.Group{Made: h.incarnation, Maker: h.ID}, Number: h.highest + 1,
+		Leader: h.ID, Members: []types.ID{h.ID}, Last: last})
+	h.takeOffice(term, types.Accepted{})
+}

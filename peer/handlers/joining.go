@@ -1,0 +1,211 @@
+package handlers
+
+import (
+	"time"
+
+	"memberly/peer/types"
+)
+
+// freshness is the state of a peer that asks to join.
+type freshness struct {
+	since  time.Duration
+	hint   types.ID // who is said to lead
+	group  types.Group
+	hinted time.Duration // when it was last said
+	turn   types.ID      // whose turn it was to be asked
+	target types.ID      // who was asked last
+	asked  time.Duration
+	tries  int // how many more may be asked before the next tick
+}
+
+// becomeFresh forgets everything but the hosts, and begins a new incarnation.
+func (h *Handler) becomeFresh() {
+	h.renew(h.view.Past(h.ID).Incarnation)
+	h.standing, h.view = types.Fresh, types.View{}
+	h.promised, h.accepted = types.Term{}, types.Accepted{}
+	h.following, h.followed, h.counter, h.named = 0, types.Term{}, 0, nil
+	h.office, h.candidacy, h.farewell = nil, nil, nil
+	h.election, h.reform = noElection(), reforming{}
+	h.fresh = freshness{since: h.now.Run, hinted: never, asked: never}
+	h.noticed = never
+	h.out.Wake = h.now.Run
+}
+
+// renew takes an incarnation larger than any earlier one, and than last.
+func (h *Handler) renew(last types.Incarnation) {
+	h.incarnation = max(types.Incarnation(h.now.Wall), h.incarnation+1, last+1)
+}
+
+// tickFresh asks for a way in: whoever is said to lead, else the hosts in turn; where it is
+// this peer's turn to found, it asks all of them what they are.
+func (h *Handler) tickFresh() {
+	f := &h.fresh
+	f.tries = 8
+	pause := h.seconds(0.2)
+	if h.since(f.hinted) >= h.Monitor {
+		f.hint = 0
+	}
+	if h.since(f.asked) >= pause {
+		if f.hint != 0 {
+			h.join(f.hint)
+		} else if !h.mayFound() {
+			h.joinNext()
+		}
+	}
+	h.due(h.now.Run + pause)
+	if h.mayFound() {
+		h.inquire(h.fresh.since, pause)
+		h.found()
+	}
+	h.noticeWaiting()
+}
+
+// join sends JOIN to id.
+func (h *Handler) join(id types.ID) {
+	f := &h.fresh
+	if f.target == id && h.since(h.hosts[id-1].word) >= h.seconds(0.4) {
+		h.anew(id)
+	}
+	f.target, f.asked = id, h.now.Run
+	m := h.send(types.Join, id)
+	m.Digest, m.Request = h.Digest, uint64(h.now.Run)
+}
+
+// joinNext sends JOIN to the host whose turn it is.
+func (h *Handler) joinNext() {
+	if h.Hosts < 2 {
+		return
+	}
+	f := &h.fresh
+	for f.turn = f.turn%types.ID(h.Hosts) + 1; f.turn == h.ID; f.turn = f.turn%types.ID(h.Hosts) + 1 {
+	}
+	h.join(f.turn)
+}
+
+// turnedAway asks another host at once when the last one cannot be reached.
+func (h *Handler) turnedAway(id types.ID) {
+	f := &h.fresh
+	if f.hint == id {
+		f.hint = 0
+	}
+	if f.target == id && f.tries > 0 && f.hint == 0 && !h.mayFound() {
+		f.tries--
+		h.joinNext()
+	}
+}
+
+// invited follows the word that id leads group: of several groups, the earliest made.
+func (h *Handler) invited(id types.ID, group types.Group) {
+	f := &h.fresh
+	if !h.known(id) || f.hint != 0 && f.hint != id && !group.Before(f.group) {
+		return
+	}
+	news := f.hint != id
+	f.hint, f.group, f.hinted = id, group, h.now.Run
+	if (news || f.target != id) && f.tries > 0 {
+		f.tries--
+		h.join(id)
+	}
+}
+
+// directed follows what a host's STATE tells a fresh peer.
+func (h *Handler) directed(m *types.Message) {
+	if m.Last >= h.incarnation {
+		h.renew(m.Last)
+		h.join(m.From)
+		return
+	}
+	if m.Leads {
+		h.invited(m.From, m.Group)
+	} else if m.HasLeader {
+		h.invited(m.Term.Peer, m.Group)
+	}
+}
+
+// admitted installs the first view that holds this peer; another says who leads, or that
+// this incarnation is too low.
+func (h *Handler) admitted(m *types.Message) {
+	v := m.View
+	if v == nil {
+		return
+	}
+	switch past := v.Past(h.ID); {
+	case v.Holds(types.Member{ID: h.ID, Incarnation: h.incarnation}):
+		h.promised, h.counter = m.Term, m.Term.Counter
+		h.following, h.followed = m.Term.Peer, m.Term
+		h.install(v)
+		h.beat = h.now.Run
+		h.out.Wake = h.now.Run
+		h.follow(m)
+		if m.From == m.Term.Peer {
+			h.ok(m, types.OK)
+		}
+	case past.Incarnation >= h.incarnation:
+		h.renew(past.Incarnation)
+		h.join(m.From)
+	default:
+		h.invited(m.Term.Peer, m.Group)
+	}
+}
+
+// strange looks into a heartbeat of another group: rule 6 wants it confirmed by a PROBE.
+func (h *Handler) strange(m *types.Message) {
+	h.succeeded(m)
+	drawing := m.Leads || m.Group.Before(h.view.Group) && h.lasts(h.election.leaderless, 10)
+	if drawing && h.since(h.hosts[m.From-1].probed) >= h.seconds(1) {
+		h.probe(m.From, false)
+	}
+}
+
+// drawn leaves this peer's group for that of m, a STATE, where rule 6 says so.
+func (h *Handler) drawn(m *types.Message) {
+	e := &h.election
+	earlier := m.Group.Before(h.view.Group)
+	switch {
+	case h.leaving != never:
+		return
+	case m.Leads && (earlier || h.lasts(e.leaderless, 10) || e.leaderless != never && h.lasts(e.inquorate, 2.2)):
+	case !m.Leads && !m.HasLeader && earlier && h.lasts(e.leaderless, 10):
+	default:
+		return
+	}
+	h.record("leaving")
+	h.becomeFresh()
+	if m.Leads {
+		h.fresh.tries = 1
+		h.invited(m.From, m.Group)
+	}
+}
+
+// lasts tells whether what began at t, if it did, has lasted for s seconds.
+func (h *Handler) lasts(t time.Duration, s float64) bool {
+	return t != never && h.since(t) >= h.seconds(s)
+}
+
+// differs refuses a JOIN from another hosts file, to the host that it really came from.
+func (h *Handler) differs(remote types.ID, m *types.Message) {
+	if !h.known(remote) {
+		return
+	}
+	r := h.answer(m, types.Refused)
+	r.To, r.Reason = remote, types.Differs
+	h.notify(FilesDiffer, remote)
+}
+
+// noticeWaiting says for whom this peer waits: once, then rarely.
+func (h *Handler) noticeWaiting() {
+	waited := h.lasts(h.fresh.since, 2.2)
+	topic, hosts := AwaitGroup, h.unaccounted(h.foundingEvidence)
+	if h.mayFound() {
+		topic = AwaitHosts
+	}
+	if h.standing == types.Joined {
+		waited = h.lasts(h.election.inquorate, 2.2)
+		topic, hosts = AwaitQuorum, h.unreachable()
+	}
+	if !waited || h.since(h.noticed) < time.Minute {
+		return
+	}
+	h.noticed = h.now.Run
+	h.notify(topic, hosts...)
+}

@@ -1,0 +1,452 @@
+package handlers
+
+import (
+	"slices"
+	"time"
+
+	"memberly/peer/types"
+)
+
+// round is a request that is sent to some members, again and again, until they answer.
+type round struct {
+	message  types.Message // without To and For
+	to       []types.ID
+	answered []bool         // by ID-1
+	count    int            // of members of the view that answered, this peer included
+	leader   bool           // the view's leader is among them
+	done     bool           // a quorum answered
+	outbid   bool           // NEWLEADER: somebody has promised a higher term
+	best     types.Accepted // NEWLEADER: the pending operation of the highest term
+	began    time.Duration
+	sent     time.Duration
+}
+
+// office is the right to lead: a term that a quorum has granted, or the making of a group.
+type office struct {
+	term    types.Term
+	round   *round         // the NEWVIEW or REQ that is being answered
+	settle  types.Accepted // what was pending before this term: it comes first (rule 1)
+	ready   bool           // a quorum of this very view has answered in this term
+	drill   bool           // the round is the drill's
+	joining []request      // in the order of asking
+	leavers []types.Member
+}
+
+// request is a JOIN that waits for its ADD.
+type request struct {
+	member types.Member
+	asked  time.Duration
+}
+
+// newRound sends a request of the given kind to all members that can be reached.
+func (h *Handler) newRound(kind types.Kind, term types.Term, view *types.View) *round {
+	h.requests++
+	r := &round{answered: make([]bool, len(h.hosts)), to: view.Members, began: h.now.Run, sent: never}
+	r.message = types.Message{Kind: kind, From: h.ID, Incarnation: h.incarnation,
+		Group: view.Group, Number: view.Number, Request: h.requests, Term: term}
+	if view.Has(h.ID) {
+		h.count(r, view, h.ID)
+	}
+	return r
+}
+
+// count notes an answer, and tells whether it is the one that makes the quorum.
+func (h *Handler) count(r *round, view *types.View, id types.ID) bool {
+	if r.answered[id-1] || !view.Has(id) {
+		return false
+	}
+	r.answered[id-1] = true
+	r.count++
+	r.leader = r.leader || id == view.Leader
+	if r.done || !view.Enough(r.count, r.leader) {
+		return false
+	}
+	r.done = true
+	return true
+}
+
+// call sends a round's request to those who have not answered it.
+func (h *Handler) call(r *round, view *types.View) {
+	r.sent = h.now.Run
+	r.message.Unreachable = h.unreachable()
+	for _, id := range r.to {
+		if id == h.ID || r.answered[id-1] || h.hosts[id-1].gone {
+			continue
+		}
+		if h.since(r.began) >= h.seconds(0.5) {
+			h.anew(id)
+		}
+		h.callOne(r, view, id)
+	}
+}
+
+func (h *Handler) callOne(r *round, view *types.View, id types.ID) {
+	m := h.send(r.message.Kind, id)
+	*m = r.message
+	m.To, m.For = id, view.Incarnation(id)
+	p := &h.hosts[id-1]
+	if m.Kind == types.NewView && !p.follows(m) {
+		whole := *view
+		m.View = &whole
+	}
+	if p.waiting == never && m.Kind != types.NewLeader {
+		p.waiting = h.now.Run
+	}
+}
+
+// follows tells whether the host can make the view of m, a NEWVIEW, of what it holds.
+func (p *host) follows(m *types.Message) bool {
+	return p.holds >= m.Number || p.holds == m.Number-1 && m.Change.Operation != types.Nothing
+}
+
+// unreachable lists the members that this peer holds unreachable.
+func (h *Handler) unreachable() []types.ID {
+	var ids []types.ID
+	for _, id := range h.view.Members {
+		if !h.reaches(id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// leads tells whether this peer leads (rule 5): it has an office, hears a quorum, and its
+// round has not waited too long for one.
+func (h *Handler) leads() bool {
+	o := h.office
+	return o != nil && h.quorate && h.farewell == nil &&
+		(o.round == nil || o.round.done || h.since(o.round.began) < h.Monitor)
+}
+
+// takeOffice begins to lead under a term that a quorum of the view has granted.
+func (h *Handler) takeOffice(term types.Term, settle types.Accepted) {
+	h.office = &office{term: term, settle: settle, ready: true}
+	h.candidacy = nil
+	h.following, h.followed = h.ID, term
+	h.named = h.named[:0]
+	for i := range h.hosts {
+		h.hosts[i].waiting, h.hosts[i].mute = never, false
+	}
+	h.recount()
+	h.progress()
+	if h.office.round == nil {
+		h.announce(types.Change{})
+	}
+	h.sendHeartbeat()
+}
+
+// standDown gives up office and candidacy.
+func (h *Handler) standDown() {
+	h.candidacy = nil
+	if h.office == nil {
+		return
+	}
+	h.office = nil
+	for i := range h.hosts {
+		h.hosts[i].mute = false
+	}
+	h.recount()
+}
+
+// progress proposes the next change, if there is one and it may (rule 1).
+func (h *Handler) progress() {
+	o := h.office
+	if o == nil || !o.ready || !h.quorate || h.farewell != nil || h.exited {
+		return
+	}
+	if o.round != nil && o.round.message.Kind == types.Req {
+		return
+	}
+	if h.drill() {
+		return
+	}
+	if c := h.nextChange(); c.Operation != types.Nothing {
+		h.propose(c)
+	}
+}
+
+// nextChange decides what to propose: the pending operation, then the failed (the old leader
+// first), those who leave, and those who ask to join.
+func (h *Handler) nextChange() types.Change {
+	o := h.office
+	if o.settle.Change.Operation != types.Nothing {
+		return o.settle.Change
+	}
+	if h.leaving != never {
+		return types.Change{Operation: types.Del, Cause: types.Left, Member: types.Member{ID: h.ID, Incarnation: h.incarnation}}
+	}
+	if id := h.nextFailed(); id != 0 {
+		return types.Change{Operation: types.Del, Cause: types.Unreachable,
+			Member: types.Member{ID: id, Incarnation: h.view.Incarnation(id)}}
+	}
+	for len(o.leavers) > 0 {
+		m := o.leavers[0]
+		if h.view.Holds(m) {
+			return types.Change{Operation: types.Del, Member: m, Cause: types.Left}
+		}
+		o.leavers = o.leavers[1:]
+	}
+	return h.nextJoin()
+}
+
+func (h *Handler) nextFailed() types.ID {
+	if h.view.Has(h.view.Leader) && !h.reaches(h.view.Leader) {
+		return h.view.Leader
+	}
+	for _, id := range h.view.Members {
+		if !h.reaches(id) {
+			return id
+		}
+	}
+	return 0
+}
+
+// nextJoin is the ADD of who asked first and still asks, or before it the DEL of its
+// earlier incarnation.
+func (h *Handler) nextJoin() types.Change {
+	o := h.office
+	o.joining = slices.DeleteFunc(o.joining, func(r request) bool {
+		past := h.view.Past(r.member.ID)
+		return h.since(r.asked) >= h.Monitor || past.Incarnation >= r.member.Incarnation
+	})
+	if len(o.joining) == 0 {
+		return types.Change{}
+	}
+	m := o.joining[0].member
+	if was := h.view.Incarnation(m.ID); was != 0 {
+		return types.Change{Operation: types.Del, Cause: types.Restarted, Member: types.Member{ID: m.ID, Incarnation: was}}
+	}
+	return types.Change{Operation: types.Add, Member: m}
+}
+
+// propose accepts a change itself and asks the members to.
+func (h *Handler) propose(c types.Change) {
+	o := h.office
+	if causeIsFailure(c.Cause) {
+		h.report(c.Member.ID)
+	}
+	h.accepted = types.Accepted{Term: o.term, Change: c}
+	o.settle = types.Accepted{}
+	o.round = h.newRound(types.Req, o.term, &h.view)
+	o.round.message.Change = c
+	h.call(o.round, &h.view)
+	if o.round.done {
+		h.chosen(c)
+	}
+}
+
+// chosen moves on to the view that a quorum has accepted (rule 2).
+func (h *Handler) chosen(c types.Change) {
+	next := h.view.With(c)
+	if c.Member.ID == h.ID {
+		h.bidFarewell(&next, c)
+		return
+	}
+	gone := h.hosts[c.Member.ID-1].gone
+	h.tell(&next, c, gone)
+	h.install(&next)
+	h.announce(c)
+	h.progress()
+}
+
+// tell sends its last view to a member that is taken out, unless it is dead.
+func (h *Handler) tell(next *types.View, c types.Change, gone bool) {
+	if c.Operation != types.Del || gone || c.Cause == types.Restarted {
+		return
+	}
+	m := h.send(types.NewView, c.Member.ID)
+	m.For, m.Number, m.View = c.Member.Incarnation, next.Number, next
+	h.signView(m)
+}
+
+// signView makes m a leader's NEWVIEW.
+func (h *Handler) signView(m *types.Message) {
+	m.Term, m.Unreachable = h.office.term, h.unreachable()
+	if r := h.office.round; r != nil && r.message.Kind == types.NewView && r.message.Number == m.Number {
+		m.Request = r.message.Request
+	}
+}
+
+// announce sends NEWVIEW of the present view; c is what made it, or NOTHING.
+func (h *Handler) announce(c types.Change) {
+	o := h.office
+	v := h.view
+	o.round = h.newRound(types.NewView, o.term, &v)
+	o.round.message.Change = c
+	o.ready, o.settle = o.round.done, types.Accepted{}
+	h.call(o.round, &v)
+}
+
+// onOfficeAnswer handles what members answer to the leader.
+func (h *Handler) onOfficeAnswer(m *types.Message) {
+	o, p := h.office, &h.hosts[m.From-1]
+	if m.Kind == types.Refused {
+		if m.Reason == types.Promised && o.term.Below(m.Term) && m.Number == h.view.Number {
+			h.standAgain(m.Term)
+		}
+		return
+	}
+	if m.Kind != types.OK || m.Number != h.view.Number {
+		return
+	}
+	p.waiting = never
+	if p.mute {
+		p.mute = false
+		h.recount()
+	}
+	r := o.round
+	if r == nil || m.Term != o.term {
+		return
+	}
+	if m.Request != r.message.Request {
+		if r.message.Kind == types.Req && !r.answered[m.From-1] && m.Request < r.message.Request {
+			h.callOne(r, &h.view, m.From) // it has caught up
+		}
+		return
+	}
+	h.tally(m)
+}
+
+// tally counts an OK to the round.
+func (h *Handler) tally(m *types.Message) {
+	o, r := h.office, h.office.round
+	if r.message.Kind == types.Req {
+		if m.Accepted != o.term || m.Change != r.message.Change {
+			return
+		}
+		quorum := h.count(r, &h.view, m.From)
+		if o.drill {
+			h.drillDone()
+		} else if quorum {
+			h.chosen(r.message.Change)
+		}
+		return
+	}
+	if !o.ready && o.settle.Term.Below(m.Accepted) {
+		o.settle = types.Accepted{Term: m.Accepted, Change: m.Change}
+	}
+	if h.count(r, &h.view, m.From) {
+		o.ready = true
+		h.progress()
+	}
+}
+
+// tickOffice sends again what is unanswered, and proposes what has become due.
+func (h *Handler) tickOffice() {
+	o := h.office
+	if o == nil {
+		return
+	}
+	if r := o.round; r != nil && r.count < len(r.to) {
+		if h.since(r.sent) >= h.seconds(0.2) {
+			h.call(r, &h.view)
+		}
+		h.due(r.sent + h.seconds(0.2))
+	}
+	if o.drill && slices.ContainsFunc(o.round.to, func(id types.ID) bool { return !h.reaches(id) }) {
+		o.drill, o.round.to, h.Drill = false, h.view.Members, false // somebody really failed
+	}
+	if r := o.round; r != nil && r.done && r.message.Kind == types.Req && !o.drill {
+		h.chosen(r.message.Change)
+	}
+	h.progress()
+}
+
+// onJoin queues an ADD, or says who leads (rule 2).
+func (h *Handler) onJoin(m *types.Message) {
+	member := types.Member{ID: m.From, Incarnation: m.Incarnation}
+	switch {
+	case h.standing == types.Joined && h.view.Holds(member):
+		h.showView(m)
+		return
+	case !h.leads() || m.Incarnation <= h.view.Past(m.From).Incarnation:
+		h.state(m)
+		return
+	}
+	o := h.office
+	if i := slices.IndexFunc(o.joining, func(r request) bool { return r.member.ID == m.From }); i >= 0 {
+		if o.joining[i].member == member {
+			h.state(m)
+		}
+		o.joining[i] = request{member, h.now.Run}
+	} else {
+		o.joining = append(o.joining, request{member, h.now.Run})
+	}
+	h.progress()
+}
+
+// onLeave queues the removal of a member that asks for it.
+func (h *Handler) onLeave(m *types.Message) {
+	member := types.Member{ID: m.From, Incarnation: m.Incarnation}
+	if h.office == nil || slices.Contains(h.office.leavers, member) {
+		return
+	}
+	h.office.leavers = append(h.office.leavers, member)
+	h.progress()
+}
+
+// drill begins the leader-failure drill, once every host is a member, and tells whether it
+// runs (DESIGN 6).
+func (h *Handler) drill() bool {
+	o, n := h.office, len(h.view.Members)
+	if !h.Drill || n < h.Hosts || o.drill || o.settle.Change.Operation != types.Nothing || h.nextFailed() != 0 {
+		return o.drill
+	}
+	last, next := types.ID(h.Hosts), types.ID(2)
+	c := types.Change{Operation: types.Del, Cause: types.Expelled,
+		Member: types.Member{ID: last, Incarnation: h.view.Incarnation(last)}}
+	h.accepted = types.Accepted{Term: o.term, Change: c}
+	o.drill = true
+	o.round = h.newRound(types.Req, o.term, &h.view)
+	o.round.message.Change = c
+	o.round.to = slices.DeleteFunc(slices.Clone(h.view.Members), func(id types.ID) bool { return id == last || id == next })
+	h.call(o.round, &h.view)
+	return true
+}
+
+// drillDone crashes the leader when all whom it asked have accepted.
+func (h *Handler) drillDone() {
+	if r := h.office.round; r.count == len(r.to) {
+		h.crash()
+	}
+}
+
+// bidFarewell is what a leader does that has removed itself: it sends the NEWVIEW without
+// it until a quorum of that view has answered, for a second at most (rule 2).
+func (h *Handler) bidFarewell(next *types.View, c types.Change) {
+	h.farewell = h.newRound(types.NewView, h.office.term, next)
+	h.farewell.message.Change = c
+	h.call(h.farewell, next)
+}
+
+func (h *Handler) onFarewell(m *types.Message) {
+	r := h.farewell
+	next := h.view.With(r.message.Change)
+	if m.Kind == types.OK && m.Request == r.message.Request && next.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) &&
+		h.count(r, &next, m.From) {
+		h.depart()
+	}
+}
+
+func (h *Handler) tickFarewell() {
+	r := h.farewell
+	if h.since(r.began) >= h.seconds(1) {
+		h.depart()
+		return
+	}
+	if h.since(r.sent) >= h.seconds(0.2) {
+		next := h.view.With(r.message.Change)
+		h.call(r, &next)
+	}
+	h.due(r.sent + h.seconds(0.2))
+}
+
+// depart ends the farewell.
+func (h *Handler) depart() {
+	if h.leaving != never {
+		h.exit(0)
+		return
+	}
+	h.farewell = nil
+	h.removed(types.Past{Incarnation: h.incarnation, Cause: types.Unreachable})
+}

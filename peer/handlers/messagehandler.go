@@ -1,0 +1,364 @@
+// Package handlers is the protocol of DESIGN.md, sections 3 to 6, as a pure step: one
+// message or moment comes in with the time, messages and records go out. It opens no socket
+// and reads no clock, so the simulator runs the very code that ships.
+//
+// Each file tells one story: joining (fresh peers), founding (who may make a group),
+// following (what a member does for its leader), leading, electing and monitoring.
+package handlers
+
+import (
+	"math"
+	"time"
+
+	"memberly/peer/types"
+)
+
+// Instant is a moment as one peer sees it.
+type Instant struct {
+	Run  time.Duration // steady, since any fixed moment in the life of the process
+	Wall int64         // nanoseconds of the wall clock; used for new incarnations alone
+}
+
+// never is long before every moment.
+const never = time.Duration(math.MinInt64 / 2)
+
+// Config is what a peer knows from its start.
+type Config struct {
+	ID        types.ID
+	Hosts     int           // in the hosts file
+	Digest    uint64        // of the hosts file
+	Heartbeat time.Duration // between two heartbeats
+	Monitor   time.Duration // of silence that makes a peer unreachable; at least twice Heartbeat
+	Drill     bool          // the leader-failure drill (DESIGN 6)
+}
+
+// Output is what a step asks of its caller, in this order: to write records, to send, to exit.
+// It is good until the next step.
+type Output struct {
+	Records   []types.Record
+	Notices   []Notice
+	Redial    []types.ID      // open a new connection to each before sending to it
+	Messages  []types.Message // over TCP, each to its To
+	Heartbeat *types.Message  // over UDP, to every other host of the file
+	Exit      bool            // the peer is done, with
+	Code      int             // this exit code
+	Wake      time.Duration   // call Tick no later than this Instant.Run
+}
+
+// Notice is something for a person, on stdout.
+type Notice struct {
+	Topic Topic
+	Hosts []types.ID // whom it is about
+}
+
+// Topic is what a Notice says.
+type Topic uint8
+
+// The notices. Those that wait are said once, then rarely.
+const (
+	AwaitGroup  Topic = iota + 1 // fresh: waits for a leader to let it in; Hosts did not answer
+	AwaitHosts                   // fresh, first to found: Hosts are not accounted for
+	AwaitQuorum                  // its view has no reachable quorum: Hosts are missing
+	FilesDiffer                  // the hosts file of Hosts differs from this one
+)
+
+// Handler is the protocol state of one peer. It is not safe for concurrent use: one
+// goroutine owns it.
+type Handler struct {
+	Config
+	now    Instant
+	out    Output
+	exited bool
+
+	standing    types.Standing
+	incarnation types.Incarnation
+	view        types.View        // zero unless Joined
+	highest     int64             // view number that this peer was ever told
+	newest      types.Incarnation // of any host, that it was ever told
+	counter     uint64            // highest of the terms it has seen in its group
+	requests    uint64            // ids given to its requests
+
+	promised  types.Term     // the acceptor of rule 1, with accepted
+	accepted  types.Accepted // for the view after this one
+	following types.ID       // the peer whose lead it follows
+	followed  types.Term     // the term in which it does
+	named     []types.ID     // whom that peer holds unreachable
+
+	hosts     []host        // by ID-1
+	quorate   bool          // a quorum of the view is reachable
+	beat      time.Duration // when the next heartbeat is due
+	pulse     types.Message // the last heartbeat
+	noticed   time.Duration // when it last said on stdout for whom it waits
+	thawed    time.Duration // when it last found that it had not run
+	fresh     freshness
+	election  election
+	office    *office // while it has a term to lead under
+	candidacy *round  // while it stands: its NEWLEADER
+	leaving   time.Duration
+	farewell  *round // the NEWVIEW of a leader that removed itself
+	reform    reforming
+}
+
+// New returns the handler of a peer that has not started.
+func New(c Config) *Handler {
+	h := &Handler{Config: c, hosts: make([]host, c.Hosts), leaving: never, thawed: never}
+	for i := range h.hosts {
+		h.hosts[i] = host{word: never, heard: never, probed: never, redial: never, waiting: never}
+	}
+	return h
+}
+
+// Start is the first step: the peer becomes fresh.
+func (h *Handler) Start(now Instant) *Output {
+	h.now = now
+	h.becomeFresh()
+	return h.Tick(now)
+}
+
+// Tick is the step of time: everything that is due is done.
+func (h *Handler) Tick(now Instant) *Output {
+	h.begin(now)
+	h.out.Wake = now.Run + h.seconds(0.25)
+	switch h.standing {
+	case types.Fresh:
+		h.tickFresh()
+	case types.Joined:
+		h.tickMember()
+	}
+	return h.end()
+}
+
+// Closed is the step of a connection with host that broke, or that the host closed.
+func (h *Handler) Closed(now Instant, id types.ID) *Output {
+	h.begin(now)
+	if h.known(id) && h.standing == types.Joined && h.view.Has(id) {
+		h.probe(id, true)
+	}
+	return h.end()
+}
+
+// Undialed is the step of a connection that could not be made; began is when it was tried.
+func (h *Handler) Undialed(now Instant, id types.ID, began time.Duration, o types.Outcome) *Output {
+	h.begin(now)
+	if h.known(id) {
+		h.undialed(id, began, o)
+	}
+	return h.end()
+}
+
+// Leave is the step of SIGTERM and SIGINT: the peer asks to be taken out, and exits with
+// code 0 when that is done or a second has passed (DESIGN 5). Calling it again changes nothing.
+func (h *Handler) Leave(now Instant) *Output {
+	h.begin(now)
+	if h.leaving != never || h.exited {
+		return h.end()
+	}
+	h.leaving = now.Run
+	if h.standing != types.Joined {
+		h.exit(0)
+		return h.end()
+	}
+	h.record("leaving")
+	h.askToLeave()
+	return h.end()
+}
+
+// Crash is the step of -c: the record, exit code 1, no farewell.
+func (h *Handler) Crash(now Instant) *Output {
+	h.begin(now)
+	h.crash()
+	return h.end()
+}
+
+// View returns the view that the peer holds: the zero View if none.
+func (h *Handler) View() types.View { return h.view }
+
+// Incarnation returns the incarnation that the peer speaks as.
+func (h *Handler) Incarnation() types.Incarnation { return h.incarnation }
+
+// Standing returns what the peer is at the moment.
+func (h *Handler) Standing() types.Standing { return h.standing }
+
+// Leads tells whether the peer leads its group (rule 5).
+func (h *Handler) Leads() bool { return h.leads() }
+
+// Message is the step of a message m that came from an address of the host remote. The
+// handler may keep m.View, which is never modified, but nothing else of m.
+func (h *Handler) Message(now Instant, remote types.ID, m *types.Message) *Output {
+	h.begin(now)
+	if h.exited || !h.known(m.From) {
+		return h.end()
+	}
+	if m.Kind == types.Join && m.Digest != h.Digest {
+		h.differs(remote, m)
+	} else if m.From == remote && h.meant(m) {
+		h.highest, h.newest = max(h.highest, m.Number), max(h.newest, m.Incarnation)
+		h.hosts[m.From-1].word = now.Run
+		h.receive(m)
+	}
+	return h.end()
+}
+
+// meant tells whether m is for this incarnation of the peer, from one that may still speak
+// (rule 4). An earlier incarnation than its host's last may ask and be told what it missed:
+// where a clock was set back, it can be the one that lives.
+func (h *Handler) meant(m *types.Message) bool {
+	switch m.Kind {
+	case types.Join, types.Probe, types.Heartbeat:
+		return h.farewell == nil || m.Kind == types.Probe
+	}
+	if m.For != h.incarnation {
+		return false
+	}
+	if h.farewell != nil && m.Kind != types.OK {
+		return false
+	}
+	return !h.mine(m) || m.Incarnation >= h.view.Past(m.From).Incarnation
+}
+
+func (h *Handler) receive(m *types.Message) {
+	if h.mine(m) {
+		h.counter = max(h.counter, m.Term.Counter)
+		h.hear(m)
+	}
+	switch m.Kind {
+	case types.Join:
+		h.onJoin(m)
+	case types.Heartbeat:
+		h.onHeartbeat(m)
+	case types.Probe:
+		h.onProbe(m)
+	case types.State:
+		h.onState(m)
+	case types.NewView:
+		h.onNewView(m)
+	case types.Req, types.NewLeader, types.Leave:
+		h.onRequest(m)
+	case types.OK, types.PendingResponse, types.Refused:
+		h.onAnswer(m)
+	}
+}
+
+// mine tells whether m is of the group that this peer is a member of.
+func (h *Handler) mine(m *types.Message) bool {
+	return h.standing == types.Joined && m.Group == h.view.Group
+}
+
+// onRequest handles what only a present member may ask, about one view only (rule 4).
+func (h *Handler) onRequest(m *types.Message) {
+	switch {
+	case !h.mine(m):
+	case m.Number < h.view.Number:
+		h.showView(m)
+	case m.Number > h.view.Number:
+		h.answer(m, types.Refused).Reason = types.Behind
+	case !h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}):
+	case m.Kind == types.Leave:
+		h.onLeave(m)
+	case m.Term.Peer != m.From:
+	case m.Kind == types.Req:
+		h.onReq(m)
+	default:
+		h.onNewLeader(m)
+	}
+}
+
+// onAnswer handles an answer, which counts only for its own request, term and view, from a
+// present member (rule 4).
+func (h *Handler) onAnswer(m *types.Message) {
+	if !h.mine(m) {
+		if m.Kind == types.Refused && m.Reason == types.Differs {
+			h.notify(FilesDiffer, m.From)
+		}
+		return
+	}
+	if h.farewell != nil {
+		h.onFarewell(m)
+		return
+	}
+	if !h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) {
+		return
+	}
+	switch {
+	case m.Kind == types.Refused && m.Reason == types.Behind:
+		if m.Number < h.view.Number {
+			h.showView(m)
+		}
+	case h.candidacy != nil:
+		h.onBallot(m)
+	case h.office != nil:
+		h.onOfficeAnswer(m)
+	}
+}
+
+// begin opens a step: the clock moves, and a gap in it is the peer's own stall (DESIGN 4).
+func (h *Handler) begin(now Instant) {
+	o := &h.out
+	*o = Output{Records: o.Records[:0], Notices: o.Notices[:0], Redial: o.Redial[:0],
+		Messages: o.Messages[:0], Wake: o.Wake}
+	gap := now.Run - h.now.Run
+	h.now = now
+	if gap > h.seconds(0.5) {
+		h.thaw(gap)
+	}
+}
+
+func (h *Handler) end() *Output {
+	if !h.exited && h.standing == types.Joined && h.farewell == nil {
+		h.review()
+	}
+	h.out.Exit = h.exited
+	return &h.out
+}
+
+// seconds returns s of the seconds that DESIGN.md names, which scale with -monitor.
+func (h *Handler) seconds(s float64) time.Duration {
+	return time.Duration(s / 2.2 * float64(h.Monitor))
+}
+
+// due asks for a Tick at t at the latest.
+func (h *Handler) due(t time.Duration) { h.out.Wake = min(h.out.Wake, t) }
+
+// since returns how long ago t was.
+func (h *Handler) since(t time.Duration) time.Duration { return h.now.Run - t }
+
+// known tells whether id is another host of the file.
+func (h *Handler) known(id types.ID) bool {
+	return id >= 1 && int(id) <= len(h.hosts) && id != h.ID
+}
+
+// send adds a message to the output and returns it to be filled in; it is good until the
+// next send.
+func (h *Handler) send(kind types.Kind, to types.ID) *types.Message {
+	h.out.Messages = append(h.out.Messages, types.Message{
+		Kind: kind, From: h.ID, To: to, Incarnation: h.incarnation,
+		Group: h.view.Group, Number: h.view.Number,
+		For: h.view.Incarnation(to),
+	})
+	return &h.out.Messages[len(h.out.Messages)-1]
+}
+
+// answer is send to the sender of m, for the request that m is.
+func (h *Handler) answer(m *types.Message, kind types.Kind) *types.Message {
+	a := h.send(kind, m.From)
+	a.For, a.Request, a.Term = m.Incarnation, m.Request, h.promised
+	return a
+}
+
+func (h *Handler) record(message string) {
+	h.out.Records = append(h.out.Records, types.Record{
+		Peer: h.ID, View: h.view.Number, Leader: h.following, Message: message})
+}
+
+func (h *Handler) notify(t Topic, hosts ...types.ID) {
+	h.out.Notices = append(h.out.Notices, Notice{t, hosts})
+}
+
+func (h *Handler) crash() {
+	h.record("crashing")
+	h.exit(1)
+}
+
+func (h *Handler) exit(code int) {
+	h.exited, h.out.Code = true, code
+}

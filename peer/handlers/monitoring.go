@@ -1,0 +1,295 @@
+package handlers
+
+import (
+	"slices"
+	"strconv"
+	"time"
+
+	"memberly/peer/types"
+)
+
+// host is what a peer holds of one host of the file.
+type host struct {
+	word  time.Duration // when anything last came from it
+	heard time.Duration // when its present incarnation was last heard as a member of this group
+	holds int64         // the highest view of this group that its incarnation is known to hold
+
+	probed time.Duration // when it was last PROBEd
+	probes int           // since it was last heard
+	redial time.Duration // when this peer last asked for a new connection with it
+
+	gone    bool          // unreachable: silent, refused, or followed by a newer incarnation
+	lost    time.Duration // since when it is gone
+	dead    bool          // gone, and its host refused a connection
+	mute    bool          // unreachable to its leader: leaves REQ or NEWVIEW unanswered
+	waiting time.Duration // to its leader: since when it owes an answer, or never
+
+	failing  bool  // its failure was recorded, and is not over
+	reported int64 // the number of the view in which its failure was last recorded
+
+	evidence evidence
+}
+
+// meet begins to watch a new member.
+func (h *Handler) meet(id types.ID) {
+	p := &h.hosts[id-1]
+	*p = host{heard: h.now.Run, word: p.word, probed: never, redial: never, waiting: never, evidence: p.evidence}
+}
+
+// reaches tells whether id is a member of the view and not unreachable.
+func (h *Handler) reaches(id types.ID) bool {
+	if id == h.ID {
+		return true
+	}
+	return h.view.Has(id) && !h.hosts[id-1].gone && !h.hosts[id-1].mute
+}
+
+// recount is called whenever somebody's reachability may have changed.
+func (h *Handler) recount() {
+	h.quorate = h.view.Quorum(h.reaches)
+	switch {
+	case h.quorate:
+		h.election.inquorate = never
+	case h.election.inquorate == never:
+		h.election.inquorate = h.now.Run
+	}
+}
+
+// hear notes a message of this group: anything authentic of a member's incarnation counts.
+func (h *Handler) hear(m *types.Message) {
+	if !h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) {
+		return
+	}
+	p := &h.hosts[m.From-1]
+	if p.gone {
+		if !p.revivedBy(m) {
+			return
+		}
+		p.gone, p.dead = false, false
+		h.recount()
+	}
+	p.heard, p.probes = h.now.Run, 0
+	p.holds = max(p.holds, m.Number)
+	if p.failing && !slices.Contains(h.named, m.From) {
+		p.failing = false
+	}
+}
+
+// revivedBy tells whether m shows that a member is back that was held unreachable. What a
+// connection kept may be older than its sender's death: it takes an answer to a PROBE asked
+// since, or, unless its host has refused a connection, a heartbeat.
+func (p *host) revivedBy(m *types.Message) bool {
+	return m.Kind == types.State && time.Duration(m.Request) > p.lost || m.Kind == types.Heartbeat && !p.dead
+}
+
+// report writes the record of a failure, once for each failure and at most once for a
+// member's incarnation and a view number.
+func (h *Handler) report(id types.ID) {
+	p := &h.hosts[id-1]
+	if p.failing || id == h.ID {
+		return
+	}
+	p.failing = true
+	if p.reported == h.view.Number {
+		return
+	}
+	p.reported = h.view.Number
+	message := "peer " + strconv.Itoa(int(id))
+	if id == h.following {
+		message += " (leader)"
+	}
+	h.record(message + " unreachable")
+}
+
+// lose holds a member unreachable.
+func (h *Handler) lose(id types.ID) {
+	p := &h.hosts[id-1]
+	if p.gone {
+		return
+	}
+	p.gone, p.lost = true, h.now.Run
+	h.report(id)
+	h.recount()
+}
+
+// watch looks at every member's silence (DESIGN 4).
+func (h *Handler) watch() {
+	if h.since(h.thawed) < h.seconds(0.1) {
+		h.due(h.thawed + h.seconds(0.1))
+		return // first what waited on the sockets
+	}
+	for _, id := range h.view.Members {
+		if id == h.ID {
+			continue
+		}
+		p := &h.hosts[id-1]
+		h.watchAnswers(id, p)
+		if p.gone {
+			if h.since(p.probed) >= h.seconds(1) {
+				h.probe(id, true)
+			}
+			continue
+		}
+		silence := h.since(p.heard)
+		switch {
+		case silence >= h.Monitor:
+			h.lose(id)
+			continue
+		case silence >= h.patience() || id == h.election.sign.peer && h.since(h.election.sign.at) >= h.patience():
+			if h.since(p.probed) >= h.seconds(0.2) {
+				h.probe(id, p.probes > 0)
+			}
+			h.due(p.probed + h.seconds(0.2))
+		default:
+			h.due(p.heard + h.patience())
+		}
+		h.due(p.heard + h.Monitor)
+	}
+}
+
+// watchAnswers holds a member unreachable that leaves its leader's requests unanswered.
+func (h *Handler) watchAnswers(id types.ID, p *host) {
+	if h.office == nil || p.waiting == never || p.mute {
+		return
+	}
+	if h.since(p.waiting) >= h.Monitor {
+		p.mute = true
+		h.report(id)
+		h.recount()
+		return
+	}
+	h.due(p.waiting + h.Monitor)
+}
+
+// patience is the silence that makes a peer look: one heartbeat and a little.
+func (h *Handler) patience() time.Duration { return h.Heartbeat * 12 / 11 }
+
+// probe asks a host whether it is there; anew, over a new connection. The request is the
+// moment it was asked, so that its answer is dated.
+func (h *Handler) probe(id types.ID, anew bool) {
+	p := &h.hosts[id-1]
+	p.probed = h.now.Run
+	p.probes++
+	if anew {
+		h.anew(id)
+	}
+	h.send(types.Probe, id).Request = uint64(h.now.Run)
+}
+
+// anew asks for a new connection, for what is open may be stuck behind what a healed network
+// has lost.
+func (h *Handler) anew(id types.ID) {
+	p := &h.hosts[id-1]
+	if h.since(p.redial) >= h.seconds(0.2) {
+		p.redial = h.now.Run
+		h.out.Redial = append(h.out.Redial, id)
+	}
+}
+
+func (h *Handler) onProbe(m *types.Message) {
+	h.state(m)
+	if h.mine(m) && m.Number < h.view.Number {
+		h.showView(m)
+	}
+}
+
+// state answers m with what this peer is.
+func (h *Handler) state(m *types.Message) {
+	s := h.answer(m, types.State)
+	s.Standing, s.Leads = h.standing, h.leads()
+	s.HasLeader = s.Leads || h.hasLeader()
+	s.Last = h.view.Past(m.From).Incarnation
+	if s.Leads {
+		s.Term = h.office.term
+	} else if s.HasLeader {
+		s.Term = h.election.sign.term
+	}
+	if h.standing != types.Joined {
+		s.Number = h.highest
+	}
+}
+
+func (h *Handler) onState(m *types.Message) {
+	h.testify(m)
+	if h.standing == types.Joined {
+		h.succeeded(m)
+		if h.mine(m) && m.Leads {
+			h.sighted(m)
+		}
+		if m.Group != h.view.Group && m.Standing == types.Joined {
+			h.drawn(m)
+		}
+		return
+	}
+	if h.standing == types.Fresh {
+		h.directed(m)
+	}
+}
+
+// succeeded holds a member unreachable when a newer incarnation of its host speaks.
+func (h *Handler) succeeded(m *types.Message) {
+	if present := h.view.Incarnation(m.From); present != 0 && m.Incarnation > present {
+		h.lose(m.From)
+	}
+}
+
+func (h *Handler) onHeartbeat(m *types.Message) {
+	switch {
+	case h.standing == types.Fresh && m.Leads:
+		h.invited(m.From, m.Group)
+	case h.standing != types.Joined:
+	case m.Group != h.view.Group:
+		h.strange(m)
+	case h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}):
+		if m.Leads {
+			h.sighted(m)
+		}
+		if m.Number < h.view.Number && h.leads() {
+			h.anew(m.From)
+			h.showView(m)
+		}
+	case h.leads() && m.Incarnation <= h.view.Past(m.From).Incarnation:
+		h.anew(m.From)
+		h.showView(m)
+	default:
+		h.succeeded(m)
+	}
+}
+
+// undialed notes a connection that could not be made: a refusal is news, silence is not.
+func (h *Handler) undialed(id types.ID, began time.Duration, o types.Outcome) {
+	p := &h.hosts[id-1]
+	if o != types.NoAnswer {
+		h.weigh(id, evidence{asked: began, outcome: o})
+	}
+	if o == types.Refusal && h.standing == types.Joined && h.view.Has(id) && began >= p.heard {
+		h.lose(id)
+		p.dead = true
+	}
+	if h.standing == types.Fresh {
+		h.turnedAway(id)
+	}
+}
+
+// thaw lets a gap in this peer's own running pass for nobody's silence (DESIGN 4).
+func (h *Handler) thaw(gap time.Duration) {
+	h.thawed = h.now.Run
+	for i := range h.hosts {
+		p := &h.hosts[i]
+		p.heard += gap
+		p.evidence = evidence{}
+		if p.waiting != never {
+			p.waiting += gap
+		}
+	}
+	h.election.thaw(gap)
+	h.reform = reforming{}
+	for _, r := range []*round{h.candidacy, h.farewell} {
+		if r != nil {
+			r.began += gap
+		}
+	}
+	if h.office != nil && h.office.round != nil {
+		h.office.round.began += gap
+	}
+}

@@ -1,0 +1,234 @@
+package simulation
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"memberly/peer/handlers"
+	"memberly/peer/types"
+)
+
+// judge stands outside the peers: it sees every record and view, and knows every fault.
+type judge struct {
+	w       *world
+	failure string // the first promise that was broken
+	views   map[viewKey]*types.View
+	latest  map[types.Group]*types.View
+	twins   int
+	lives   map[*process]*diary
+}
+
+type viewKey struct {
+	group  types.Group
+	number int64
+}
+
+// diary is what one process wrote.
+type diary struct {
+	incarnation types.Incarnation
+	number      int64
+	reports     map[reportKey]int     // records of a failure
+	after       map[types.Member]int  // of these, how many after the member's process ended
+	reported    map[types.Member]bool // whose failure was recorded
+}
+
+type reportKey struct {
+	member types.Member
+	number int64
+}
+
+func newJudge(w *world) *judge {
+	return &judge{w: w, views: map[viewKey]*types.View{}, latest: map[types.Group]*types.View{}, lives: map[*process]*diary{}}
+}
+
+func (j *judge) fail(format string, args ...any) {
+	if j.failure == "" {
+		j.failure = fmt.Sprintf("%.6fs: ", j.w.now.Seconds()) + fmt.Sprintf(format, args...)
+	}
+}
+
+// stepped judges what a process did in one step.
+func (j *judge) stepped(p *process, out *handlers.Output) {
+	v := p.handler.View()
+	d := j.lives[p]
+	if d == nil {
+		d = &diary{reports: map[reportKey]int{}, after: map[types.Member]int{}, reported: map[types.Member]bool{}}
+		j.lives[p] = d
+	}
+	if inc := p.handler.Incarnation(); inc != d.incarnation {
+		if inc < d.incarnation {
+			j.fail("peer %d took a lower incarnation", p.id)
+		}
+		d.incarnation, d.number = inc, 0
+		clear(d.reports)
+		clear(d.after)
+	}
+	for _, r := range out.Records {
+		switch {
+		case r.Message == "":
+			j.installed(p, d, v, r)
+		case strings.HasSuffix(r.Message, "unreachable"):
+			j.reported(p, d, r)
+		}
+	}
+	if len(out.Records) > 0 && v.Number > 0 && (v.Number != p.view.Number || v.Group != p.view.Group) {
+		j.moved(p, d, &v)
+	}
+	p.view, p.stands = v, p.handler.Standing()
+}
+
+// installed judges one view record; v is the view that the process holds after the step.
+func (j *judge) installed(p *process, d *diary, v types.View, r types.Record) {
+	if r.View <= d.number {
+		j.fail("peer %d installs view %d after view %d", p.id, r.View, d.number)
+	}
+	d.number = r.View
+	if !slices.Contains(r.Members, p.id) {
+		j.fail("peer %d installs view %d without itself", p.id, r.View)
+	}
+	if seen := j.views[viewKey{v.Group, r.View}]; seen != nil && !slices.Equal(seen.Members, r.Members) {
+		j.fail("view %d of group %v has members %v at peer %d, %v elsewhere", r.View, v.Group, r.Members, p.id, seen.Members)
+	}
+}
+
+// moved judges the view that a process has come to.
+func (j *judge) moved(p *process, d *diary, v *types.View) {
+	key := viewKey{v.Group, v.Number}
+	seen := j.views[key]
+	if seen != nil && !seen.Same(v) {
+		j.fail("view %d is %+v at peer %d, %+v elsewhere", v.Number, *v, p.id, *seen)
+	}
+	if p.view.Group == v.Group && p.view.Number > 0 {
+		j.excused(p, d, &p.view, v)
+	}
+	if seen != nil {
+		return
+	}
+	if j.latest[v.Group] == nil {
+		j.created(p, v)
+	}
+	if before := j.views[viewKey{v.Group, v.Number - 1}]; before != nil {
+		j.removal(p, before, v)
+	}
+	j.views[key] = v
+	if latest := j.latest[v.Group]; latest == nil || latest.Number < v.Number {
+		j.latest[v.Group] = v
+	}
+}
+
+// created judges the making of a group: no other may be able to move on, but for the twin
+// that rule 7 admits.
+func (j *judge) created(p *process, v *types.View) {
+	for group, latest := range j.latest {
+		if latest.Quorum(func(id types.ID) bool {
+			q := j.w.host(id).process
+			return q != nil && q != p && q.handler.Incarnation() == latest.Incarnation(id) && q.handler.View().Group == group
+		}) {
+			if p.stands == types.Joined {
+				j.fail("peer %d re-forms while view %d of group %v could move on", p.id, latest.Number, group)
+			}
+			j.twins++
+		}
+	}
+}
+
+// excused: whoever failed between two views of a process has its record before the second.
+func (j *judge) excused(p *process, d *diary, was, is *types.View) {
+	for _, id := range was.Members {
+		m := types.Member{ID: id, Incarnation: was.Incarnation(id)}
+		past := is.Past(id)
+		failed := past.Cause == types.Unreachable || past.Cause == types.Restarted
+		if past.Incarnation == m.Incarnation && failed && !d.reported[m] {
+			j.fail("peer %d installs view %d without a record that peer %d failed", p.id, is.Number, id)
+		}
+	}
+}
+
+// removal: nobody is removed as unreachable who was fine.
+func (j *judge) removal(p *process, before, v *types.View) {
+	for _, id := range before.Members {
+		m := types.Member{ID: id, Incarnation: before.Incarnation(id)}
+		if v.Past(id).Cause == types.Unreachable && j.fine(m, before, p) {
+			j.fail("peer %d is removed in view %d as unreachable, but was fine", id, v.Number)
+		}
+	}
+}
+
+// reported judges the record of a failure.
+func (j *judge) reported(p *process, d *diary, r types.Record) {
+	n, _ := strconv.Atoi(strings.Fields(r.Message)[1])
+	view := p.view
+	if view.Number != r.View {
+		if v := j.views[viewKey{p.handler.View().Group, r.View}]; v != nil {
+			view = *v
+		}
+	}
+	m := types.Member{ID: types.ID(n), Incarnation: view.Incarnation(types.ID(n))}
+	d.reported[m] = true
+	key := reportKey{m, r.View}
+	if d.reports[key]++; d.reports[key] > 1 {
+		j.fail("peer %d reports peer %d twice in view %d", p.id, n, r.View)
+	}
+	q := j.w.host(m.ID).process
+	if q == nil || q.handler.Incarnation() != m.Incarnation {
+		if d.after[m]++; d.after[m] > 1 {
+			j.fail("peer %d reports the end of peer %d twice", p.id, n)
+		}
+	}
+	if latest := j.latest[view.Group]; latest != nil && latest.Incarnation(m.ID) != m.Incarnation {
+		return // its removal is judged by itself; this peer only learns of it late
+	}
+	if view.Number > 0 && j.fine(m, &view, p) {
+		j.fail("peer %d reports peer %d, which was fine", p.id, n)
+	}
+}
+
+// fine tells whether a member was up, awake and connected both ways to everybody of its
+// view that is up, the observer among them, for the last 3 s.
+func (j *judge) fine(m types.Member, v *types.View, observer *process) bool {
+	const lately = 3 * time.Second
+	w := j.w
+	host := w.host(m.ID)
+	q := host.process
+	if q == nil || q.frozen || q.handler.Incarnation() != m.Incarnation || q.view.Group != v.Group || w.now-max(q.started, q.awake) < lately {
+		return false
+	}
+	for _, id := range v.Members {
+		other := w.host(id)
+		if id != m.ID && (host.cuts[id-1] > 0 || other.cuts[m.ID-1] > 0 ||
+			w.now-max(host.blocked[id-1], other.blocked[m.ID-1]) < lately) {
+			return false
+		}
+	}
+	return true
+}
+
+func (j *judge) ended(*process) {}
+
+// agreed tells whether every running peer that is not out holds one view of just these peers,
+// and else what is not so.
+func (j *judge) agreed() string {
+	var running []types.ID
+	var first *process
+	for _, m := range j.w.hosts {
+		if m.process != nil && m.process.handler.Standing() != types.Out {
+			running = append(running, m.id)
+			if first == nil {
+				first = m.process
+			}
+		}
+	}
+	for _, id := range running {
+		p := j.w.host(id).process
+		a, b := p.handler.View(), first.handler.View()
+		members := slices.Sorted(slices.Values(a.Members))
+		if a.Number == 0 || !a.Same(&b) || !slices.Equal(members, running) {
+			return fmt.Sprintf("peer %d (%v) holds view %d of %v, members %v; running are %v", id,
+				p.handler.Standing(), a.Number, a.Group, a.Members, running)
+		}
+	}
+	return ""
+}

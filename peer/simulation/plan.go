@@ -1,0 +1,309 @@
+package simulation
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"memberly/peer/types"
+)
+
+// Network is what is wrong with the network all the time, until the plan is quiet: numbers,
+// zero meaning nothing.
+type Network struct {
+	MinDelay, MaxDelay time.Duration // of a packet; different delays reorder datagrams
+	Loss               float64       // of datagrams
+	Duplicate          float64       // of datagrams
+	Resend             float64       // of TCP segments that come only when sent again
+	Hang               float64       // of dials that never end
+	NoUDP              bool          // no datagram comes through
+	Names              bool          // a host that was never started has no name
+}
+
+// Kind is what a fault does.
+type Kind uint8
+
+// The faults.
+const (
+	Crash    Kind = iota // the process of A ends; its host is up and refuses connections
+	Start                // a new process on A, if it has none
+	Off                  // host A is switched off, silent, for For; then it is up without a process
+	Freeze               // the process of A does not run for For
+	Cut                  // the hosts in Side and the others do not hear each other for For
+	Mute                 // what the hosts in Side send does not reach the others for For
+	Snap                 // the connections between A and B break
+	Leave                // the process of A is told to leave
+	Jump                 // the wall clock of A jumps by For
+	Move                 // the process of A ends, and its host has another address
+	CrashAll             // every process ends
+	Restart              // a new process on every host that has none
+)
+
+var kindNames = []string{"crash", "start", "off", "freeze", "cut", "mute", "snap", "leave", "jump", "move", "crash-all", "restart"}
+
+// Fault is something that happens at a time.
+type Fault struct {
+	At   time.Duration
+	Kind Kind
+	A, B types.ID
+	For  time.Duration
+	Side uint32 // bit i-1 for host i
+}
+
+func (f Fault) String() string {
+	s := fmt.Sprintf("%.3fs %s", f.At.Seconds(), kindNames[f.Kind])
+	switch f.Kind {
+	case Cut, Mute:
+		s += fmt.Sprintf(" %v for %v", sideNames(f.Side), f.For)
+	case Snap:
+		s += fmt.Sprintf(" %d-%d", f.A, f.B)
+	case Off, Freeze, Jump:
+		s += fmt.Sprintf(" %d %v", f.A, f.For)
+	case CrashAll, Restart:
+	default:
+		s += fmt.Sprintf(" %d", f.A)
+	}
+	return s
+}
+
+func sideNames(side uint32) (ids []int) {
+	for i := range 32 {
+		if side&(1<<i) != 0 {
+			ids = append(ids, i+1)
+		}
+	}
+	return ids
+}
+
+// Plan is everything that a simulation does not leave to the peers: it is drawn from a seed,
+// and can be made smaller.
+type Plan struct {
+	Seed  uint64
+	Hosts int
+	Network
+	Drift  float64         // of clocks: 0.01 means up to one second in a hundred, either way
+	Drill  bool            // the first host runs the leader-failure drill
+	Starts []time.Duration // of each host's first process
+	Faults []Fault         // in the order of time
+	Quiet  time.Duration   // when all that is wrong is put right
+}
+
+func (p Plan) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "seed %d: %d hosts, starts %v, quiet after %v, drill %v, drift %v\n  network %+v\n",
+		p.Seed, p.Hosts, p.Starts, p.Quiet, p.Drill, p.Drift, p.Network)
+	for _, f := range p.Faults {
+		fmt.Fprintf(&b, "  %v\n", f)
+	}
+	return b.String()
+}
+
+// NewPlan draws the plan of a seed.
+func NewPlan(seed uint64) Plan {
+	r := rand.New(rand.NewPCG(seed, 1))
+	p := Plan{Seed: seed, Hosts: 1 + r.IntN(9)}
+	if r.IntN(2) == 0 {
+		p.Hosts = 3 + r.IntN(3)
+	}
+	p.Network = drawNetwork(r)
+	if r.IntN(4) == 0 {
+		p.Drift = r.Float64() * 0.02
+	}
+	p.Drill = p.Hosts >= 4 && r.IntN(20) == 0
+	p.Starts = drawStarts(r, p.Hosts)
+	calm := time.Duration(r.Int64N(int64(15 * time.Second)))
+	p.Quiet = calm
+	for range r.IntN(8) {
+		p.Faults = append(p.Faults, drawFaults(r, p.Hosts, p.Quiet)...)
+		p.Quiet += time.Duration(r.Int64N(int64(6 * time.Second)))
+	}
+	if r.IntN(3) > 0 {
+		p.Faults = append(p.Faults, Fault{At: p.Quiet, Kind: Restart})
+	}
+	return p
+}
+
+func drawNetwork(r *rand.Rand) Network {
+	n := Network{MinDelay: 50 * time.Microsecond, MaxDelay: 200 * time.Microsecond}
+	if r.IntN(3) == 0 {
+		n.MaxDelay = time.Duration(r.Int64N(int64(50 * time.Millisecond)))
+		n.MaxDelay = max(n.MaxDelay, n.MinDelay)
+	}
+	if r.IntN(2) == 0 {
+		n.Loss = r.Float64() * 0.3
+	}
+	if r.IntN(4) == 0 {
+		n.Duplicate = r.Float64() * 0.3
+	}
+	if r.IntN(4) == 0 {
+		n.Resend = r.Float64() * 0.05
+	}
+	if r.IntN(6) == 0 {
+		n.Hang = r.Float64() * 0.05
+	}
+	n.NoUDP = r.IntN(30) == 0
+	n.Names = r.IntN(2) == 0
+	return n
+}
+
+// drawStarts draws one of the orders in which people start their hosts.
+func drawStarts(r *rand.Rand, hosts int) []time.Duration {
+	starts := make([]time.Duration, hosts)
+	style := r.IntN(4)
+	for i := range starts {
+		switch style {
+		case 0: // one after the other
+			starts[i] = time.Duration(i) * time.Second
+		case 1: // all at once
+			starts[i] = time.Duration(r.Int64N(int64(time.Millisecond)))
+		case 2: // the first last
+			starts[i] = time.Duration(hosts-i) * 500 * time.Millisecond
+		default:
+			starts[i] = time.Duration(r.Int64N(int64(8 * time.Second)))
+		}
+	}
+	return starts
+}
+
+// drawFaults draws one misfortune at about the time at: a fault, or a few that belong together.
+func drawFaults(r *rand.Rand, hosts int, at time.Duration) []Fault {
+	a, b := types.ID(1+r.IntN(hosts)), types.ID(1+r.IntN(hosts))
+	short := time.Duration(r.Int64N(int64(4 * time.Second)))
+	length := short
+	if r.IntN(3) == 0 {
+		length *= 4
+	}
+	side := uint32(r.IntN(1 << hosts))
+	f := Fault{At: at, A: a, B: b, For: length, Side: side}
+	again := Fault{At: at + short, Kind: Start, A: a}
+	if r.IntN(2) == 0 {
+		again.At = at + time.Millisecond + short/50
+	}
+	switch f.Kind = Kind(r.IntN(int(Restart) + 1)); f.Kind {
+	case Start, Restart:
+		f.Kind = Crash
+		return []Fault{f}
+	case Crash, Move:
+		return []Fault{f, again}
+	case CrashAll:
+		again.Kind = Restart
+		return []Fault{f, again}
+	case Leave:
+		again.At += 1100 * time.Millisecond
+		return []Fault{f, again}
+	case Jump:
+		f.For = time.Duration(r.Int64N(int64(2*time.Hour))) - time.Hour
+		return []Fault{f, {At: at + short, Kind: Crash, A: a}, {At: at + short + time.Millisecond, Kind: Start, A: a}}
+	case Cut, Mute:
+		if r.IntN(3) > 0 {
+			return []Fault{f}
+		}
+		return flap(r, f)
+	}
+	return []Fault{f}
+}
+
+// flap makes of one cut several short ones.
+func flap(r *rand.Rand, f Fault) (faults []Fault) {
+	for range 2 + r.IntN(4) {
+		f.For = time.Duration(r.Int64N(int64(3 * time.Second)))
+		faults = append(faults, f)
+		f.At += f.For + time.Duration(r.Int64N(int64(2*time.Second)))
+	}
+	return faults
+}
+
+// strike makes a fault happen.
+func (w *world) strike(f Fault) {
+	if f.A > 0 && int(f.A) > len(w.hosts) || w.now > w.plan.Quiet {
+		return
+	}
+	w.trace.fault(w, f)
+	switch f.Kind {
+	case Cut, Mute:
+		w.cut(f)
+	case Snap:
+		if f.A != f.B {
+			w.snap(f.A, f.B)
+		}
+	case CrashAll, Restart:
+		for _, m := range w.hosts {
+			w.strikeHost(m, f)
+		}
+	default:
+		w.strikeHost(w.host(f.A), f)
+	}
+}
+
+func (w *world) strikeHost(m *machine, f Fault) {
+	p := m.process
+	switch f.Kind {
+	case Start, Restart:
+		w.start(m)
+	case Jump:
+		m.jump += f.For
+	case Off:
+		w.switchOff(m, f.For)
+	}
+	if p == nil {
+		return
+	}
+	switch f.Kind {
+	case Crash, CrashAll:
+		w.end(p)
+	case Move:
+		w.end(p)
+		m.address += len(w.hosts)
+	case Freeze:
+		w.freeze(p, f.For)
+	case Leave:
+		w.step(p, "is told to leave", p.handler.Leave)
+	}
+}
+
+func (w *world) switchOff(m *machine, d time.Duration) {
+	if m.down {
+		return
+	}
+	m.down = true
+	if p := m.process; p != nil {
+		w.end(p)
+	}
+	w.after(d, func() { m.down = false })
+}
+
+// cut blocks the ways from Side to the others, and unless it is one-way, back.
+func (w *world) cut(f Fault) {
+	w.block(f, 1)
+	w.after(f.For, func() { w.block(f, -1) })
+}
+
+func (w *world) block(f Fault, n int) {
+	for i, a := range w.hosts {
+		for j := range w.hosts {
+			in, out := f.Side&(1<<i) != 0, f.Side&(1<<j) != 0
+			if in != out && (in || f.Kind == Cut) {
+				a.cuts[j] += n
+				a.blocked[j] = w.now
+			}
+		}
+	}
+}
+
+// settle puts right all that is wrong but for processes that do not run.
+func (w *world) settle() {
+	n := &w.plan.Network
+	*n = Network{MinDelay: n.MinDelay, MaxDelay: n.MaxDelay}
+	for _, m := range w.hosts {
+		m.down = false
+		for j := range m.cuts {
+			if m.cuts[j] > 0 {
+				m.cuts[j], m.blocked[j] = -1<<20, w.now // what ends later cannot block again
+			}
+		}
+		if p := m.process; p != nil && p.frozen {
+			w.thaw(p)
+		}
+	}
+}

@@ -1,0 +1,253 @@
+// Package simulation runs whole groups of real handlers on one goroutine, with a simulated
+// clock, network and name service, everything drawn from one seed: the same plan gives the
+// same trace, byte for byte. Checkers outside the peers judge what they do.
+package simulation
+
+import (
+	"container/heap"
+	"math/rand/v2"
+	"time"
+
+	"memberly/peer/handlers"
+	"memberly/peer/types"
+)
+
+// epoch is the wall clock, in nanoseconds, when a simulation begins.
+const epoch = 1_700_000_000_000_000_000
+
+// world is one simulated group: its hosts, its network and its time.
+type world struct {
+	plan   Plan
+	random *rand.Rand
+	now    time.Duration
+	queue  queue
+	order  int
+	hosts  []*machine // by id-1
+	conns  map[pair][]*conn
+	judge  *judge
+	trace  *trace
+	steps  int
+}
+
+// machine is a host: what outlives its processes.
+type machine struct {
+	id      types.ID
+	down    bool          // switched off: silent
+	jump    time.Duration // of its wall clock
+	address int
+	process *process // the one that runs, if any
+	lives   int
+	blocked []time.Duration // by id-1: when a packet from here to there could last not get through
+	cuts    []int           // by id-1: how many faults block that way now
+}
+
+// process is one life of the daemon.
+type process struct {
+	*machine
+	life     int
+	handler  *handlers.Handler
+	started  time.Duration
+	rate     float64 // of its clock against the true one
+	frozen   bool
+	awake    time.Duration // since when it is not frozen
+	inbox    []func()      // what came while it was frozen
+	wake     int           // the number of the tick that is due
+	wakeAt   time.Duration
+	view     types.View
+	ended    bool
+	code     int
+	stands   types.Standing
+	dialling map[types.ID][]types.Message
+	known    []int // by id-1: the address at which it looks for a host
+}
+
+func newWorld(p Plan, t *trace) *world {
+	w := &world{plan: p, random: rand.New(rand.NewPCG(p.Seed, 77)), conns: map[pair][]*conn{}, trace: t}
+	w.judge = newJudge(w)
+	for i := range p.Hosts {
+		m := &machine{id: types.ID(i + 1), address: i, cuts: make([]int, p.Hosts), blocked: make([]time.Duration, p.Hosts)}
+		for j := range m.blocked {
+			m.blocked[j] = -time.Hour
+		}
+		w.hosts = append(w.hosts, m)
+	}
+	for i, at := range p.Starts {
+		w.at(at, func() { w.start(w.hosts[i]) })
+	}
+	for _, f := range p.Faults {
+		w.at(f.At, func() { w.strike(f) })
+	}
+	return w
+}
+
+func (w *world) host(id types.ID) *machine { return w.hosts[id-1] }
+
+// at does f when the time has come; what is due at the same time goes in the order of asking.
+func (w *world) at(t time.Duration, f func()) {
+	w.order++
+	heap.Push(&w.queue, event{t, w.order, f})
+}
+
+func (w *world) after(d time.Duration, f func()) { w.at(w.now+d, f) }
+
+// runUntil lets the time pass until t, or until the judge has seen enough.
+func (w *world) runUntil(t time.Duration) {
+	for len(w.queue) > 0 && w.queue[0].at <= t && w.judge.failure == "" {
+		e := heap.Pop(&w.queue).(event)
+		w.now = e.at
+		e.do()
+	}
+	if w.judge.failure == "" {
+		w.now = t
+	}
+}
+
+// start begins a new process on a host that has none.
+func (w *world) start(m *machine) {
+	if m.process != nil || m.down {
+		return
+	}
+	m.lives++
+	rate := 1.0
+	if w.plan.Drift > 0 {
+		rate += w.plan.Drift * (2*w.random.Float64() - 1)
+	}
+	p := &process{machine: m, life: m.lives, started: w.now, awake: w.now, rate: rate,
+		dialling: map[types.ID][]types.Message{}, known: make([]int, len(w.hosts))}
+	for i, h := range w.hosts {
+		p.known[i] = h.address
+	}
+	p.handler = handlers.New(handlers.Config{ID: m.id, Hosts: len(w.hosts), Digest: 1,
+		Heartbeat: 1100 * time.Millisecond, Monitor: 2200 * time.Millisecond, Drill: w.plan.Drill && m.id == 1 && m.lives == 1})
+	m.process = p
+	w.step(p, "starts", p.handler.Start)
+}
+
+func (p *process) instant(now time.Duration) handlers.Instant {
+	run := time.Duration(float64(now-p.started) * p.rate)
+	return handlers.Instant{Run: run + time.Second, Wall: epoch + int64(now+p.jump)}
+}
+
+// step lets a process handle something, or keeps it until the process thaws.
+func (w *world) step(p *process, what string, f func(handlers.Instant) *handlers.Output) {
+	if p.ended {
+		return
+	}
+	if p.frozen {
+		if len(p.inbox) < 4096 {
+			p.inbox = append(p.inbox, func() { w.step(p, what, f) })
+		}
+		return
+	}
+	w.steps++
+	out := f(p.instant(w.now))
+	w.trace.step(w, p, what, out)
+	w.carry(p, out)
+}
+
+// carry does what a step asks for, as the daemon does.
+func (w *world) carry(p *process, out *handlers.Output) {
+	w.judge.stepped(p, out)
+	for _, id := range out.Redial {
+		w.dial(p, id)
+	}
+	for _, m := range out.Messages {
+		w.sendTCP(p, m)
+	}
+	if out.Heartbeat != nil {
+		for _, m := range w.hosts {
+			if m.id != p.id {
+				w.sendUDP(p, m, *out.Heartbeat)
+			}
+		}
+	}
+	if out.Exit {
+		p.code = out.Code
+		w.end(p)
+		return
+	}
+	w.schedule(p, out.Wake)
+}
+
+// schedule sees to it that the process ticks at run of its own clock.
+func (w *world) schedule(p *process, run time.Duration) {
+	at := p.started + time.Duration(float64(run-time.Second)/p.rate) + 1
+	at = max(at, w.now)
+	if p.wake != 0 && p.wakeAt == at {
+		return
+	}
+	p.wake++
+	p.wakeAt = at
+	n := p.wake
+	w.at(at, func() {
+		if n == p.wake {
+			p.wake++
+			w.step(p, "", p.handler.Tick)
+		}
+	})
+}
+
+// end is the end of a process: its host, if it is up, closes its connections.
+func (w *world) end(p *process) {
+	if p.ended {
+		return
+	}
+	p.ended = true
+	p.process = nil
+	w.judge.ended(p)
+	for _, other := range w.hosts {
+		for _, c := range w.conns[pairOf(p.id, other.id)] {
+			if !c.open || !c.has(p) {
+				continue
+			}
+			if y := &c.ways[c.side(p)]; len(y.queue) > 0 {
+				y.fin = true
+			} else {
+				w.hangUp(c, p)
+			}
+		}
+	}
+}
+
+func (w *world) freeze(p *process, d time.Duration) {
+	if p.frozen || p.ended {
+		return
+	}
+	p.frozen = true
+	w.after(d, func() { w.thaw(p) })
+}
+
+// thaw lets a frozen process run again; what waited for it comes first or after a tick.
+func (w *world) thaw(p *process) {
+	p.frozen, p.awake = false, w.now
+	inbox := p.inbox
+	p.inbox = nil
+	if w.random.IntN(2) == 0 {
+		w.step(p, "thaws", p.handler.Tick)
+	}
+	for _, f := range inbox {
+		f()
+	}
+	w.step(p, "", p.handler.Tick)
+}
+
+type event struct {
+	at    time.Duration
+	order int
+	do    func()
+}
+
+type queue []event
+
+func (q queue) Len() int { return len(q) }
+func (q queue) Less(i, j int) bool {
+	return q[i].at < q[j].at || q[i].at == q[j].at && q[i].order < q[j].order
+}
+func (q queue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
+func (q *queue) Push(e any)   { *q = append(*q, e.(event)) }
+func (q *queue) Pop() any {
+	old := *q
+	e := old[len(old)-1]
+	*q = old[:len(old)-1]
+	return e
+}
