@@ -28,7 +28,9 @@ func (h *Handler) ok(m *types.Message, kind types.Kind) {
 // follow makes this peer follow the peer of m's term, which is not below the promise. First
 // it records the failures that the sender has noticed and it has not.
 func (h *Handler) follow(m *types.Message) {
-	h.heed(m)
+	if m.From == m.Term.Peer {
+		h.heed(m)
+	}
 	h.promised = m.Term
 	h.following, h.followed = m.Term.Peer, m.Term
 	if m.From == m.Term.Peer {
@@ -39,8 +41,12 @@ func (h *Handler) follow(m *types.Message) {
 	}
 }
 
-// heed records the failures that m names.
+// heed records the failures that m names, unless its sender has said something later.
 func (h *Handler) heed(m *types.Message) {
+	if m.Term == h.heeded.term && m.Request < h.heeded.request {
+		return
+	}
+	h.heeded.term, h.heeded.request = m.Term, m.Request
 	h.named = append(h.named[:0], m.Unreachable...)
 	for _, id := range m.Unreachable {
 		if h.known(id) && h.view.Has(id) {

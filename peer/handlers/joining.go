@@ -31,9 +31,11 @@ func (h *Handler) becomeFresh() {
 	h.out.Wake = h.now.Run
 }
 
-// renew takes an incarnation larger than any earlier one, and than last.
+// renew takes an incarnation larger than any earlier one, and than last. Where the clock is
+// behind, it is above last by the salt: two lives of a host that are told the same last must
+// not take the same incarnation.
 func (h *Handler) renew(last types.Incarnation) {
-	h.incarnation = max(types.Incarnation(h.now.Wall), h.incarnation+1, last+1)
+	h.incarnation = max(types.Incarnation(h.now.Wall), max(h.incarnation, last)+1+types.Incarnation(h.Salt))
 }
 
 // tickFresh asks for a way in: whoever is said to lead, else the hosts in turn; where it is
@@ -133,6 +135,7 @@ func (h *Handler) admitted(m *types.Message) {
 	case v.Holds(types.Member{ID: h.ID, Incarnation: h.incarnation}):
 		h.promised, h.counter = m.Term, m.Term.Counter
 		h.following, h.followed = m.Term.Peer, m.Term
+		h.heeded.term = types.Term{}
 		h.install(v)
 		h.beat = h.now.Run
 		h.out.Wake = h.now.Run

@@ -264,7 +264,10 @@ func (h *Handler) signView(m *types.Message) {
 	m.Term, m.Unreachable = h.office.term, h.unreachable()
 	if r := h.office.round; r != nil && r.message.Kind == types.NewView && r.message.Number == m.Number {
 		m.Request = r.message.Request
+		return
 	}
+	h.requests++
+	m.Request = h.requests
 }
 
 // announce sends NEWVIEW of the present view; c is what made it, or NOTHING.
@@ -299,7 +302,7 @@ func (h *Handler) onOfficeAnswer(m *types.Message) {
 		return
 	}
 	if m.Request != r.message.Request {
-		if r.message.Kind == types.Req && !r.answered[m.From-1] && m.Request < r.message.Request {
+		if r.message.Kind == types.Req && !r.answered[m.From-1] {
 			h.callOne(r, &h.view, m.From) // it has caught up
 		}
 		return

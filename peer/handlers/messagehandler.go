@@ -30,6 +30,7 @@ type Config struct {
 	Heartbeat time.Duration // between two heartbeats
 	Monitor   time.Duration // of silence that makes a peer unreachable; at least twice Heartbeat
 	Drill     bool          // the leader-failure drill (DESIGN 6)
+	Salt      uint32        // random in each process
 }
 
 // Output is what a step asks of its caller, in this order: to write records, to send, to exit.
@@ -83,6 +84,10 @@ type Handler struct {
 	following types.ID       // the peer whose lead it follows
 	followed  types.Term     // the term in which it does
 	named     []types.ID     // whom that peer holds unreachable
+	heeded    struct {       // the last message that named somebody
+		term    types.Term
+		request uint64
+	}
 
 	hosts     []host        // by ID-1
 	quorate   bool          // a quorum of the view is reachable

@@ -61,10 +61,10 @@ func (h *Handler) hear(m *types.Message) {
 		return
 	}
 	p := &h.hosts[m.From-1]
+	if (p.gone || p.failing) && !p.revivedBy(m) {
+		return
+	}
 	if p.gone {
-		if !p.revivedBy(m) {
-			return
-		}
 		p.gone, p.dead = false, false
 		h.recount()
 	}
@@ -277,11 +277,15 @@ func (h *Handler) thaw(gap time.Duration) {
 	for i := range h.hosts {
 		p := &h.hosts[i]
 		p.heard += gap
+		if p.gone && !p.dead {
+			p.gone, p.lost, p.heard = false, h.now.Run, h.now.Run-h.patience() // look again before acting on old news
+		}
 		p.evidence = evidence{}
 		if p.waiting != never {
-			p.waiting += gap
+			p.waiting, p.mute = h.now.Run, false
 		}
 	}
+	h.recount()
 	h.election.thaw(gap)
 	h.reform = reforming{}
 	for _, r := range []*round{h.candidacy, h.farewell} {

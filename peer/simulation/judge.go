@@ -17,8 +17,15 @@ type judge struct {
 	failure string // the first promise that was broken
 	views   map[viewKey]*types.View
 	latest  map[types.Group]*types.View
+	accused map[accusation]bool // what was proposed
 	twins   int
 	lives   map[*process]*diary
+}
+
+// accusation is a proposal to remove a member from a view as unreachable.
+type accusation struct {
+	view   viewKey
+	member types.Member
 }
 
 type viewKey struct {
@@ -41,7 +48,7 @@ type reportKey struct {
 }
 
 func newJudge(w *world) *judge {
-	return &judge{w: w, views: map[viewKey]*types.View{}, latest: map[types.Group]*types.View{}, lives: map[*process]*diary{}}
+	return &judge{w: w, accused: map[accusation]bool{}, views: map[viewKey]*types.View{}, latest: map[types.Group]*types.View{}, lives: map[*process]*diary{}}
 }
 
 func (j *judge) fail(format string, args ...any) {
@@ -65,6 +72,11 @@ func (j *judge) stepped(p *process, out *handlers.Output) {
 		d.incarnation, d.number = inc, 0
 		clear(d.reports)
 		clear(d.after)
+	}
+	for i := range out.Messages {
+		if m := &out.Messages[i]; m.Kind == types.Req && m.Change.Cause == types.Unreachable {
+			j.proposed(m)
+		}
 	}
 	for _, r := range out.Records {
 		switch {
@@ -111,7 +123,7 @@ func (j *judge) moved(p *process, d *diary, v *types.View) {
 		j.created(p, v)
 	}
 	if before := j.views[viewKey{v.Group, v.Number - 1}]; before != nil {
-		j.removal(p, before, v)
+		j.removal(before, v)
 	}
 	j.views[key] = v
 	if latest := j.latest[v.Group]; latest == nil || latest.Number < v.Number {
@@ -147,11 +159,24 @@ func (j *judge) excused(p *process, d *diary, was, is *types.View) {
 	}
 }
 
-// removal: nobody is removed as unreachable who was fine.
-func (j *judge) removal(p *process, before, v *types.View) {
+// proposed: nobody is proposed to be removed as unreachable who was fine. What was proposed
+// once may have to be done later, by a leader that reaches the member well.
+func (j *judge) proposed(m *types.Message) {
+	a := accusation{viewKey{m.Group, m.Number}, m.Change.Member}
+	if j.accused[a] {
+		return
+	}
+	j.accused[a] = true
+	if before := j.views[a.view]; before != nil && j.fine(m.Change.Member, before) {
+		j.fail("peer %d proposes to remove peer %d from view %d, but it was fine", m.From, m.Change.Member.ID, m.Number)
+	}
+}
+
+// removal: nobody is removed without that.
+func (j *judge) removal(before, v *types.View) {
 	for _, id := range before.Members {
 		m := types.Member{ID: id, Incarnation: before.Incarnation(id)}
-		if v.Past(id).Cause == types.Unreachable && j.fine(m, before, p) {
+		if v.Past(id).Cause == types.Unreachable && !j.accused[accusation{viewKey{before.Group, before.Number}, m}] && j.fine(m, before) {
 			j.fail("peer %d is removed in view %d as unreachable, but was fine", id, v.Number)
 		}
 	}
@@ -178,17 +203,17 @@ func (j *judge) reported(p *process, d *diary, r types.Record) {
 			j.fail("peer %d reports the end of peer %d twice", p.id, n)
 		}
 	}
-	if latest := j.latest[view.Group]; latest != nil && latest.Incarnation(m.ID) != m.Incarnation {
-		return // its removal is judged by itself; this peer only learns of it late
+	if latest := j.latest[view.Group]; latest != nil && latest.Number > r.View {
+		return // this peer learns late what was true when it was said
 	}
-	if view.Number > 0 && j.fine(m, &view, p) {
+	if view.Number > 0 && j.fine(m, &view) {
 		j.fail("peer %d reports peer %d, which was fine", p.id, n)
 	}
 }
 
 // fine tells whether a member was up, awake and connected both ways to everybody of its
-// view that is up, the observer among them, for the last 3 s.
-func (j *judge) fine(m types.Member, v *types.View, observer *process) bool {
+// view that is up for the last 3 s.
+func (j *judge) fine(m types.Member, v *types.View) bool {
 	const lately = 3 * time.Second
 	w := j.w
 	host := w.host(m.ID)

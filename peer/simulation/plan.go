@@ -38,9 +38,10 @@ const (
 	Move                 // the process of A ends, and its host has another address
 	CrashAll             // every process ends
 	Restart              // a new process on every host that has none
+	Signal               // the process of A crashes as -c makes it: with a record
 )
 
-var kindNames = []string{"crash", "start", "off", "freeze", "cut", "mute", "snap", "leave", "jump", "move", "crash-all", "restart"}
+var kindNames = []string{"crash", "start", "off", "freeze", "cut", "mute", "snap", "leave", "jump", "move", "crash-all", "restart", "signal"}
 
 // Fault is something that happens at a time.
 type Fault struct {
@@ -257,6 +258,8 @@ func (w *world) strikeHost(m *machine, f Fault) {
 		m.address += len(w.hosts)
 	case Freeze:
 		w.freeze(p, f.For)
+	case Signal:
+		w.step(p, "crashes", p.handler.Crash)
 	case Leave:
 		w.step(p, "is told to leave", p.handler.Leave)
 	}

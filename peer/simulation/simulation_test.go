@@ -14,6 +14,8 @@ var (
 	first    = flag.Uint64("seed", 0, "run this one seed, and print its trace if it fails")
 	seeds    = flag.Int("seeds", 3000, "how many seeds to run")
 	from     = flag.Uint64("from", 1, "the first of them")
+	brief    = flag.Bool("brief", false, "neither shrink nor trace what fails")
+	longest  = flag.Duration("longest", 0, "stop after so long")
 	duration = flag.Duration("seeds-for", 0, "run fresh seeds for so long instead")
 )
 
@@ -27,6 +29,9 @@ func TestSeeds(t *testing.T) {
 	if *duration > 0 {
 		start, n = uint64(time.Now().UnixNano()), 1<<62
 		end = time.Now().Add(*duration)
+	}
+	if *longest > 0 {
+		end = time.Now().Add(*longest)
 	}
 	var next, twins, steps, slow atomic.Uint64
 	var simulated atomic.Int64
@@ -69,6 +74,9 @@ func judgeSeed(t *testing.T, seed uint64) {
 	if r.Failure == "" {
 		t.Logf("seed %d: no failure, %v", seed, r.Converged)
 		return
+	}
+	if *brief {
+		t.Fatalf("seed %d fails: %s", seed, r.Failure)
 	}
 	p := Shrink(r.Plan)
 	t.Errorf("seed %d fails: %s\nrepeat: go test ./peer/simulation -run Seeds -seed %d\nshrunk, it fails so: %s", seed, r.Failure, seed, p)

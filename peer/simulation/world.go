@@ -27,6 +27,8 @@ type world struct {
 	judge  *judge
 	trace  *trace
 	steps  int
+
+	recorded func(types.ID, types.Record) // if set, is told every record
 }
 
 // machine is a host: what outlives its processes.
@@ -118,7 +120,7 @@ func (w *world) start(m *machine) {
 		p.known[i] = h.address
 	}
 	p.handler = handlers.New(handlers.Config{ID: m.id, Hosts: len(w.hosts), Digest: 1,
-		Heartbeat: 1100 * time.Millisecond, Monitor: 2200 * time.Millisecond, Drill: w.plan.Drill && m.id == 1 && m.lives == 1})
+		Heartbeat: 1100 * time.Millisecond, Monitor: 2200 * time.Millisecond, Drill: w.plan.Drill && m.id == 1 && m.lives == 1, Salt: w.random.Uint32()})
 	m.process = p
 	w.step(p, "starts", p.handler.Start)
 }
@@ -148,6 +150,11 @@ func (w *world) step(p *process, what string, f func(handlers.Instant) *handlers
 // carry does what a step asks for, as the daemon does.
 func (w *world) carry(p *process, out *handlers.Output) {
 	w.judge.stepped(p, out)
+	if w.recorded != nil {
+		for _, r := range out.Records {
+			w.recorded(p.id, r)
+		}
+	}
 	for _, id := range out.Redial {
 		w.dial(p, id)
 	}
