@@ -119,10 +119,10 @@ func Parse(args []string, hostname func() (string, error)) (Config, error) {
 		return Config{}, fmt.Errorf("hosts file %q: %w", c.HostsFile, err)
 	}
 	c.Digest = digest(c.Hosts)
-	if c.Local {
-		forgetAddrs(c.Hosts)
-	} else if err := c.findSelf(hostname); err != nil {
-		return Config{}, err
+	if !c.Local {
+		if err := c.findSelf(hostname); err != nil {
+			return Config{}, err
+		}
 	}
 	if err := c.checkDrill(); err != nil {
 		return Config{}, err
@@ -384,12 +384,6 @@ func digest(hosts []Host) uint64 {
 		io.WriteString(h, nameKey(host.Name)+"\n")
 	}
 	return binary.BigEndian.Uint64(h.Sum(nil))
-}
-
-func forgetAddrs(hosts []Host) {
-	for i := range hosts {
-		hosts[i].Addr = netip.Addr{}
-	}
 }
 
 // findSelf sets ID and Name to those of this host's line: by Name if -n gave it, else by the

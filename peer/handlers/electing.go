@@ -53,9 +53,17 @@ func (h *Handler) holdsGood(s sign) bool {
 	return h.since(s.at) < h.Monitor && h.reaches(s.peer) && !s.term.Below(h.promised)
 }
 
+// fades tells whether the leader has fallen silent, and is not yet unreachable: it leads until
+// it is, so that its failure is recorded as the leader's.
+func (h *Handler) fades(s sign) bool {
+	return s.at != never && h.reaches(s.peer) && !s.term.Below(h.promised) &&
+		h.since(h.hosts[s.peer-1].heard) >= h.patience()
+}
+
 // hasLeader tells whether another peer leads this one.
 func (h *Handler) hasLeader() bool {
-	return h.standing == types.Joined && h.office == nil && h.holdsGood(h.election.sign)
+	return h.standing == types.Joined && h.office == nil &&
+		(h.holdsGood(h.election.sign) || h.fades(h.election.sign))
 }
 
 // review is done at the end of every step: it finds out whether the leader is lost, and
@@ -66,6 +74,7 @@ func (h *Handler) review() {
 	mark(&e.leaderless, !led, h.now.Run)
 	mark(&e.vacant, !led && !h.holdsGood(e.grant), h.now.Run)
 	if led {
+		h.progress()
 		return
 	}
 	if e.vacant != never && h.since(e.turnedAt) < h.seconds(0.2) {

@@ -72,7 +72,7 @@ func (h *Handler) onNewView(m *types.Message) {
 		return
 	}
 	obeyed := !m.Term.Below(h.promised)
-	if obeyed && h.followed != m.Term || m.From == m.Term.Peer && obeyed {
+	if obeyed && h.view.Has(m.Term.Peer) && (h.followed != m.Term || m.From == m.Term.Peer) {
 		h.follow(m)
 	}
 	switch {

@@ -185,14 +185,23 @@ func (h *Handler) lasts(t time.Duration, s float64) bool {
 	return t != never && h.since(t) >= h.seconds(s)
 }
 
-// differs refuses a JOIN from another hosts file, to the host that it really came from.
-func (h *Handler) differs(remote types.ID, m *types.Message) {
+// refuseFile refuses a JOIN or PROBE from another hosts file, to the host that it really came
+// from: the sender's own id may mean somebody else here.
+func (h *Handler) refuseFile(remote types.ID, m *types.Message) {
 	if !h.known(remote) {
 		return
 	}
 	r := h.answer(m, types.Refused)
 	r.To, r.Reason = remote, types.Differs
-	h.notify(FilesDiffer, remote)
+	h.differs(remote)
+}
+
+// differs says, rarely, that the hosts file of a host differs.
+func (h *Handler) differs(remote types.ID) {
+	if p := &h.hosts[remote-1]; h.known(remote) && h.since(p.differed) >= time.Minute {
+		p.differed = h.now.Run
+		h.notify(FilesDiffer, remote)
+	}
 }
 
 // noticeWaiting says for whom this peer waits: once, then rarely.

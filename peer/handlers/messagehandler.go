@@ -108,7 +108,7 @@ type Handler struct {
 func New(c Config) *Handler {
 	h := &Handler{Config: c, hosts: make([]host, c.Hosts), leaving: never, thawed: never}
 	for i := range h.hosts {
-		h.hosts[i] = host{word: never, heard: never, probed: never, redial: never, waiting: never}
+		h.hosts[i] = host{word: never, heard: never, differed: never, probed: never, redial: never, waiting: never}
 	}
 	return h
 }
@@ -191,12 +191,15 @@ func (h *Handler) Leads() bool { return h.leads() }
 // handler may keep m.View, which is never modified, but nothing else of m.
 func (h *Handler) Message(now Instant, remote types.ID, m *types.Message) *Output {
 	h.begin(now)
-	if h.exited || !h.known(m.From) {
-		return h.end()
-	}
-	if m.Kind == types.Join && m.Digest != h.Digest {
-		h.differs(remote, m)
-	} else if m.From == remote && h.meant(m) {
+	switch {
+	case h.exited:
+	case (m.Kind == types.Join || m.Kind == types.Probe) && m.Digest != h.Digest:
+		h.refuseFile(remote, m)
+	case m.Kind == types.Refused && m.Reason == types.Differs:
+		if m.For == h.incarnation {
+			h.differs(remote)
+		}
+	case h.known(m.From) && m.From == remote && h.meant(m):
 		h.highest, h.newest = max(h.highest, m.Number), max(h.newest, m.Incarnation)
 		h.hosts[m.From-1].word = now.Run
 		h.receive(m)
@@ -272,9 +275,6 @@ func (h *Handler) onRequest(m *types.Message) {
 // present member (rule 4).
 func (h *Handler) onAnswer(m *types.Message) {
 	if !h.mine(m) {
-		if m.Kind == types.Refused && m.Reason == types.Differs {
-			h.notify(FilesDiffer, m.From)
-		}
 		return
 	}
 	if h.farewell != nil {

@@ -14,9 +14,10 @@ type host struct {
 	heard time.Duration // when its present incarnation was last heard as a member of this group
 	holds int64         // the highest view of this group that its incarnation is known to hold
 
-	probed time.Duration // when it was last PROBEd
-	probes int           // since it was last heard
-	redial time.Duration // when this peer last asked for a new connection with it
+	probed   time.Duration // when it was last PROBEd
+	probes   int           // since it was last heard
+	differed time.Duration // when it was last said that its hosts file differs
+	redial   time.Duration // when this peer last asked for a new connection with it
 
 	gone    bool          // unreachable: silent, refused, or followed by a newer incarnation
 	lost    time.Duration // since when it is gone
@@ -33,7 +34,8 @@ type host struct {
 // meet begins to watch a new member.
 func (h *Handler) meet(id types.ID) {
 	p := &h.hosts[id-1]
-	*p = host{heard: h.now.Run, word: p.word, probed: never, redial: never, waiting: never, evidence: p.evidence}
+	*p = host{heard: h.now.Run, word: p.word, differed: p.differed, probed: never, redial: never, waiting: never,
+		evidence: p.evidence}
 }
 
 // reaches tells whether id is a member of the view and not unreachable.
@@ -173,7 +175,8 @@ func (h *Handler) probe(id types.ID, anew bool) {
 	if anew {
 		h.anew(id)
 	}
-	h.send(types.Probe, id).Request = uint64(h.now.Run)
+	m := h.send(types.Probe, id)
+	m.Request, m.Digest = uint64(h.now.Run), h.Digest
 }
 
 // anew asks for a new connection, for what is open may be stuck behind what a healed network

@@ -203,18 +203,23 @@ func (j *judge) reported(p *process, d *diary, r types.Record) {
 			j.fail("peer %d reports the end of peer %d twice", p.id, n)
 		}
 	}
-	if latest := j.latest[view.Group]; latest != nil && latest.Number > r.View {
+	if latest := j.latest[view.Group]; latest != nil && latest.Number > r.View || j.w.now-p.awake < lately {
 		return // this peer learns late what was true when it was said
+	}
+	if j.accused[accusation{viewKey{view.Group, r.View}, m}] {
+		return // a removal that was begun rightly, and is only finished now
 	}
 	if view.Number > 0 && j.fine(m, &view) {
 		j.fail("peer %d reports peer %d, which was fine", p.id, n)
 	}
 }
 
+// lately is how long a member must have been well to be fine.
+const lately = 3 * time.Second
+
 // fine tells whether a member was up, awake and connected both ways to everybody of its
 // view that is up for the last 3 s.
 func (j *judge) fine(m types.Member, v *types.View) bool {
-	const lately = 3 * time.Second
 	w := j.w
 	host := w.host(m.ID)
 	q := host.process

@@ -67,7 +67,7 @@ var mutants = []mutation{
 	{"the leader does not answer one that is no member", "handlers/monitoring.go",
 		"	case h.leads() && m.Incarnation <= h.view.Past(m.From).Incarnation:\n		h.anew(m.From)\n		h.showView(m)\n", ""},
 	{"lost datagrams alone remove a member: no PROBE", "handlers/monitoring.go",
-		"	h.send(types.Probe, id).Request = uint64(h.now.Run)\n", ""},
+		"	m := h.send(types.Probe, id)\n	m.Request,", "	m := new(types.Message)\n	m.Request,"},
 	{"a JOIN is kept for ever", "handlers/leading.go",
 		"return h.since(r.asked) >= h.Monitor || past.Incarnation >= r.member.Incarnation", "return past.Incarnation >= r.member.Incarnation"},
 	{"a leader without quorum says that it leads", "handlers/leading.go",

@@ -2,7 +2,10 @@ package simulation
 
 import (
 	"io"
+	"slices"
 	"time"
+
+	"memberly/peer/types"
 )
 
 // Result is what came of a run.
@@ -49,10 +52,23 @@ func (p Plan) last() time.Duration {
 	return t
 }
 
-// patience is how long a plan may take to converge: 10 s, and what rules 6 and 7 make a
-// group wait whose first hosts do not run.
+// patience is how long a group may take to agree once the faults are over: 25 s where rules 6
+// and 7 make somebody wait, and 10 s more for each host that does not run before the first
+// in the file that does, for then that one waits so long to found (rule 7).
 func (w *world) patience() time.Duration {
-	return 10*time.Second + 15*time.Second + time.Duration(len(w.hosts))*10*time.Second
+	for i, m := range w.hosts {
+		if m.process != nil || w.starts(m.id) {
+			return 25*time.Second + time.Duration(i)*10*time.Second
+		}
+	}
+	return time.Second // nobody runs
+}
+
+// starts tells whether a host is still to be started by plan.
+func (w *world) starts(id types.ID) bool {
+	return w.plan.Starts[id-1] > w.plan.Quiet || slices.ContainsFunc(w.plan.Faults, func(f Fault) bool {
+		return f.Kind == Restart && f.At == w.plan.Quiet
+	})
 }
 
 // Shrink drops faults from a failing plan as long as it still fails.

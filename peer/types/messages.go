@@ -72,7 +72,7 @@ type Message struct {
 	HasLeader bool        // STATE: the sender has a leader, or leads
 	Last      Incarnation // STATE: the last incarnation of the receiver's host that the sender knows
 	Reason    Reason      // REFUSED
-	Digest    uint64      // JOIN: of the hosts file
+	Digest    uint64      // JOIN, PROBE: of the hosts file
 }
 
 // Outcome is what came of trying to connect to a host.

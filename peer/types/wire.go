@@ -129,6 +129,9 @@ type codec struct {
 func (c *codec) message(m *Message) {
 	c.version()
 	enum(c, &m.Kind, Join, Refused, "kind")
+	if m.Kind == Join || m.Kind == Probe || m.Kind == Refused {
+		c.hosts = MaxHosts // the sender's hosts file may be longer: that must be found out
+	}
 	c.id(&m.From, 1)
 	c.incarnation(&m.Incarnation, 0)
 	c.group(&m.Group)
@@ -163,6 +166,7 @@ func (c *codec) body(m *Message) {
 		c.term(&m.Term)
 	case Probe:
 		code64(c, &m.Request)
+		code64(c, &m.Digest)
 	case State:
 		c.addressed(m)
 		enum(c, &m.Standing, Fresh, Joined, "standing")
@@ -172,7 +176,6 @@ func (c *codec) body(m *Message) {
 	case Refused:
 		c.addressed(m)
 		enum(c, &m.Reason, Promised, Differs, "reason")
-		c.incarnation(&m.Last, 0)
 	}
 }
 

@@ -1,0 +1,120 @@
+package local
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"memberly/peer/types"
+)
+
+// child is the process of one host.
+type child struct {
+	name    string
+	command *exec.Cmd
+	stdout  *lineWriter
+	stderr  *lineWriter
+	crashed atomic.Bool // it wrote that it crashes: it was told to
+	err     error       // of its end
+}
+
+// hostsFileDescriptor is where a child finds its hosts file: no file is written for it.
+const hostsFileDescriptor = "/dev/fd/3"
+
+// child returns the process of the host id, not yet started.
+func (g *group) child(id types.ID) *child {
+	c := &child{name: g.hosts[id-1].Name}
+	c.command = exec.Command(g.executable, g.args(id)...)
+	c.command.SysProcAttr = attributes()
+	c.stdout = g.stdout.writer(g.prefix(id, g.stdout), nil)
+	c.stderr = g.stderr.writer(g.prefix(id, g.stderr), c.note)
+	c.command.Stdout, c.command.Stderr = c.stdout, c.stderr
+	return c
+}
+
+// note looks at a line of the child's stderr.
+func (c *child) note(line []byte) {
+	if bytes.HasSuffix(line, []byte(`message:"crashing"}`)) {
+		c.crashed.Store(true)
+	}
+}
+
+// args returns the arguments of the host id.
+func (g *group) args(id types.ID) []string {
+	args := []string{"-h", hostsFileDescriptor, "-n", g.hosts[id-1].Name}
+	if delay := g.config.Delay * time.Duration(id-1); delay > 0 {
+		args = append(args, "-d", seconds(delay))
+	}
+	if g.config.Crash > 0 && int(id) == len(g.hosts) {
+		args = append(args, "-c", seconds(g.config.Crash))
+	}
+	if g.config.Drill && id == 1 {
+		args = append(args, "-t")
+	}
+	return append(args, "-heartbeat", g.config.Heartbeat.String(), "-monitor", g.config.Monitor.String())
+}
+
+func seconds(d time.Duration) string { return strconv.Itoa(int(d / time.Second)) }
+
+// start starts the process and gives it its hosts file. It must be called on the thread that
+// lives as long as the process is to.
+func (c *child) start(hosts string) error {
+	read, write, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("making a pipe for its hosts file: %w", err)
+	}
+	defer read.Close()
+	c.command.ExtraFiles = []*os.File{read}
+	if err := c.command.Start(); err != nil {
+		write.Close()
+		return err
+	}
+	go func() { // a pipe holds less than a long file
+		defer write.Close()
+		io.WriteString(write, hosts) // fails if the child has ended, which wait tells
+	}()
+	return nil
+}
+
+func (c *child) pid() int { return c.command.Process.Pid }
+
+// signal does nothing to a child that has ended.
+func (c *child) signal(s syscall.Signal) { c.command.Process.Signal(s) }
+
+// wait waits for the child's end, and until all that it wrote is shown.
+func (c *child) wait() {
+	c.err = c.command.Wait()
+	c.stdout.flush()
+	c.stderr.flush()
+}
+
+// failed tells whether the ended child failed by itself. A signal is somebody's will, and so
+// is a crash.
+func (c *child) failed() bool {
+	failure, ok := errors.AsType[*exec.ExitError](c.err)
+	if !ok {
+		return c.err != nil
+	}
+	return failure.ExitCode() > 0 && !c.crashed.Load()
+}
+
+// fate says how the child ended.
+func (c *child) fate() string {
+	failure, ok := errors.AsType[*exec.ExitError](c.err)
+	switch {
+	case c.err == nil:
+		return "ended with code 0"
+	case !ok:
+		return "is lost: " + c.err.Error()
+	case failure.ExitCode() < 0:
+		return "was ended by a signal: " + failure.Error()
+	}
+	return fmt.Sprintf("exited with code %d", failure.ExitCode())
+}

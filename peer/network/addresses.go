@@ -1,0 +1,187 @@
+package network
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"memberly/peer/config"
+	"memberly/peer/types"
+	"memberly/peer/utils"
+)
+
+const (
+	// lookupTimeout bounds one question to the name service.
+	lookupTimeout = time.Second
+	// lookupPause is how long the answer to a claim is good for the next one: strangers that
+	// claim to be a host cost one look-up per host in this time.
+	lookupPause = 200 * time.Millisecond
+	// addressTrust is how long an address is dialled without another look-up, after the name
+	// service gave it or a connection with it ended.
+	addressTrust = 2 * time.Second
+)
+
+// book knows which addresses each host has, and which host each address belongs to. An
+// address is one host's at most: that of the latest look-up. Any goroutine may use it.
+type book struct {
+	resolver utils.Resolver
+	changes  atomic.Uint64 // counts them
+
+	mu    sync.RWMutex
+	owner map[netip.Addr]types.ID // by bare address
+	hosts []entry                 // by ID-1
+}
+
+type entry struct {
+	name    string
+	fixed   netip.Addr   // from the hosts file; never looked up
+	addrs   []netip.Addr // never modified, only replaced
+	trusted time.Time    // until when addrs can be dialled without a look-up
+
+	asking   sync.Mutex // held while the name service is asked; guards the rest
+	asked    time.Time  // when it was last asked
+	answered time.Time  // when that was over
+	err      error      // its answer, if that was no address
+}
+
+func newBook(hosts []config.Host, r utils.Resolver) *book {
+	b := &book{resolver: r, owner: make(map[netip.Addr]types.ID), hosts: make([]entry, len(hosts))}
+	for i, h := range hosts {
+		e := &b.hosts[i]
+		e.name, e.fixed = h.Name, h.Addr
+		if h.Addr.IsValid() {
+			b.set(types.ID(i+1), []netip.Addr{h.Addr.Unmap()})
+		}
+	}
+	return b
+}
+
+// bare is addr as the book compares it: IPv4 as IPv4, and without zone.
+func bare(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
+
+// in tells whether id is a host of the file.
+func (b *book) in(id types.ID) bool { return id >= 1 && int(id) <= len(b.hosts) }
+
+// of returns the host that addr belongs to, as far as is known; 0 for none.
+func (b *book) of(addr netip.Addr) types.ID {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.owner[addr]
+}
+
+// known returns the addresses that id was last found to have.
+func (b *book) known(id types.ID) []netip.Addr {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.hosts[id-1].addrs
+}
+
+// claim tells whether addr belongs to id, as it says, and asks the name service if the book
+// knows nothing of it.
+func (b *book) claim(ctx context.Context, addr netip.Addr, id types.ID) bool {
+	if !b.in(id) {
+		return false
+	}
+	if b.of(addr) != id {
+		b.refresh(ctx, id)
+	}
+	return b.of(addr) == id
+}
+
+// refresh asks the name service for id's addresses, unless it has just answered.
+func (b *book) refresh(ctx context.Context, id types.ID) {
+	e := &b.hosts[id-1]
+	e.asking.Lock()
+	defer e.asking.Unlock()
+	if time.Since(e.answered) >= lookupPause {
+		b.ask(ctx, id)
+	}
+}
+
+// toDial returns the addresses by which to dial id. With an error there may still be some,
+// of old, that the name service did not confirm.
+func (b *book) toDial(ctx context.Context, id types.ID) ([]netip.Addr, error) {
+	e := &b.hosts[id-1]
+	now := time.Now()
+	if addrs, trusted := b.trusted(id); now.Before(trusted) {
+		return addrs, nil
+	}
+	e.asking.Lock()
+	defer e.asking.Unlock()
+	if e.asked.Before(now) { // nobody has asked while this waited
+		b.ask(ctx, id)
+	}
+	return b.known(id), e.err
+}
+
+func (b *book) trusted(id types.ID) ([]netip.Addr, time.Time) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.hosts[id-1].addrs, b.hosts[id-1].trusted
+}
+
+// ask asks the name service for id's addresses, whose asking the caller holds.
+func (b *book) ask(ctx context.Context, id types.ID) {
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	e := &b.hosts[id-1]
+	e.asked = time.Now()
+	addrs, err := b.resolver.Addrs(ctx, e.name, e.fixed)
+	e.answered, e.err = time.Now(), err
+	if err == nil {
+		b.set(id, addrs)
+	}
+}
+
+// set makes addrs the addresses of id, and of nobody else.
+func (b *book) set(id types.ID, addrs []netip.Addr) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := &b.hosts[id-1]
+	e.trusted = time.Now().Add(addressTrust)
+	if slices.Equal(e.addrs, addrs) {
+		return
+	}
+	for _, old := range e.addrs {
+		if b.owner[bare(old)] == id {
+			delete(b.owner, bare(old))
+		}
+	}
+	for _, addr := range addrs {
+		b.take(bare(addr))
+		b.owner[bare(addr)] = id
+	}
+	e.addrs = addrs
+	b.changes.Add(1)
+}
+
+// take takes addr from the host that had it: what the book knew of that one is out of date.
+func (b *book) take(addr netip.Addr) {
+	before, taken := b.owner[addr]
+	if !taken {
+		return
+	}
+	e := &b.hosts[before-1]
+	e.addrs = slices.DeleteFunc(slices.Clone(e.addrs), func(a netip.Addr) bool { return bare(a) == addr })
+	e.trusted = time.Time{}
+}
+
+// vouch says that addr was id's until now: a connection with it has just ended. That its
+// host is gone is then found out without the name service.
+func (b *book) vouch(id types.ID, addr netip.Addr) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.owner[addr] == id {
+		b.hosts[id-1].trusted = time.Now().Add(addressTrust)
+	}
+}
+
+// doubt says that id was not reached: the next dial looks its name up again.
+func (b *book) doubt(id types.ID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.hosts[id-1].trusted = time.Time{}
+}

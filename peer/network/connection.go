@@ -1,0 +1,157 @@
+package network
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"time"
+
+	"memberly/peer/types"
+)
+
+const (
+	// mostFrames is how many frames wait to be written to a connection.
+	mostFrames = 128
+	// writeTimeout is how long one may wait for its receiver to read.
+	writeTimeout = 2 * time.Second
+)
+
+// A frame begins with its length; a message with its version, kind and sender, in all versions.
+const (
+	lengthSize = 4
+	headerSize = 4
+)
+
+// connection is a TCP connection with a host, used in both directions. One goroutine reads,
+// another writes; the one that owns the protocol sends.
+type connection struct {
+	socket  net.Conn
+	addr    netip.Addr // of the other end
+	host    types.ID   // whose address that is
+	dialled bool       // by this end
+	in      *bufio.Reader
+	buf     []byte      // for the bytes of one message, reused
+	out     chan []byte // frames to be written; closed by finish
+}
+
+func newConnection(socket net.Conn) *connection {
+	c := &connection{socket: socket, in: bufio.NewReader(socket), out: make(chan []byte, mostFrames)}
+	if tcp, ok := socket.RemoteAddr().(*net.TCPAddr); ok {
+		c.addr = bare(tcp.AddrPort().Addr())
+	}
+	return c
+}
+
+// send queues a frame and never waits. It returns false if too many are queued: the other end
+// does not read.
+func (c *connection) send(frame []byte) bool {
+	select {
+	case c.out <- frame:
+		return true
+	default:
+		return false
+	}
+}
+
+// finish closes c when all that is queued is written. Nothing may be sent after it, and it
+// is called once.
+func (c *connection) finish() { close(c.out) }
+
+// abort closes c at once; its reader will tell.
+func (c *connection) abort() { c.socket.Close() }
+
+// write writes the queue, until finish or a failure.
+func (c *connection) write() {
+	defer c.abort()
+	for frame := range c.out {
+		c.socket.SetWriteDeadline(time.Now().Add(writeTimeout))
+		if _, err := c.socket.Write(frame); err != nil {
+			return
+		}
+	}
+}
+
+// receive returns the next message. A fault is the other end's; any other error is the end of
+// the connection.
+func (c *connection) receive(hosts int) (*types.Message, error) {
+	payload, err := types.ReadFrame(c.in, c.buf)
+	if err != nil {
+		if _, ok := errors.AsType[net.Error](err); ok || err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil, err
+		}
+		return nil, &fault{Malformed, err}
+	}
+	c.buf = payload
+	m := new(types.Message)
+	if err := decode(payload, hosts, m); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// decode is types.DecodeMessage, its errors being faults.
+func decode(payload []byte, hosts int, m *types.Message) error {
+	err := types.DecodeMessage(payload, hosts, m)
+	if err == nil {
+		return nil
+	}
+	from, ok := sender(payload)
+	if ok && (from < 1 || int(from) > hosts) && !errors.Is(err, types.ErrVersion) {
+		return &fault{NoMember, fmt.Errorf("%d is none of the %d hosts", from, hosts)}
+	}
+	return &fault{Malformed, err}
+}
+
+// sender returns the id that the message that begins with b says it is from.
+func sender(b []byte) (types.ID, bool) {
+	if len(b) < headerSize {
+		return 0, false
+	}
+	return types.ID(binary.BigEndian.Uint16(b[2:])), true
+}
+
+// tie closes c when the peer ends, or when the function that it returns is called.
+func (x *exchange) tie(c *connection) func() {
+	untie := context.AfterFunc(x.ctx, c.abort)
+	return func() {
+		untie()
+		c.abort()
+	}
+}
+
+// converse reads c, which the caller has tied, until it ends. first is the message that
+// showed who the other end is, or nil.
+func (x *exchange) converse(c *connection, first *types.Message) {
+	if !x.put(event{kind: opened, host: c.host, conn: c}) {
+		return
+	}
+	err := x.listen(c, first)
+	c.abort()
+	x.drops.blame(c.addr, err)
+	x.put(event{kind: broken, host: c.host, conn: c})
+}
+
+// listen hands on each message of c.
+func (x *exchange) listen(c *connection, m *types.Message) (err error) {
+	for ; ; m = nil {
+		if m == nil {
+			if m, err = c.receive(len(x.book.hosts)); err != nil {
+				return err
+			}
+		}
+		if m.From != c.host {
+			x.drops.count(Impostor)
+			if x.book.claim(x.ctx, c.addr, m.From) {
+				return nil // c was dialled by an address that is another host's by now
+			}
+		}
+		if !x.put(event{kind: said, host: c.host, message: m}) {
+			return nil
+		}
+	}
+}

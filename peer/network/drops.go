@@ -1,0 +1,120 @@
+package network
+
+import (
+	"errors"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+)
+
+// Drop is a reason for which something that came, or should have gone, was dropped.
+type Drop int
+
+// The reasons.
+const (
+	Stranger    Drop = iota // its address belongs to no host of the file
+	Silent                  // a connection that did not say in time who it is
+	Crowded                 // a connection that made room for newer ones before it said who it is
+	Malformed               // bytes that are no message
+	NoMember                // a message from an id that is in nobody's hosts file
+	Impostor                // a message from another host's address; the protocol drops it
+	Unencodable             // a message of this peer that breaks the rules of the wire
+	Stuck                   // a connection whose other end does not read
+	Unsent                  // a heartbeat that could not be sent
+	reasons
+)
+
+// String names the reason.
+func (d Drop) String() string {
+	return [reasons]string{"stranger", "silent", "crowded", "malformed", "no member", "impostor",
+		"unencodable", "stuck", "unsent"}[d]
+}
+
+// words are what the reference says of the faults of those who send.
+var words = [reasons]string{
+	Stranger:  "Error getting hostname from address",
+	Silent:    "Error getting hostname from address",
+	Malformed: "Error decoding byte array to integers",
+	NoMember:  "Error: member ID not found in peerIdToName map",
+}
+
+// fault is an error that whoever sent something is to blame for.
+type fault struct {
+	reason Drop // one of those with words
+	err    error
+}
+
+func (f *fault) Error() string { return words[f.reason] + ": " + f.err.Error() }
+func (f *fault) Unwrap() error { return f.err }
+
+// mostReports bounds what is remembered of things reported, so that strangers cannot fill
+// the memory, nor stdout. What comes after is only counted.
+const mostReports = 1024
+
+// drops counts what is dropped, and reports it once for each address and reason.
+// Any goroutine may use it.
+type drops struct {
+	counts [reasons]atomic.Uint64
+	notice *lines
+
+	mu       sync.Mutex
+	reported map[report]bool
+}
+
+// report is what was said: something of an address, or the text of a failure here.
+type report struct {
+	reason Drop
+	addr   netip.Addr
+	text   string
+}
+
+func newDrops(notice *lines) *drops {
+	return &drops{notice: notice, reported: make(map[report]bool)}
+}
+
+// count counts a drop of which nothing is said.
+func (d *drops) count(reason Drop) { d.counts[reason].Add(1) }
+
+// blame counts what came from addr, and says so the first time, if err is a fault.
+func (d *drops) blame(addr netip.Addr, err error) {
+	if f, ok := errors.AsType[*fault](err); ok {
+		d.count(f.reason)
+		d.once(report{reason: f.reason, addr: addr}, "%v (from %v)", f, addr)
+	}
+}
+
+// stranger says of addr, the first time, that it is no host's.
+func (d *drops) stranger(addr netip.Addr) {
+	f := &fault{Stranger, errors.New("it belongs to no host of the hosts file")}
+	d.once(report{reason: f.reason, addr: addr}, "%v (from %v)", f, addr)
+}
+
+// failure says that something failed here, once for each text.
+func (d *drops) failure(what string, err error) {
+	d.once(report{reason: reasons, text: what + err.Error()}, "%s: %v", what, err)
+}
+
+// once says what the rest says, unless it was said before.
+func (d *drops) once(r report, format string, args ...any) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.reported[r] || len(d.reported) >= mostReports {
+		return
+	}
+	d.reported[r] = true
+	d.notice.printf(format, args...)
+	if len(d.reported) == mostReports {
+		d.notice.printf("%d faults were reported; further ones are only counted", mostReports)
+	}
+}
+
+// all returns how often each reason was counted, those that never were left out.
+func (d *drops) all() map[Drop]uint64 {
+	counted := make(map[Drop]uint64)
+	for reason := range reasons {
+		if n := d.counts[reason].Load(); n > 0 {
+			counted[reason] = n
+		}
+	}
+	return counted
+}

@@ -1,0 +1,56 @@
+package network
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+// Each address is told once for each reason, in the reference's words; every drop counts.
+func TestDrops(t *testing.T) {
+	t.Parallel()
+	out := newOutput()
+	notice := newLines(out, 0, nil)
+	d := newDrops(notice)
+	for range 3 {
+		for _, addr := range []string{"10.0.0.1", "10.0.0.2"} {
+			d.blame(netip.MustParseAddr(addr), &fault{Malformed, errors.New("unexpected EOF")})
+		}
+		d.blame(netip.MustParseAddr("10.0.0.1"), &fault{NoMember, errors.New("7")})
+		d.blame(netip.MustParseAddr("10.0.0.1"), errors.New("nobody's fault"))
+		d.failure("Error reading from UDP connection", errors.New("connection refused"))
+	}
+	notice.close(patience)
+	want := "Error decoding byte array to integers: unexpected EOF (from 10.0.0.1)\n" +
+		"Error decoding byte array to integers: unexpected EOF (from 10.0.0.2)\n" +
+		"Error: member ID not found in peerIdToName map: 7 (from 10.0.0.1)\n" +
+		"Error reading from UDP connection: connection refused\n"
+	if got := out.String(); got != want {
+		t.Errorf("said\n%s\nwant\n%s", got, want)
+	}
+	if all := d.all(); len(all) != 2 || all[Malformed] != 6 || all[NoMember] != 3 {
+		t.Errorf("counted %v", all)
+	}
+}
+
+// Strangers without end fill neither the memory nor stdout.
+func TestDropsBounded(t *testing.T) {
+	t.Parallel()
+	out := newOutput()
+	notice := newLines(out, 0, nil)
+	d := newDrops(notice)
+	addr := netip.MustParseAddr("10.0.0.0")
+	for range 10 * mostReports {
+		addr = addr.Next()
+		d.count(Stranger)
+		d.stranger(addr)
+	}
+	notice.close(patience)
+	if got := strings.Count(out.String(), "\n"); got != mostReports+1 {
+		t.Errorf("%d lines, want %d", got, mostReports+1)
+	}
+	if len(d.reported) > mostReports || d.all()[Stranger] != 10*mostReports {
+		t.Errorf("%d remembered, %v counted", len(d.reported), d.all())
+	}
+}

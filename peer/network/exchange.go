@@ -1,0 +1,79 @@
+package network
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"memberly/peer/types"
+)
+
+// eventKind is what happened at a socket.
+type eventKind uint8
+
+const (
+	said     eventKind = iota // a message came from an address of host
+	opened                    // a connection with host is there to be used
+	broken                    // it ended
+	undialed                  // host could not be dialled
+)
+
+// event is what the goroutines at the sockets tell the one that owns the protocol.
+type event struct {
+	kind     eventKind
+	host     types.ID
+	message  *types.Message // said
+	datagram bool           // said: message goes back to exchange.spare after the step
+	conn     *connection    // opened, broken
+	began    time.Duration  // undialed: when the dial began, as an Instant.Run
+	outcome  types.Outcome  // undialed
+}
+
+// exchange is what the goroutines at the sockets share.
+type exchange struct {
+	self   types.ID
+	book   *book
+	drops  *drops
+	notice *lines
+	events chan event          // in the order in which each goroutine put them
+	spare  chan *types.Message // for datagrams: they go round, so that heartbeats cost no memory
+
+	ctx   context.Context // ends when the sockets shall close
+	end   context.CancelFunc
+	tasks sync.WaitGroup // the goroutines that end with ctx
+}
+
+// Waiting input is bounded by these; beyond, it waits in the kernel.
+const (
+	mostEvents    = 256
+	mostDatagrams = 64
+)
+
+func newExchange(self types.ID, b *book, d *drops) *exchange {
+	x := &exchange{self: self, book: b, drops: d, notice: d.notice,
+		events: make(chan event, mostEvents), spare: make(chan *types.Message, mostDatagrams)}
+	x.ctx, x.end = context.WithCancel(context.Background())
+	for range mostDatagrams {
+		x.spare <- new(types.Message)
+	}
+	return x
+}
+
+// put hands e over, and waits while too much is waiting. It returns false if nobody will
+// take it any more.
+func (x *exchange) put(e event) bool {
+	select {
+	case x.events <- e:
+		return true
+	case <-x.ctx.Done():
+		return false
+	}
+}
+
+// pause waits for d, so that what fails again and again does not spin.
+func (x *exchange) pause(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-x.ctx.Done():
+	}
+}

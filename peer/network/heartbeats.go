@@ -1,0 +1,241 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"memberly/peer/types"
+	"memberly/peer/utils"
+)
+
+const (
+	// mostDatagram is longer than any heartbeat.
+	mostDatagram = 2048
+	// readPause is the wait after a failure to read datagrams, so that it cannot spin.
+	readPause = 20 * time.Millisecond
+	// targetsLast is how long the networks found at this machine are taken to be those.
+	targetsLast = 10 * time.Second
+	// mostBeats is how many heartbeats wait to be sent.
+	mostBeats = 2
+	// mostQueries is how many questions to the name service wait; more are dropped.
+	mostQueries = 64
+)
+
+// udpSocket is what pulse needs of a net.UDPConn.
+type udpSocket interface {
+	ReadFromUDPAddrPort(b []byte) (n int, from netip.AddrPort, err error)
+	WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error)
+	Close() error
+}
+
+// pulse is the UDP lane: heartbeats out and in. In the steady state it takes no memory for
+// either.
+type pulse struct {
+	*exchange
+	socket  udpSocket
+	queries chan query
+	beats   chan []byte // to be sent
+	buffers chan []byte // for the next ones
+
+	own atomic.Pointer[[]netip.Addr] // this machine's addresses
+
+	// The rest belongs to send.
+	targets []netip.AddrPort
+	found   time.Time // when targets were
+	changes uint64    // of the book, at that time
+	turn    int       // whose name is looked up next
+}
+
+// query is a question to the name service: does addr, if valid, belong to host?
+type query struct {
+	host types.ID
+	addr netip.Addr
+}
+
+func newPulse(x *exchange, socket udpSocket) *pulse {
+	p := &pulse{exchange: x, socket: socket, queries: make(chan query, mostQueries),
+		beats: make(chan []byte, mostBeats), buffers: make(chan []byte, mostBeats)}
+	for range mostBeats {
+		p.buffers <- make([]byte, 0, mostDatagram)
+	}
+	p.own.Store(new([]netip.Addr))
+	return p
+}
+
+// beat has a heartbeat sent, and never waits.
+func (p *pulse) beat(m *types.Message) {
+	select {
+	case b := <-p.buffers:
+		b, err := types.AppendMessage(b[:0], m)
+		if err != nil {
+			p.drops.count(Unencodable)
+			p.drops.failure("Error encoding integer", err)
+		}
+		p.beats <- b // has room for every buffer
+	default:
+		p.drops.count(Unsent)
+	}
+}
+
+// send sends heartbeats, until the peer ends.
+func (p *pulse) send() {
+	for {
+		select {
+		case b := <-p.beats:
+			p.spread(b)
+			p.buffers <- b
+		case <-p.ctx.Done():
+			return
+		}
+	}
+}
+
+// spread sends b to every host. Where that fails, the networks are looked at again the next time.
+func (p *pulse) spread(b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	if time.Since(p.found) >= targetsLast || p.changes != p.book.changes.Load() {
+		p.aim()
+	}
+	for _, to := range p.targets {
+		if _, err := p.socket.WriteToUDPAddrPort(b, to); err != nil {
+			p.drops.count(Unsent)
+			p.drops.failure("Error sending heartbeat", err)
+			p.found = time.Time{}
+		}
+	}
+}
+
+// aim finds out where heartbeats go, and has the names looked up that have no address yet.
+func (p *pulse) aim() {
+	p.found, p.changes = time.Now(), p.book.changes.Load()
+	attached, err := utils.Attached()
+	if err != nil {
+		p.drops.failure("Error finding networks, so heartbeats go to each host by itself", err)
+	}
+	var own, hosts []netip.Addr
+	for _, n := range attached {
+		own = append(own, bare(n.Prefix.Addr()))
+	}
+	p.own.Store(&own)
+	for i := range p.book.hosts {
+		if id := types.ID(i + 1); id != p.self {
+			hosts = append(hosts, p.book.known(id)...)
+		}
+	}
+	broadcasts, singles := utils.Targets(hosts, attached)
+	p.targets = p.targets[:0]
+	for _, addr := range slices.Concat(broadcasts, singles) {
+		p.targets = append(p.targets, netip.AddrPortFrom(addr, UDPPort))
+	}
+	p.seek()
+}
+
+// seek asks for the addresses of hosts that have none, some at a time.
+func (p *pulse) seek() {
+	hosts := len(p.book.hosts)
+	for range min(hosts, mostQueries/2) {
+		p.turn = p.turn%hosts + 1
+		if id := types.ID(p.turn); id != p.self && len(p.book.known(id)) == 0 {
+			p.ask(query{host: id})
+		}
+	}
+}
+
+// ask has q answered by resolve, and never waits.
+func (p *pulse) ask(q query) {
+	select {
+	case p.queries <- q:
+	default:
+	}
+}
+
+// resolve answers queries, one at a time, until the peer ends.
+func (p *pulse) resolve() {
+	for {
+		select {
+		case q := <-p.queries:
+			p.answer(q)
+		case <-p.ctx.Done():
+			return
+		}
+	}
+}
+
+// answer asks the name service, and reports an address that is nobody's.
+func (p *pulse) answer(q query) {
+	if !q.addr.IsValid() {
+		p.book.refresh(p.ctx, q.host)
+	} else if !p.book.claim(p.ctx, q.addr, q.host) && p.book.of(q.addr) == 0 {
+		p.drops.stranger(q.addr)
+	}
+}
+
+// receive reads datagrams until the socket closes.
+func (p *pulse) receive() {
+	buf := make([]byte, mostDatagram)
+	for {
+		n, from, err := p.socket.ReadFromUDPAddrPort(buf)
+		switch {
+		case err == nil:
+			p.hear(bare(from.Addr()), buf[:n])
+		case errors.Is(err, net.ErrClosed):
+			return
+		default:
+			p.drops.failure("Error reading from UDP connection", err)
+			p.pause(readPause)
+		}
+	}
+}
+
+// hear hands on the heartbeat that the datagram b from addr is.
+func (p *pulse) hear(addr netip.Addr, b []byte) {
+	host := p.book.of(addr)
+	switch {
+	case host == p.self, host == 0 && slices.Contains(*p.own.Load(), addr):
+		return // this peer's own broadcast
+	case host == 0:
+		p.drops.count(Stranger)
+		p.question(addr, b)
+		return
+	}
+	select {
+	case m := <-p.spare:
+		p.accept(addr, host, b, m)
+	case <-p.ctx.Done():
+	}
+}
+
+// question looks into a datagram from an address that the book does not know. Should it be a
+// host's new one, the next heartbeat will be heard.
+func (p *pulse) question(addr netip.Addr, b []byte) {
+	if from, ok := sender(b); ok && p.book.in(from) {
+		p.ask(query{from, addr})
+		return
+	}
+	p.drops.stranger(addr)
+}
+
+// accept hands on the datagram b, decoded into m.
+func (p *pulse) accept(addr netip.Addr, host types.ID, b []byte, m *types.Message) {
+	err := decode(b, len(p.book.hosts), m)
+	if err == nil && m.Kind != types.Heartbeat {
+		err = &fault{Malformed, fmt.Errorf("%v came over UDP, not TCP", m.Kind)}
+	}
+	if err != nil {
+		p.drops.blame(addr, err)
+		p.spare <- m
+		return
+	}
+	if m.From != host {
+		p.drops.count(Impostor)
+		p.ask(query{m.From, addr})
+	}
+	p.put(event{kind: said, host: host, message: m, datagram: true})
+}

@@ -1,0 +1,228 @@
+package network
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"memberly/peer/handlers"
+	"memberly/peer/types"
+	"memberly/peer/utils"
+)
+
+func heartbeat(from types.ID) types.Message {
+	return types.Message{Kind: types.Heartbeat, From: from, Incarnation: 5, Number: 3, Group: types.Group{Made: 5, Maker: 1}}
+}
+
+// Heartbeats go out to every other host, and come in from them.
+func TestHeartbeats(t *testing.T) {
+	t.Parallel()
+	n := newSubnet(t)
+	two, err := listenUDP(n.host(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer two.Close()
+	s := newStage(t, n.config(), nil)
+	m := heartbeat(1)
+	s.answer(handlers.Output{Heartbeat: &m})
+	buf := make([]byte, mostDatagram)
+	two.SetReadDeadline(time.Now().Add(patience))
+	size, from, err := two.ReadFromUDPAddrPort(buf)
+	if err != nil || from != netip.AddrPortFrom(n.host(1), UDPPort) {
+		t.Fatalf("a datagram from %v, %v", from, err)
+	}
+	var got types.Message
+	if err := types.DecodeMessage(buf[:size], 2, &got); err != nil || got.From != 1 || got.Number != 3 {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	reply := heartbeat(2)
+	b, err := types.AppendMessage(nil, &reply)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := two.WriteToUDPAddrPort(b, from); err != nil {
+		t.Fatal(err)
+	}
+	if st := s.expect("message"); st.host != 2 || st.message.Kind != types.Heartbeat || st.message.Incarnation != 5 {
+		t.Errorf("got %+v", st)
+	}
+	s.answer(handlers.Output{})
+}
+
+// fakeUDP is a socket of which each read is one of reads; then it is closed.
+type fakeUDP struct {
+	reads []datagram
+	sent  []netip.AddrPort
+	fail  error // of writes
+}
+
+type datagram struct {
+	from  netip.Addr
+	bytes []byte
+	err   error
+}
+
+func (f *fakeUDP) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
+	if len(f.reads) == 0 {
+		return 0, netip.AddrPort{}, net.ErrClosed
+	}
+	d := f.reads[0]
+	f.reads = f.reads[1:]
+	return copy(b, d.bytes), netip.AddrPortFrom(d.from, UDPPort), d.err
+}
+
+func (f *fakeUDP) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
+	f.sent = append(f.sent, to)
+	return len(b), f.fail
+}
+
+func (f *fakeUDP) Close() error { return nil }
+
+// newFakePulse is the UDP lane of host one of names' book, at 10.0.0.1.
+func newFakePulse(n *names, f *fakeUDP) (*pulse, *output) {
+	out := newOutput()
+	x := newExchange(1, n.book(), newDrops(newLines(out, 0, nil)))
+	x.book.set(1, []netip.Addr{addr("10.0.0.1")})
+	return newPulse(x, f), out
+}
+
+// Reading goes on after failures and datagrams of any kind; each is told once.
+func TestDatagrams(t *testing.T) {
+	t.Parallel()
+	m, odd := heartbeat(3), probe(3, 1, 1)
+	good, _ := types.AppendMessage(nil, &m)
+	wrong, _ := types.AppendMessage(nil, &odd)
+	f := &fakeUDP{reads: []datagram{
+		{err: errors.New("connection refused")},
+		{err: errors.New("connection refused")},
+		{from: addr("10.0.0.1"), bytes: good},          // its own
+		{from: addr("10.0.0.9"), bytes: []byte("hey")}, // a stranger's
+		{from: addr("::ffff:10.0.0.3"), bytes: []byte("hey")},
+		{from: addr("10.0.0.3"), bytes: wrong},
+		{from: addr("10.0.0.3"), bytes: []byte{1, 7, 0, 9}},
+		{from: addr("::ffff:10.0.0.3"), bytes: good},
+	}}
+	p, out := newFakePulse(&names{}, f)
+	p.receive()
+	if len(p.events) != 1 {
+		t.Fatalf("%d messages, want 1", len(p.events))
+	}
+	if e := <-p.events; e.host != 3 || e.message.Number != 3 || !e.datagram {
+		t.Errorf("got %+v", e)
+	}
+	p.notice.close(patience)
+	for _, words := range []string{"Error reading from UDP connection: connection refused\n",
+		"Error getting hostname from address: ", "Error decoding byte array to integers: ",
+		"Error: member ID not found in peerIdToName map: 9"} {
+		out.await(t, words)
+	}
+	if got := p.drops.all(); got[Malformed] != 2 || got[Stranger] != 1 || got[NoMember] != 1 {
+		t.Errorf("counted %v", got)
+	}
+}
+
+// A heartbeat from an address that is not known has the name looked up that it claims: the
+// next one is heard.
+func TestHeartbeatFromNewAddress(t *testing.T) {
+	t.Parallel()
+	m := heartbeat(2)
+	b, _ := types.AppendMessage(nil, &m)
+	p, _ := newFakePulse(&names{addrs: map[string]string{"two": "10.0.0.2"}}, &fakeUDP{})
+	p.hear(addr("10.0.0.2"), b)
+	if len(p.events) != 0 || len(p.queries) != 1 {
+		t.Fatalf("%d messages and %d queries, want 0 and 1", len(p.events), len(p.queries))
+	}
+	q := <-p.queries
+	p.answer(q)
+	p.hear(addr("10.0.0.2"), b)
+	if len(p.events) != 1 {
+		t.Error("the next heartbeat was not heard")
+	}
+}
+
+// In the steady state heartbeats cost no memory, neither sent nor received.
+func TestHeartbeatsAllocateNothing(t *testing.T) {
+	m := heartbeat(3)
+	b, _ := types.AppendMessage(nil, &m)
+	f := &fakeUDP{sent: make([]netip.AddrPort, 0, 1<<20)}
+	p, _ := newFakePulse(&names{}, f)
+	p.spread(b)
+	if n := testing.AllocsPerRun(1000, func() {
+		p.beat(&m)
+		b := <-p.beats
+		p.spread(b)
+		p.buffers <- b
+	}); n != 0 {
+		t.Errorf("sending takes %v allocations", n)
+	}
+	if len(f.sent) == 0 || f.sent[0] != netip.AddrPortFrom(addr("10.0.0.3"), UDPPort) {
+		t.Errorf("sent to %v", f.sent[:min(len(f.sent), 3)])
+	}
+	if n := testing.AllocsPerRun(1000, func() {
+		p.hear(addr("10.0.0.3"), b)
+		e := <-p.events
+		p.spare <- e.message
+	}); n != 0 {
+		t.Errorf("receiving takes %v allocations", n)
+	}
+}
+
+// Where sending fails, that is told once, and the networks are looked at again.
+func TestHeartbeatFails(t *testing.T) {
+	t.Parallel()
+	f := &fakeUDP{fail: errors.New("network is unreachable")}
+	p, out := newFakePulse(&names{}, f)
+	p.spread([]byte("x"))
+	if !p.found.IsZero() {
+		t.Error("the networks are not looked at again")
+	}
+	p.spread([]byte("x"))
+	p.notice.close(patience)
+	if got, want := out.String(), "Error sending heartbeat: network is unreachable\n"; got != want {
+		t.Errorf("said %q, want %q", got, want)
+	}
+	if got := p.drops.all()[Unsent]; got != 2 {
+		t.Errorf("counted %d, want 2", got)
+	}
+}
+
+// A socket on all addresses hears IPv4, IPv6 and broadcasts, and can send all of them.
+func TestAllAddresses(t *testing.T) {
+	t.Parallel()
+	socket, err := net.ListenPacket("udp", local(netip.Addr{}, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	all := socket.(*net.UDPConn)
+	port := all.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+	targets := []netip.Addr{addr("127.0.0.1")}
+	attached, err := utils.Attached()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range attached {
+		own := n.Prefix.Addr()
+		if own.Is6() && own.IsGlobalUnicast() {
+			targets = append(targets, own)
+		}
+		if own.Is4() && !own.IsLoopback() {
+			broadcasts, _ := utils.Targets([]netip.Addr{own.Next()}, attached)
+			targets = append(targets, broadcasts...)
+		}
+	}
+	buf := make([]byte, mostDatagram)
+	all.SetReadDeadline(time.Now().Add(patience))
+	for _, to := range targets {
+		if _, err := all.WriteToUDPAddrPort([]byte(to.String()), netip.AddrPortFrom(to, port)); err != nil {
+			t.Errorf("sending to %v: %v", to, err)
+			continue
+		}
+		if n, _, err := all.ReadFromUDPAddrPort(buf); err != nil || string(buf[:n]) != to.String() {
+			t.Errorf("sent to %v, got %q, %v", to, buf[:n], err)
+		}
+	}
+}

@@ -1,0 +1,238 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"memberly/peer/types"
+	"memberly/peer/utils"
+)
+
+const (
+	// dialTimeout is how long a host has to answer a dial; the look-up of its name is part of it.
+	dialTimeout = time.Second
+	// mostConnections is how many connections there may be with one host.
+	mostConnections = 4
+	// mostWaiting is how many frames wait for a host to be dialled. The protocol sends
+	// everything again, so the newest are enough.
+	mostWaiting = 16
+	// flushTime bounds the wait for frames to be written when the peer ends.
+	flushTime = 200 * time.Millisecond
+)
+
+// links are the TCP connections with all hosts. The goroutine that owns the protocol owns
+// them too.
+type links struct {
+	*exchange
+	dialer  net.Dialer
+	run     func() time.Duration // the time, as an Instant.Run
+	byHost  []link               // by ID-1
+	writers sync.WaitGroup
+}
+
+// link is what there is with one host.
+type link struct {
+	open     []*connection // the oldest first
+	dialling bool
+	again    bool     // a dial is to follow the one under way, which began too early
+	waiting  [][]byte // frames for the connection that is being dialled; the oldest first
+}
+
+func newLinks(x *exchange, from netip.Addr, run func() time.Duration) *links {
+	l := &links{exchange: x, run: run, byHost: make([]link, len(x.book.hosts))}
+	if from.IsValid() {
+		l.dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
+	}
+	return l
+}
+
+// send sends m to its To, over the newest connection. If there is none, or a new one was
+// asked for, m waits for that as well: it may come twice, which the protocol allows for.
+func (l *links) send(m *types.Message) {
+	frame, err := types.AppendFrame(nil, m)
+	if err != nil {
+		l.drops.count(Unencodable)
+		l.drops.failure("Error encoding integer", err)
+		return
+	}
+	k := &l.byHost[m.To-1]
+	if n := len(k.open); n > 0 {
+		l.queue(k.open[n-1], frame)
+	} else {
+		l.dial(m.To)
+	}
+	if k.dialling {
+		k.wait(frame)
+	}
+}
+
+// queue queues a frame on c.
+func (l *links) queue(c *connection, frame []byte) {
+	if !c.send(frame) {
+		l.drops.count(Stuck)
+		c.abort()
+	}
+}
+
+func (k *link) wait(frame []byte) {
+	if len(k.waiting) == mostWaiting {
+		k.waiting = slices.Delete(k.waiting, 0, 1)
+	}
+	k.waiting = append(k.waiting, frame)
+}
+
+// redial opens another connection with id, whatever is open.
+func (l *links) redial(id types.ID) {
+	if k := &l.byHost[id-1]; k.dialling {
+		k.again = true
+		return
+	}
+	l.dial(id)
+}
+
+// opened takes c into use; the oldest connection makes room.
+func (l *links) opened(c *connection) {
+	k := &l.byHost[c.host-1]
+	if len(k.open) == mostConnections {
+		k.open[0].finish()
+		k.open = slices.Delete(k.open, 0, 1)
+	}
+	k.open = append(k.open, c)
+	l.writers.Go(c.write)
+	for _, frame := range k.waiting {
+		l.queue(c, frame)
+	}
+	k.waiting = nil
+	if c.dialled {
+		l.dialled(c.host)
+	}
+}
+
+// broken ends what opened began. It returns true if the connection was the one in use: that
+// an older one ends says nothing, the other end closes its oldest too.
+func (l *links) broken(c *connection) bool {
+	k := &l.byHost[c.host-1]
+	i := slices.Index(k.open, c)
+	if i < 0 {
+		return false
+	}
+	c.finish()
+	l.book.vouch(c.host, c.addr)
+	newest := i == len(k.open)-1
+	k.open = slices.Delete(k.open, i, i+1)
+	return newest
+}
+
+// dialled ends a dial, that failed or led to a connection that was opened.
+func (l *links) dialled(id types.ID) {
+	k := &l.byHost[id-1]
+	k.dialling, k.waiting = false, nil
+	if k.again {
+		k.again = false
+		l.dial(id)
+	}
+}
+
+// close closes all connections once what waits is written, or flushTime has passed.
+func (l *links) close() {
+	for i := range l.byHost {
+		for _, c := range l.byHost[i].open {
+			c.finish()
+		}
+		l.byHost[i].open = nil
+	}
+	written := make(chan struct{})
+	go func() {
+		l.writers.Wait()
+		close(written)
+	}()
+	select {
+	case <-written:
+	case <-time.After(flushTime):
+	}
+}
+
+// dial dials id in a goroutine, unless one does so already.
+func (l *links) dial(id types.ID) {
+	k := &l.byHost[id-1]
+	if k.dialling {
+		return
+	}
+	k.dialling = true
+	began := l.run()
+	l.tasks.Go(func() {
+		socket, outcome := l.connect(id)
+		if socket == nil {
+			l.put(event{kind: undialed, host: id, began: began, outcome: outcome})
+			return
+		}
+		c := newConnection(socket)
+		defer l.tie(c)()
+		c.host, c.dialled = id, true
+		l.converse(c, nil)
+	})
+}
+
+// connect returns a connection with id, by whichever of its addresses answers first; else
+// the outcome. It is a Refusal only if the addresses that the name service confirmed all
+// refused.
+func (l *links) connect(id types.ID) (net.Conn, types.Outcome) {
+	ctx, cancel := context.WithTimeout(l.ctx, dialTimeout)
+	defer cancel()
+	addrs, err := l.book.toDial(ctx, id)
+	if utils.NoSuchName(err) {
+		return nil, types.NoName
+	}
+	socket, refused := l.race(ctx, addrs)
+	if socket != nil {
+		return socket, 0
+	}
+	l.book.doubt(id)
+	if refused && err == nil {
+		return nil, types.Refusal
+	}
+	return nil, types.NoAnswer
+}
+
+// race dials all addrs and returns the first connection, or whether all, of at least one, refused.
+func (l *links) race(ctx context.Context, addrs []netip.Addr) (first net.Conn, refused bool) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type attempt struct {
+		socket net.Conn
+		err    error
+	}
+	attempts := make(chan attempt, len(addrs))
+	for _, addr := range addrs {
+		go func() {
+			socket, err := l.dialer.DialContext(ctx, "tcp", endpoint(addr))
+			attempts <- attempt{socket, err}
+		}()
+	}
+	refused = len(addrs) > 0
+	for range addrs {
+		a := <-attempts
+		refused = refused && errors.Is(a.err, syscall.ECONNREFUSED)
+		switch {
+		case a.err != nil:
+		case first == nil:
+			first = a.socket
+			cancel()
+		default:
+			a.socket.Close()
+		}
+	}
+	return first, refused
+}
+
+// endpoint is where the peer at addr listens.
+func endpoint(addr netip.Addr) string {
+	return net.JoinHostPort(addr.String(), strconv.Itoa(TCPPort))
+}

@@ -1,0 +1,326 @@
+// Package network is the peer as a process: the sockets, the clock and the streams around
+// the protocol of package handlers. It decides nothing about the group.
+//
+// One goroutine owns the protocol (peer.go) and, with it, the connections in use (links.go).
+// The others read sockets and tell it what happened there, in events (exchange.go).
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"memberly/peer/config"
+	"memberly/peer/datastructures"
+	"memberly/peer/handlers"
+	"memberly/peer/types"
+	"memberly/peer/utils"
+)
+
+// The ports of every peer.
+const (
+	TCPPort = 8080 // membership messages
+	UDPPort = 8081 // heartbeats
+)
+
+const (
+	// mostNotices is how many lines wait for a reader of stdout.
+	mostNotices = 1000
+	// drainTime bounds the wait, at the end, for readers of stdout and of stderr.
+	drainTime = time.Second
+	// lateness of a Tick is a sign that the process did not run, and that input waits on
+	// sockets that nobody has read yet: settling is the time that they are given first.
+	lateness = 100 * time.Millisecond
+	settling = 10 * time.Millisecond
+	// mostInput is how many events in a row may pass by a Tick that is due.
+	mostInput = 256
+)
+
+// protocol is handlers.Handler, which says what its methods do.
+type protocol interface {
+	Start(now handlers.Instant) *handlers.Output
+	Tick(now handlers.Instant) *handlers.Output
+	Message(now handlers.Instant, remote types.ID, m *types.Message) *handlers.Output
+	Closed(now handlers.Instant, host types.ID) *handlers.Output
+	Undialed(now handlers.Instant, host types.ID, began time.Duration, o types.Outcome) *handlers.Output
+	Leave(now handlers.Instant) *handlers.Output
+	Crash(now handlers.Instant) *handlers.Output
+	View() types.View
+}
+
+// Peer is one peer of the group.
+type Peer struct {
+	config   config.Config
+	protocol protocol
+	view     datastructures.SafeValue[types.View]
+	start    time.Time // Instant.Run counts from here
+
+	records *lines // stderr
+	notice  *lines // stdout
+	sockets *exchange
+	door    *door
+	links   *links
+	pulse   *pulse
+
+	// These belong to the loop.
+	wake   time.Duration // when a Tick is due, as an Instant.Run
+	hold   time.Duration // before which there is none
+	inputs int           // events since the last Tick
+
+	looping sync.Mutex    // held by Run
+	quit    chan struct{} // closed by Close
+	once    sync.Once
+}
+
+// New opens the sockets of the peer that c describes, and may be called at the earliest
+// when its Delay is over. Records go to stderr, everything else that is to be said to stdout,
+// whole lines each. Where a socket cannot be opened, stdout is told in the reference's words,
+// and the error says what to do about it.
+func New(c config.Config, stdout, stderr io.Writer) (*Peer, error) {
+	h := handlers.New(handlers.Config{ID: c.ID, Hosts: len(c.Hosts), Digest: c.Digest,
+		Heartbeat: c.Heartbeat, Monitor: c.Monitor, Drill: c.Drill, Salt: rand.Uint32()})
+	return open(c, h, utils.Resolver{}, stdout, stderr)
+}
+
+// open is New with any protocol and any name service.
+func open(c config.Config, h protocol, names utils.Resolver, stdout, stderr io.Writer) (*Peer, error) {
+	self := address(c)
+	listener, err := listenTCP(self)
+	if err != nil {
+		return nil, refused(stdout, "Error starting TCP listener", TCPPort, err)
+	}
+	socket, err := listenUDP(self)
+	if err != nil {
+		listener.Close()
+		return nil, refused(stdout, "Error starting UDP listener", UDPPort, err)
+	}
+	p := &Peer{config: c, protocol: h, start: time.Now(), quit: make(chan struct{})}
+	p.notice = newLines(stdout, mostNotices, nil)
+	p.records = newLines(stderr, 0, func(err error) { p.notice.printf("Error writing records: %v", err) })
+	p.sockets = newExchange(c.ID, newBook(c.Hosts, names), newDrops(p.notice))
+	p.door = &door{exchange: p.sockets, listener: listener}
+	p.links = newLinks(p.sockets, self, p.run)
+	p.pulse = newPulse(p.sockets, socket)
+	return p, nil
+}
+
+// address returns the only address that the peer uses, if it is on the loopback network: so
+// a whole group can live on one machine.
+func address(c config.Config) netip.Addr {
+	if own := c.Hosts[c.ID-1].Addr.Unmap(); own.IsLoopback() {
+		return own
+	}
+	return netip.Addr{}
+}
+
+func listenTCP(self netip.Addr) (net.Listener, error) { return net.Listen("tcp", local(self, TCPPort)) }
+
+func listenUDP(self netip.Addr) (*net.UDPConn, error) {
+	socket, err := net.ListenPacket("udp", local(self, UDPPort))
+	if err != nil {
+		return nil, err
+	}
+	return socket.(*net.UDPConn), nil
+}
+
+// local is where to listen: on all addresses, if self is not valid.
+func local(self netip.Addr, port int) string {
+	if self.IsValid() {
+		return net.JoinHostPort(self.String(), strconv.Itoa(port))
+	}
+	return net.JoinHostPort("", strconv.Itoa(port))
+}
+
+// refused tells stdout what failed, and returns the remedy.
+func refused(stdout io.Writer, what string, port int, err error) error {
+	fmt.Fprintf(stdout, "%s: %v\n", what, err)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("port %d is in use: end the peer that runs on this machine already, or whatever else uses the port", port)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("this machine does not have the address that the hosts file gives it: %w", err)
+	}
+	return fmt.Errorf("port %d cannot be opened: %w", port, err)
+}
+
+// View returns the view that the peer holds, the zero View if none. Any goroutine may call it.
+func (p *Peer) View() types.View { return p.view.Load() }
+
+// Drops returns how often something was dropped, by reason. Any goroutine may call it.
+func (p *Peer) Drops() map[Drop]uint64 { return p.sockets.drops.all() }
+
+// Run runs the peer until it is done, and returns its exit code. The end of ctx makes it
+// leave the group first. It is called once, and closes the peer.
+func (p *Peer) Run(ctx context.Context) int {
+	code := p.loop(ctx)
+	p.Close()
+	return code
+}
+
+// Close closes the listeners, then the connections, and waits: for Run, and up to a second
+// for the readers of stdout and stderr. It may be called more than once, and without Run.
+func (p *Peer) Close() {
+	p.once.Do(func() {
+		close(p.quit)
+		p.looping.Lock()
+		defer p.looping.Unlock()
+		p.door.listener.Close()
+		p.links.close()
+		p.sockets.end()
+		p.pulse.socket.Close()
+		p.sockets.tasks.Wait()
+		p.records.close(drainTime)
+		p.notice.close(drainTime)
+	})
+}
+
+// loop is the goroutine that owns the protocol. It returns the exit code.
+func (p *Peer) loop(ctx context.Context) int {
+	p.looping.Lock()
+	defer p.looping.Unlock()
+	for _, task := range []func(){p.door.accept, p.pulse.receive, p.pulse.send, p.pulse.resolve} {
+		p.sockets.tasks.Go(task)
+	}
+	m := moments{tick: time.NewTimer(0), leave: ctx.Done(), quit: p.quit}
+	if p.config.Crash > 0 {
+		m.crash = time.After(p.config.Crash)
+	}
+	out := p.protocol.Start(p.now())
+	for out != nil {
+		if p.carry(out); out.Exit {
+			return out.Code
+		}
+		out = p.next(&m)
+	}
+	return 0
+}
+
+// moments are what the loop waits for besides events.
+type moments struct {
+	tick  *time.Timer
+	crash <-chan time.Time
+	leave <-chan struct{} // nil once it has happened
+	quit  <-chan struct{}
+}
+
+// next waits for the next step of the protocol, and takes it: what came in first, then what
+// time demands. It returns nil when the peer was closed.
+func (p *Peer) next(m *moments) *handlers.Output {
+	for {
+		if e, ok := p.input(); ok {
+			if out := p.handle(e); out != nil {
+				return out
+			}
+			continue
+		}
+		p.inputs = 0
+		m.tick.Reset(max(p.wake, p.hold) - p.run())
+		select {
+		case e := <-p.sockets.events:
+			if out := p.handle(e); out != nil {
+				return out
+			}
+		case <-m.tick.C:
+			if !p.late() {
+				return p.protocol.Tick(p.now())
+			}
+		case <-m.crash:
+			return p.protocol.Crash(p.now())
+		case <-m.leave:
+			m.leave = nil
+			return p.protocol.Leave(p.now())
+		case <-m.quit:
+			return nil
+		}
+	}
+}
+
+// input returns an event that waits, if there is one, and not too many came in a row.
+func (p *Peer) input() (event, bool) {
+	if p.inputs++; p.inputs > mostInput {
+		return event{}, false
+	}
+	select {
+	case e := <-p.sockets.events:
+		return e, true
+	default:
+		return event{}, false
+	}
+}
+
+// late tells whether the Tick that is due comes so late that waiting input goes first.
+func (p *Peer) late() bool {
+	now := p.run()
+	if now-max(p.wake, p.hold) < lateness {
+		return false
+	}
+	p.hold = now + settling
+	return true
+}
+
+// handle takes the step that e stands for. It returns nil if that is none of the protocol's.
+func (p *Peer) handle(e event) *handlers.Output {
+	switch e.kind {
+	case said:
+		out := p.protocol.Message(p.now(), e.host, e.message)
+		if e.datagram {
+			p.sockets.spare <- e.message
+		}
+		return out
+	case opened:
+		p.links.opened(e.conn)
+	case broken:
+		if p.links.broken(e.conn) {
+			return p.protocol.Closed(p.now(), e.host)
+		}
+	case undialed:
+		p.links.dialled(e.host)
+		return p.protocol.Undialed(p.now(), e.host, e.began, e.outcome)
+	}
+	return nil
+}
+
+// carry does what a step asks for.
+func (p *Peer) carry(out *handlers.Output) {
+	p.publish()
+	for _, r := range out.Records {
+		p.records.put(r.Append(nil))
+	}
+	for _, n := range out.Notices {
+		p.notice.put(p.wording(n))
+	}
+	for _, id := range out.Redial {
+		p.links.redial(id)
+	}
+	for i := range out.Messages {
+		p.links.send(&out.Messages[i])
+	}
+	if out.Heartbeat != nil {
+		p.pulse.beat(out.Heartbeat)
+	}
+	p.wake = out.Wake
+}
+
+// publish shows the view to other goroutines. Only this one stores it.
+func (p *Peer) publish() {
+	v := p.protocol.View()
+	if before := p.view.Load(); before.Number != v.Number || before.Group != v.Group {
+		p.view.Store(v)
+	}
+}
+
+// run returns how long the peer has run.
+func (p *Peer) run() time.Duration { return time.Since(p.start) }
+
+func (p *Peer) now() handlers.Instant {
+	now := time.Now()
+	return handlers.Instant{Run: now.Sub(p.start), Wall: now.UnixNano()}
+}

@@ -1,0 +1,190 @@
+package network
+
+import (
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"memberly/peer/handlers"
+	"memberly/peer/types"
+)
+
+// A peer with the real protocol, alone in its file, founds, leads and leaves.
+func TestAlone(t *testing.T) {
+	t.Parallel()
+	s := newSubnet(t)
+	c := s.config()
+	c.Hosts, c.Heartbeat, c.Monitor = c.Hosts[:1], 1100*time.Millisecond, 2200*time.Millisecond
+	stdout, stderr := newOutput(), newOutput()
+	p, err := New(c, stdout, stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	code := make(chan int)
+	go func() { code <- p.Run(t.Context()) }()
+	stderr.await(t, "{peer_id:1, view_id: 1, leader: 1, memb_list: [<1>]}\n")
+	if v := p.View(); v.Number != 1 || v.Leader != 1 {
+		t.Errorf("the published view is %+v", v)
+	}
+	p.Close()
+	if got := <-code; got != 0 {
+		t.Errorf("exit code %d, want 0", got)
+	}
+	p.Close() // again
+}
+
+// A step's records and notices come out whole and in order, and the view is published before.
+func TestOutputs(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, newSubnet(t).config(), nil)
+	s.view = types.View{Number: 7, Leader: 1, Members: []types.ID{1}}
+	s.answer(handlers.Output{
+		Records: []types.Record{{Peer: 1, View: 7, Leader: 1, Members: []types.ID{1}}, {Peer: 1, View: 7, Leader: 1, Message: "leaving"}},
+		Notices: []handlers.Notice{
+			{Topic: handlers.AwaitHosts, Hosts: []types.ID{2}}, {Topic: handlers.AwaitGroup, Hosts: []types.ID{1, 2}},
+			{Topic: handlers.AwaitQuorum, Hosts: []types.ID{2}}, {Topic: handlers.FilesDiffer, Hosts: []types.ID{2}}},
+	})
+	s.stderr.await(t, "{peer_id:1, view_id: 7, leader: 1, memb_list: [<1>]}\n"+
+		"{peer_id:1, view_id: 7, leader: 1, message:\"leaving\"}\n")
+	if got := s.peer.View().Number; got != 7 {
+		t.Errorf("view %d is published, want 7", got)
+	}
+	s.stdout.await(t, "differs")
+	for i, line := range strings.Split(strings.TrimSpace(s.stdout.String()), "\n") {
+		if want := []string{"known whether they run: two", "let into the group; no answer from one, two",
+			"missing: two", "of two differs"}[i]; !strings.Contains(line, want) {
+			t.Errorf("notice %q, want %q in it", line, want)
+		}
+	}
+}
+
+// A Tick comes when it was asked for.
+func TestTick(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, newSubnet(t).config(), nil)
+	s.answer(handlers.Output{Wake: 1})
+	for _, wake := range []time.Duration{30 * time.Millisecond, 60 * time.Millisecond, 61 * time.Millisecond} {
+		before := s.expect("tick").now
+		s.answer(handlers.Output{Wake: wake})
+		if before.Wall == 0 {
+			t.Error("a step without wall clock")
+		}
+	}
+	if got := s.expect("tick").now.Run; got < 61*time.Millisecond {
+		t.Errorf("the last tick came at %v, want it not before 61ms", got)
+	}
+	s.answer(handlers.Output{})
+}
+
+// The end of the context, a signal's doing, is one Leave; the peer ends when the protocol says
+// so. What it recorded and sent last is not lost.
+func TestLeave(t *testing.T) {
+	t.Parallel()
+	n := newSubnet(t)
+	two := n.listen(t, 2)
+	s := newStage(t, n.config(), nil)
+	s.answer(send(probe(1, 2, 1)))
+	o := accept(t, two)
+	o.hears()
+	s.leave()
+	s.expect("leave")
+	s.answer(handlers.Output{Wake: 1})
+	s.expect("tick")
+	s.answer(handlers.Output{Exit: true, Code: 3, Messages: []types.Message{probe(1, 2, 2)},
+		Records: []types.Record{{Peer: 1, View: 5, Leader: 1, Message: "leaving"}}})
+	if got := <-s.code; got != 3 {
+		t.Errorf("exit code %d, want 3", got)
+	}
+	s.stderr.await(t, `message:"leaving"`)
+	if m := o.hears(); m.Request != 2 {
+		t.Errorf("request %d came, want 2", m.Request)
+	}
+	o.closed()
+}
+
+// -c is a Crash after that time.
+func TestCrash(t *testing.T) {
+	t.Parallel()
+	c := newSubnet(t).config()
+	c.Crash = time.Millisecond
+	s := newStage(t, c, nil)
+	s.answer(handlers.Output{})
+	s.expect("crash")
+	s.answer(handlers.Output{Exit: true, Code: 1})
+	if got := <-s.code; got != 1 {
+		t.Errorf("exit code %d, want 1", got)
+	}
+}
+
+// What cannot be encoded is told in the reference's words, and nothing else stops.
+func TestUnencodable(t *testing.T) {
+	t.Parallel()
+	n := newSubnet(t)
+	two := n.listen(t, 2)
+	s := newStage(t, n.config(), nil)
+	s.answer(handlers.Output{Messages: []types.Message{{Kind: types.Kind(99), From: 1, To: 2}, probe(1, 2, 1)}})
+	s.stdout.await(t, "Error encoding integer: ")
+	accept(t, two).hears()
+	if got := s.peer.Drops()[Unencodable]; got != 1 {
+		t.Errorf("counted %d, want 1", got)
+	}
+}
+
+// Where a socket cannot be opened, stdout has the reference's words and the error the remedy.
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		err    error
+		remedy string
+	}{
+		{syscall.EADDRINUSE, "port 8080 is in use: end the peer"},
+		{syscall.EADDRNOTAVAIL, "this machine does not have the address"},
+		{syscall.EACCES, "port 8080 cannot be opened"},
+	} {
+		stdout := newOutput()
+		err := refused(stdout, "Error starting TCP listener", TCPPort, &net.OpError{Op: "listen", Err: c.err})
+		if !strings.Contains(err.Error(), c.remedy) {
+			t.Errorf("%v: the remedy is %q, want %q in it", c.err, err, c.remedy)
+		}
+		if got := stdout.String(); !strings.HasPrefix(got, "Error starting TCP listener: listen") {
+			t.Errorf("%v: stdout is %q", c.err, got)
+		}
+	}
+}
+
+// A Tick that comes late, because the process did not run, lets waiting input pass, once.
+func TestLate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &Peer{start: time.Now(), wake: time.Second}
+		for _, c := range []struct {
+			after time.Duration
+			want  bool
+		}{{time.Second, false}, {time.Second, true}, {settling, false}} {
+			<-time.After(c.after)
+			if got := p.late(); got != c.want {
+				t.Errorf("at %v the Tick is late: %t, want %t", p.run(), got, c.want)
+			}
+		}
+	})
+}
+
+// Input without end does not keep time from passing.
+func TestInputIsBounded(t *testing.T) {
+	t.Parallel()
+	p := &Peer{sockets: &exchange{events: make(chan event, 2*mostInput)}}
+	for range 2 * mostInput {
+		p.sockets.events <- event{}
+	}
+	for n := 0; ; n++ {
+		if _, ok := p.input(); !ok {
+			if n != mostInput {
+				t.Errorf("%d events in a row, want %d", n, mostInput)
+			}
+			return
+		}
+	}
+}

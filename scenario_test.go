@@ -1,0 +1,88 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"memberly/peer/golden"
+)
+
+// TestScenarios runs the scenarios of the compose files as processes on loopback, in real
+// time: every peer must write just the records of its table.
+func TestScenarios(t *testing.T) {
+	t.Parallel()
+	for _, s := range golden.Scenarios() {
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			runScenario(t, s)
+		})
+	}
+}
+
+func runScenario(t *testing.T, s golden.Scenario) {
+	var names []string
+	for _, p := range s.Peers {
+		names = append(names, p.Name)
+	}
+	file := newSubnet(t).hostsFile(t, names...)
+	var daemons []*daemon
+	for _, p := range s.Peers {
+		daemons = append(daemons, start(t, file, p.Name, p.Args[2:]...))
+	}
+	for i, p := range s.Peers {
+		daemons[i].awaitRecords(len(p.Records))
+	}
+	for i, p := range s.Peers {
+		if p.Crashes() {
+			if code := daemons[i].awaitExit(patience); code != 1 {
+				t.Errorf("%s: exit code %d after its crash, want 1", p.Name, code)
+			}
+		} else {
+			daemons[i].signal(syscall.SIGTERM)
+		}
+	}
+	for i, p := range s.Peers {
+		daemons[i].awaitExit(patience)
+		daemons[i].compare(p.Records)
+	}
+}
+
+// scenarioTime is more than the longest scenario takes.
+const scenarioTime = 60 * time.Second
+
+// awaitRecords waits until n records are written.
+func (d *daemon) awaitRecords(n int) {
+	d.t.Helper()
+	timeout := time.After(scenarioTime)
+	for {
+		lines, changed := d.stderr.lines()
+		if len(lines) >= n {
+			return
+		}
+		select {
+		case <-changed:
+		case <-timeout:
+			d.t.Errorf("%s wrote %d records, want %d", d.name, len(lines), n)
+			return
+		}
+	}
+}
+
+// compare holds what was written to want. What follows may come of the end alone, when
+// everybody left.
+func (d *daemon) compare(want []string) {
+	d.t.Helper()
+	got, _ := d.stderr.lines()
+	n := min(len(want), len(got))
+	if !slices.Equal(got[:n], want) {
+		d.t.Errorf("%s wrote\n%s\nwant\n%s", d.name, strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	for _, extra := range got[n:] {
+		if !strings.Contains(extra, "leaving") && !strings.Contains(extra, "memb_list") {
+			d.t.Errorf("%s wrote %s besides", d.name, extra)
+		}
+	}
+}
