@@ -7,21 +7,14 @@
 package config
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
-	"net/netip"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"memberly/peer/types"
 )
@@ -35,9 +28,7 @@ const (
 	maxMonitor   = 24 * time.Hour
 	maxSeconds   = 365 * 24 * 60 * 60 // of -d and -c: a year, far from what a Duration holds
 
-	maxFile    = 1 << 20 // bytes of a hosts file
-	maxName    = 253     // bytes of a host name: what the name service allows
-	drillHosts = 4       // the drill needs at least as many
+	drillHosts = 4 // the drill needs at least as many
 )
 
 const usage = `Usage: memberly -h FILE [options]
@@ -58,7 +49,8 @@ This host
 
 Whole group on this machine
   -local         run every host of the file here, one after the other -d seconds
-                 apart; -c is then for the last host, -t for the first
+                 apart; -c is then for the last host, -t for the first. Each has
+                 the file's address if all are loopback, else 127.0.0.1 onwards
 
   -version       print the version and exit
 
@@ -66,16 +58,10 @@ Example: five hosts on this machine, started two seconds apart
   memberly -h hostsfile.txt -local -d 2
 `
 
-// Host is a host of the hosts file.
-type Host struct {
-	Name string     // as the file spells it
-	Addr netip.Addr // the file's second column, or Name if that is an address; else invalid
-}
-
 // Config is what a peer is told at its start. Of one with Version set nothing else counts.
 type Config struct {
 	HostsFile string
-	Hosts     []Host        // by id-1; without addresses if Local
+	Hosts     []Host        // by id-1
 	Name      string        // this host's, as the file spells it; empty if Local
 	ID        types.ID      // this host's; 0 if Local
 	Delay     time.Duration // to wait before doing anything; if Local, between two starts
@@ -83,7 +69,7 @@ type Config struct {
 	Drill     bool          // the leader-failure drill; this is the first host, or Local
 	Heartbeat time.Duration // between two heartbeats
 	Monitor   time.Duration // of silence that makes a peer unreachable; at least twice Heartbeat
-	Local     bool          // run every host of the file on this machine
+	Local     bool          // run every host of the file on this machine, at its address if all are loopback
 	Version   bool          // print the version and exit
 	Digest    uint64        // of the names in their order; alike on all hosts of a group
 }
@@ -222,168 +208,6 @@ func interval(to *time.Duration, longest time.Duration) func(string) error {
 		*to = d
 		return nil
 	}
-}
-
-// readHosts returns the hosts of the file at path, which may be a pipe.
-func readHosts(path string) ([]Host, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, unreadable(err)
-	}
-	defer f.Close()
-	content, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, unreadable(err)
-	}
-	if len(content) > maxFile {
-		return nil, errors.New("it is larger than 1 MiB: name a text file, one host a line, after -h")
-	}
-	return parseHosts(string(content))
-}
-
-// unreadable adds what to do to an error of reading the hosts file, and leaves out its path.
-func unreadable(err error) error {
-	if failed, ok := errors.AsType[*fs.PathError](err); ok {
-		err = failed.Err
-	}
-	return fmt.Errorf("cannot read it: %w: name a readable text file, one host a line, after -h", err)
-}
-
-// parseHosts returns the hosts that a hosts file of this content lists: at least one.
-func parseHosts(content string) ([]Host, error) {
-	content = strings.TrimPrefix(content, "\ufeff") // a byte order mark
-	l := listing{names: make(map[string]int), addrs: make(map[netip.Addr]int)}
-	for line := range strings.SplitSeq(content, "\n") {
-		l.line++
-		if err := l.add(line); err != nil {
-			return nil, fmt.Errorf("line %d: %w", l.line, err)
-		}
-	}
-	if len(l.hosts) == 0 {
-		return nil, errors.New("it lists no host: write one host name a line, first the one that founds the group")
-	}
-	return l.hosts, nil
-}
-
-// listing is what was read of a hosts file so far.
-type listing struct {
-	hosts []Host
-	line  int                // the number of the last line read
-	names map[string]int     // the line that each name is on, by its key
-	addrs map[netip.Addr]int // the line that each address is on
-}
-
-// add reads one more line.
-func (l *listing) add(line string) error {
-	if !utf8.ValidString(line) || strings.ContainsFunc(line, isBinary) {
-		return errors.New("not plain text: name a text file in UTF-8, one host a line, after -h")
-	}
-	columns := strings.Fields(line)
-	switch {
-	case len(columns) == 0:
-		return nil
-	case len(columns) > 2:
-		return fmt.Errorf("%d columns: write a host name and, if wanted, its address", len(columns))
-	case len(l.hosts) == types.MaxHosts:
-		return fmt.Errorf("more than %d hosts: list no more than that", types.MaxHosts)
-	}
-	host, err := parseHost(columns)
-	if err != nil {
-		return err
-	}
-	return l.claim(host)
-}
-
-// claim appends host, whose name and address nobody else may have.
-func (l *listing) claim(host Host) error {
-	key := nameKey(host.Name)
-	if line := l.names[key]; line > 0 {
-		return fmt.Errorf("host %q is on line %d already: remove one of the two", host.Name, line)
-	}
-	if line := l.addrs[host.Addr]; line > 0 {
-		return fmt.Errorf("address %v is on line %d already: give each host its own", host.Addr, line)
-	}
-	l.names[key] = l.line
-	if host.Addr.IsValid() {
-		l.addrs[host.Addr] = l.line
-	}
-	l.hosts = append(l.hosts, host)
-	return nil
-}
-
-// parseHost returns the host of a line with these columns, one or two.
-func parseHost(columns []string) (Host, error) {
-	name, last := columns[0], columns[len(columns)-1]
-	if !isHostName(name) && !isAddr(name) {
-		return Host{}, fmt.Errorf("%.80q is not a host name: use letters, digits, '-', '_' and '.', or an IP address", name)
-	}
-	if len(columns) == 1 && isHostName(name) {
-		return Host{Name: name}, nil
-	}
-	addr, ok := parseAddr(last)
-	if !ok || !isHostAddr(addr) {
-		return Host{}, fmt.Errorf("%.80q is not the IP address of a host: write the name, then its address or nothing", last)
-	}
-	return Host{Name: name, Addr: addr}, nil
-}
-
-// isBinary tells whether r has no place in a line of text.
-func isBinary(r rune) bool { return unicode.IsControl(r) && r != '\t' && r != '\r' }
-
-// parseAddr returns the IP address that s is, IPv4 always as IPv4, or false if it is none.
-func parseAddr(s string) (netip.Addr, bool) {
-	if len(s) > maxName {
-		return netip.Addr{}, false // a zone without end
-	}
-	addr, err := netip.ParseAddr(s)
-	return addr.Unmap(), err == nil
-}
-
-// isAddr tells whether s is an IP address.
-func isAddr(s string) bool {
-	_, ok := parseAddr(s)
-	return ok
-}
-
-// isHostAddr tells whether one host, and not a group or nobody, can have addr.
-func isHostAddr(addr netip.Addr) bool {
-	return !addr.IsUnspecified() && !addr.IsMulticast() && addr != netip.AddrFrom4([4]byte{255, 255, 255, 255})
-}
-
-// isHostName tells whether s is a name that a name service can be asked for; no IP address is.
-func isHostName(s string) bool {
-	s = strings.TrimSuffix(s, ".")
-	if len(s) > maxName || strings.Contains(s, ".") && strings.Trim(s, "0123456789.") == "" {
-		return false // too long, or meant for an address
-	}
-	for label := range strings.SplitSeq(s, ".") {
-		if label == "" || len(label) > 63 || strings.Trim(label, "-") != label || strings.ContainsFunc(label, isForeign) {
-			return false
-		}
-	}
-	return true
-}
-
-// isForeign tells whether r has no place in a label of a host name.
-func isForeign(r rune) bool {
-	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
-}
-
-// nameKey returns what two names have in common exactly if they are the same.
-func nameKey(name string) string {
-	if addr, ok := parseAddr(name); ok {
-		return addr.String()
-	}
-	return strings.TrimSuffix(strings.ToLower(name), ".")
-}
-
-// digest returns the first 8 bytes of SHA-256 over the keys of the names, a line each.
-func digest(hosts []Host) uint64 {
-	h := sha256.New()
-	for _, host := range hosts {
-		io.WriteString(h, nameKey(host.Name)+"\n")
-	}
-	return binary.BigEndian.Uint64(h.Sum(nil))
 }
 
 // findSelf sets ID and Name to those of this host's line: by Name if -n gave it, else by the

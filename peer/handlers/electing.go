@@ -122,6 +122,9 @@ func (h *Handler) stand(term types.Term) {
 		h.counter = max(h.counter, h.promised.Counter) + 1
 		term = types.Term{Counter: h.counter, Peer: h.ID}
 	}
+	if h.view.Has(h.following) && !h.reaches(h.following) {
+		h.report(h.following)
+	}
 	h.standDown()
 	h.promised = term
 	h.candidacy = h.newRound(types.NewLeader, term, &h.view)

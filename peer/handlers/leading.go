@@ -202,21 +202,23 @@ func (h *Handler) nextFailed() types.ID {
 }
 
 // nextJoin is the ADD of who asked first and still asks, or before it the DEL of its
-// earlier incarnation.
+// earlier incarnation, once that is gone: a JOIN alone may be older than it looks.
 func (h *Handler) nextJoin() types.Change {
 	o := h.office
 	o.joining = slices.DeleteFunc(o.joining, func(r request) bool {
 		past := h.view.Past(r.member.ID)
 		return h.since(r.asked) >= h.Monitor || past.Incarnation >= r.member.Incarnation
 	})
-	if len(o.joining) == 0 {
-		return types.Change{}
+	for _, r := range o.joining {
+		was := h.view.Incarnation(r.member.ID)
+		if was == 0 {
+			return types.Change{Operation: types.Add, Member: r.member}
+		}
+		if h.hosts[r.member.ID-1].gone {
+			return types.Change{Operation: types.Del, Cause: types.Restarted, Member: types.Member{ID: r.member.ID, Incarnation: was}}
+		}
 	}
-	m := o.joining[0].member
-	if was := h.view.Incarnation(m.ID); was != 0 {
-		return types.Change{Operation: types.Del, Cause: types.Restarted, Member: types.Member{ID: m.ID, Incarnation: was}}
-	}
-	return types.Change{Operation: types.Add, Member: m}
+	return types.Change{}
 }
 
 // propose accepts a change itself and asks the members to.
@@ -374,6 +376,9 @@ func (h *Handler) onJoin(m *types.Message) {
 		o.joining[i] = request{member, h.now.Run}
 	} else {
 		o.joining = append(o.joining, request{member, h.now.Run})
+	}
+	if p := &h.hosts[m.From-1]; h.view.Has(m.From) && !p.gone && h.since(p.probed) >= h.seconds(0.2) {
+		h.probe(m.From, false)
 	}
 	h.progress()
 }

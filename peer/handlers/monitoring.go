@@ -64,6 +64,9 @@ func (h *Handler) hear(m *types.Message) {
 	}
 	p := &h.hosts[m.From-1]
 	if (p.gone || p.failing) && !p.revivedBy(m) {
+		if m.Kind == types.Heartbeat && h.since(p.probed) >= h.seconds(0.2) {
+			h.probe(m.From, true)
+		}
 		return
 	}
 	if p.gone {
@@ -77,11 +80,10 @@ func (h *Handler) hear(m *types.Message) {
 	}
 }
 
-// revivedBy tells whether m shows that a member is back that was held unreachable. What a
-// connection kept may be older than its sender's death: it takes an answer to a PROBE asked
-// since, or, unless its host has refused a connection, a heartbeat.
+// revivedBy tells whether m shows that a member is back that was held unreachable. What the
+// network kept may be older than its sender's death: it takes an answer to a PROBE asked since.
 func (p *host) revivedBy(m *types.Message) bool {
-	return m.Kind == types.State && time.Duration(m.Request) > p.lost || m.Kind == types.Heartbeat && !p.dead
+	return m.Kind == types.State && time.Duration(m.Request) > p.lost
 }
 
 // report writes the record of a failure, once for each failure and at most once for a
@@ -103,15 +105,21 @@ func (h *Handler) report(id types.ID) {
 	h.record(message + " unreachable")
 }
 
-// lose holds a member unreachable.
+// lose holds a member unreachable, and records its failure.
 func (h *Handler) lose(id types.ID) {
-	p := &h.hosts[id-1]
-	if p.gone {
-		return
+	if !h.hosts[id-1].gone {
+		h.report(id)
+		h.miss(id)
 	}
-	p.gone, p.lost = true, h.now.Run
-	h.report(id)
-	h.recount()
+}
+
+// miss holds a member unreachable.
+func (h *Handler) miss(id types.ID) {
+	p := &h.hosts[id-1]
+	if !p.gone {
+		p.gone, p.lost = true, h.now.Run
+		h.recount()
+	}
 }
 
 // watch looks at every member's silence (DESIGN 4).
@@ -229,10 +237,11 @@ func (h *Handler) onState(m *types.Message) {
 	}
 }
 
-// succeeded holds a member unreachable when a newer incarnation of its host speaks.
+// succeeded holds a member unreachable when a newer incarnation of its host speaks. That may be
+// the same process, which has left this group for another: its removal will say what it was.
 func (h *Handler) succeeded(m *types.Message) {
 	if present := h.view.Incarnation(m.From); present != 0 && m.Incarnation > present {
-		h.lose(m.From)
+		h.miss(m.From)
 	}
 }
 

@@ -101,7 +101,10 @@ func decode(payload []byte, hosts int, m *types.Message) error {
 		return nil
 	}
 	from, ok := sender(payload)
-	if ok && (from < 1 || int(from) > hosts) && !errors.Is(err, types.ErrVersion) {
+	if !ok || errors.Is(err, types.ErrVersion) {
+		return &fault{Malformed, err}
+	}
+	if hosts = types.Kind(payload[1]).Hosts(hosts); from < 1 || int(from) > hosts {
 		return &fault{NoMember, fmt.Errorf("%d is none of the %d hosts", from, hosts)}
 	}
 	return &fault{Malformed, err}

@@ -52,37 +52,37 @@ func (d *door) welcome(socket net.Conn) {
 	d.enter(socket)
 	socket.SetReadDeadline(time.Now().Add(introduction))
 	m, err := d.identify(c)
+	_, toBlame := errors.AsType[*fault](err)
 	switch {
 	case !d.leave(socket):
 		d.drops.count(Crowded)
-	case err != nil:
+	case toBlame:
 		d.drops.blame(c.addr, err)
+	case err != nil:
+		d.drops.count(Silent)
 	default:
 		socket.SetReadDeadline(time.Time{})
 		d.converse(c, m)
 	}
 }
 
-// identify sets c.host, and returns the first message; all its errors are faults. Of an
-// address that the book does not know, it reads no more than the id that it claims before
-// that host has been looked up.
+// identify sets c.host, whose address c comes from, and returns the first message. An error
+// that is no fault is the end of c, or its silence: it may be a host's that has just ended.
+// Of an address that the book does not know, it reads no more than the id that it claims
+// before that host has been looked up. The id may be beyond the hosts file, or mean another
+// host in it, where c.host has another file.
 func (d *door) identify(c *connection) (*types.Message, error) {
 	header, err := c.in.Peek(lengthSize + headerSize)
 	if from, ok := sender(header[min(lengthSize, len(header)):]); ok {
 		d.book.claim(d.ctx, c.addr, from)
 	}
-	if d.book.of(c.addr) == 0 {
+	if c.host = d.book.of(c.addr); c.host == 0 {
 		return nil, &fault{Stranger, errors.New("it belongs to no host of the hosts file")}
 	}
 	if err != nil {
-		return nil, &fault{Silent, err}
+		return nil, err
 	}
-	m, err := c.receive(len(d.book.hosts))
-	if _, ok := errors.AsType[*fault](err); err != nil && !ok {
-		err = &fault{Silent, err}
-	}
-	c.host = d.book.of(c.addr)
-	return m, err
+	return c.receive(len(d.book.hosts))
 }
 
 // enter notes a connection that has not said who it is; the oldest such makes room.

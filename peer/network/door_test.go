@@ -2,9 +2,12 @@ package network
 
 import (
 	"encoding/binary"
+	"fmt"
+	"strings"
 	"testing"
 
 	"memberly/peer/handlers"
+	"memberly/peer/types"
 )
 
 // What is no host's message closes the connection, counts, and is told in the reference's words.
@@ -23,7 +26,10 @@ func TestFaults(t *testing.T) {
 		{"too long", 2, frame(1<<31, 1, 9, 0, 2), Malformed, "Error decoding byte array to integers: "},
 		{"no such kind", 2, frame(4, 1, 77, 0, 2), Malformed, "Error decoding byte array to integers: "},
 		{"another version", 2, frame(4, 2, 9, 0, 2), Malformed, "run the same release on all hosts"},
-		{"no such member", 2, frame(4, 1, 9, 0, 3), NoMember, "Error: member ID not found in peerIdToName map: 3"},
+		{"no such member", 2, frame(4, 1, byte(types.Req), 0, 3), NoMember, "Error: member ID not found in peerIdToName map: 3"},
+		{"nobody", 2, frame(4, 1, byte(types.Join), 0, 0), NoMember, "Error: member ID not found in peerIdToName map: 0"},
+		{"in no file", 2, frame(4, 1, byte(types.Join), 0x10, 1), NoMember, "Error: member ID not found in peerIdToName map: 4097"},
+		{"in another file, cut short", 2, frame(4, 1, byte(types.Join), 0, 3), Malformed, "Error decoding byte array to integers: JOIN from peer 3: cut short"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			t.Parallel()
@@ -69,6 +75,72 @@ func TestImpostor(t *testing.T) {
 		t.Errorf("got %+v", st)
 	}
 	s.answer(handlers.Output{})
+}
+
+// A host with a longer hosts file may have an id beyond the one here: what it asks, and its
+// refusal, reach the protocol, as from the host that it is here. All else is a fault.
+func TestLongerFile(t *testing.T) {
+	t.Parallel()
+	for kind := types.Join; kind <= types.Refused; kind++ {
+		t.Run(kind.String(), func(t *testing.T) {
+			t.Parallel()
+			n := newSubnet(t)
+			s := newStage(t, n.config(), nil)
+			s.answer(handlers.Output{})
+			o := n.dial(t, 2)
+			o.says(beyond(kind))
+			if kind != types.Join && kind != types.Probe && kind != types.Refused {
+				o.closed()
+				s.stdout.await(t, "Error: member ID not found in peerIdToName map: 3 ")
+				return
+			}
+			if st := s.expect("message"); st.host != 2 || st.message.From != 3 || st.message.Kind != kind {
+				t.Errorf("got %+v", st)
+			}
+			s.answer(send(types.Message{Kind: types.Refused, From: 1, To: 2, Reason: types.Differs}))
+			if m := o.hears(); m.Kind != types.Refused {
+				t.Errorf("got %+v, want the refusal", m)
+			}
+			if got := s.stdout.String(); got != "" {
+				t.Errorf("said %q", got)
+			}
+		})
+	}
+}
+
+// beyond is a message of this kind from id 3, of which there are but two.
+func beyond(kind types.Kind) types.Message {
+	m := types.Message{Kind: kind, From: 3, To: 1, Standing: types.Fresh, Reason: types.Differs}
+	switch kind {
+	case types.Req:
+		m.Change = types.Change{Operation: types.Add, Member: types.Member{ID: 1, Incarnation: 1}}
+	case types.NewLeader:
+		m.Change.Operation = types.Pending
+	}
+	return m
+}
+
+// A host whose connection ends before its first message is no stranger: that is counted, and
+// not told.
+func TestHostThatSaysNothing(t *testing.T) {
+	t.Parallel()
+	n := newSubnet(t)
+	s := newStage(t, n.config(), nil)
+	s.answer(handlers.Output{})
+	for said := range 5 { // the last one says who it is, and no more
+		o := n.dial(t, 2)
+		o.socket.Write(frame(40, 1, 9, 0, 2)[:2*said])
+		o.socket.(interface{ CloseWrite() error }).CloseWrite()
+		o.closed()
+	}
+	n.dial(t, 9).socket.Close()
+	s.stdout.await(t, fmt.Sprintf("Error getting hostname from address: it belongs to no host of the hosts file (from %v)\n", n.host(9)))
+	if got := s.stdout.String(); strings.Count(got, "\n") != 1 {
+		t.Errorf("said %q, want only that", got)
+	}
+	if got := s.peer.Drops(); got[Silent] != 5 || got[Stranger] != 1 {
+		t.Errorf("counted %v, want 5 silent and a stranger", got)
+	}
 }
 
 // Hundreds of silent connections, from a host's address too, stop nobody; each is closed, the

@@ -13,11 +13,11 @@ type Drop int
 // The reasons.
 const (
 	Stranger    Drop = iota // its address belongs to no host of the file
-	Silent                  // a connection that did not say in time who it is
+	Silent                  // a connection from a host's address that ended, or said nothing in time
 	Crowded                 // a connection that made room for newer ones before it said who it is
 	Malformed               // bytes that are no message
-	NoMember                // a message from an id that is in nobody's hosts file
-	Impostor                // a message from another host's address; the protocol drops it
+	NoMember                // a message from an id that no host has
+	Impostor                // a message whose id is not that of its address's host; the protocol judges it
 	Unencodable             // a message of this peer that breaks the rules of the wire
 	Stuck                   // a connection whose other end does not read
 	Unsent                  // a heartbeat that could not be sent
@@ -33,7 +33,6 @@ func (d Drop) String() string {
 // words are what the reference says of the faults of those who send.
 var words = [reasons]string{
 	Stranger:  "Error getting hostname from address",
-	Silent:    "Error getting hostname from address",
 	Malformed: "Error decoding byte array to integers",
 	NoMember:  "Error: member ID not found in peerIdToName map",
 }

@@ -42,6 +42,13 @@ type diary struct {
 	reported    map[types.Member]bool // whose failure was recorded
 }
 
+// end is the end of a life as a member.
+func (d *diary) end() {
+	d.number = 0
+	clear(d.reports)
+	clear(d.after)
+}
+
 type reportKey struct {
 	member types.Member
 	number int64
@@ -65,14 +72,6 @@ func (j *judge) stepped(p *process, out *handlers.Output) {
 		d = &diary{reports: map[reportKey]int{}, after: map[types.Member]int{}, reported: map[types.Member]bool{}}
 		j.lives[p] = d
 	}
-	if inc := p.handler.Incarnation(); inc != d.incarnation {
-		if inc < d.incarnation {
-			j.fail("peer %d took a lower incarnation", p.id)
-		}
-		d.incarnation, d.number = inc, 0
-		clear(d.reports)
-		clear(d.after)
-	}
 	for i := range out.Messages {
 		if m := &out.Messages[i]; m.Kind == types.Req && m.Change.Cause == types.Unreachable {
 			j.proposed(m)
@@ -84,7 +83,16 @@ func (j *judge) stepped(p *process, out *handlers.Output) {
 			j.installed(p, d, v, r)
 		case strings.HasSuffix(r.Message, "unreachable"):
 			j.reported(p, d, r)
+		default: // it leaves, or was removed: what it writes now is of another life as a member
+			d.end()
 		}
+	}
+	if inc := p.handler.Incarnation(); inc != d.incarnation {
+		if inc < d.incarnation {
+			j.fail("peer %d took a lower incarnation", p.id)
+		}
+		d.incarnation = inc
+		clear(d.after)
 	}
 	if len(out.Records) > 0 && v.Number > 0 && (v.Number != p.view.Number || v.Group != p.view.Group) {
 		j.moved(p, d, &v)
@@ -237,6 +245,32 @@ func (j *judge) fine(m types.Member, v *types.View) bool {
 }
 
 func (j *judge) ended(*process) {}
+
+// stuck tells whether hosts that stay silent explain that there is no agreement: they are
+// half of all hosts, or somebody's view has lost its quorum, and only they could tell whether
+// it has done so for good (rule 7).
+func (j *judge) stuck() bool {
+	dark := 0
+	for _, m := range j.w.hosts {
+		if m.down {
+			dark++
+		}
+	}
+	for _, m := range j.w.hosts {
+		if m.process == nil {
+			continue
+		}
+		v := m.process.handler.View()
+		alive := func(id types.ID) bool {
+			q := j.w.host(id).process
+			return q != nil && q.handler.View().Group == v.Group && q.handler.Incarnation() == v.Incarnation(id)
+		}
+		if dark > 0 && v.Number > 0 && !v.Quorum(alive) {
+			return true
+		}
+	}
+	return 2*dark >= len(j.w.hosts)
+}
 
 // agreed tells whether every running peer that is not out holds one view of just these peers,
 // and else what is not so.

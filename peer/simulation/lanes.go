@@ -75,10 +75,26 @@ func (w *world) receive(from, to *process, m types.Message) {
 		return
 	}
 	to.known[from.id-1] = from.address
+	if w.plan.Wire {
+		m = w.throughWire(m)
+	}
 	w.step(to, w.trace.in(&m), func(now handlers.Instant) *handlers.Output {
 		copied := m
 		return to.handler.Message(now, from.id, &copied)
 	})
+}
+
+// throughWire returns what is left of m when it went through its bytes.
+func (w *world) throughWire(m types.Message) types.Message {
+	var got types.Message
+	b, err := types.AppendMessage(nil, &m)
+	if err == nil {
+		err = types.DecodeMessage(b, len(w.hosts), &got)
+	}
+	if err != nil {
+		w.judge.fail("%v from peer %d: %v", m.Kind, m.From, err)
+	}
+	return got
 }
 
 // sendTCP sends over the newest open connection with the host, and over one that is being

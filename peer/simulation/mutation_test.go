@@ -55,7 +55,7 @@ var mutants = []mutation{
 	{"a failure is recorded again and again", "handlers/monitoring.go",
 		"	p.failing = true\n	if p.reported == h.view.Number {\n		return\n	}\n", ""},
 	{"what a dead process left in a connection brings it back", "handlers/monitoring.go",
-		"	if (p.gone || p.failing) && !p.revivedBy(m) {\n		return\n	}\n", ""},
+		"if (p.gone || p.failing) && !p.revivedBy(m) {", "if false {"},
 	{"an incarnation is not made new", "handlers/joining.go",
 		"max(types.Incarnation(h.now.Wall), max(h.incarnation, last)+1+types.Incarnation(h.Salt))", "max(h.incarnation, last, 1_700_000_000_000_000_001)"},
 	{"two lives told the same last incarnation take the same", "handlers/joining.go",

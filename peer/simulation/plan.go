@@ -85,6 +85,8 @@ type Plan struct {
 	Network
 	Drift  float64         // of clocks: 0.01 means up to one second in a hundred, either way
 	Drill  bool            // the first host runs the leader-failure drill
+	Wire   bool            // messages go through their bytes
+	Dark   uint32          // hosts, as in Fault.Side, that are silent from the last fault on, for ever
 	Starts []time.Duration // of each host's first process
 	Faults []Fault         // in the order of time
 	Quiet  time.Duration   // when all that is wrong is put right
@@ -92,8 +94,8 @@ type Plan struct {
 
 func (p Plan) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "seed %d: %d hosts, starts %v, quiet after %v, drill %v, drift %v\n  network %+v\n",
-		p.Seed, p.Hosts, p.Starts, p.Quiet, p.Drill, p.Drift, p.Network)
+	fmt.Fprintf(&b, "seed %d: %d hosts, starts %v, quiet after %v, drill %v, drift %v, wire %v, dark %v\n  network %+v\n",
+		p.Seed, p.Hosts, p.Starts, p.Quiet, p.Drill, p.Drift, p.Wire, sideNames(p.Dark), p.Network)
 	for _, f := range p.Faults {
 		fmt.Fprintf(&b, "  %v\n", f)
 	}
@@ -112,6 +114,11 @@ func NewPlan(seed uint64) Plan {
 		p.Drift = r.Float64() * 0.02
 	}
 	p.Drill = p.Hosts >= 4 && r.IntN(20) == 0
+	own := rand.New(rand.NewPCG(seed, 2)) // apart, so that older seeds keep their meaning
+	p.Wire = own.IntN(8) == 0
+	if own.IntN(20) == 0 {
+		p.Dark = 1 << own.IntN(p.Hosts)
+	}
 	p.Starts = drawStarts(r, p.Hosts)
 	calm := time.Duration(r.Int64N(int64(15 * time.Second)))
 	p.Quiet = calm
@@ -273,7 +280,7 @@ func (w *world) switchOff(m *machine, d time.Duration) {
 	if p := m.process; p != nil {
 		w.end(p)
 	}
-	w.after(d, func() { m.down = false })
+	w.after(d, func() { m.down = w.now > w.plan.Quiet && w.plan.Dark&(1<<(m.id-1)) != 0 })
 }
 
 // cut blocks the ways from Side to the others, and unless it is one-way, back.
@@ -298,8 +305,11 @@ func (w *world) block(f Fault, n int) {
 func (w *world) settle() {
 	n := &w.plan.Network
 	*n = Network{MinDelay: n.MinDelay, MaxDelay: n.MaxDelay}
-	for _, m := range w.hosts {
-		m.down = false
+	for i, m := range w.hosts {
+		m.down = w.plan.Dark&(1<<i) != 0
+		if m.down && m.process != nil {
+			w.end(m.process)
+		}
 		for j := range m.cuts {
 			if m.cuts[j] > 0 {
 				m.cuts[j], m.blocked[j] = -1<<20, w.now // what ends later cannot block again

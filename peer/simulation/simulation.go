@@ -2,10 +2,7 @@ package simulation
 
 import (
 	"io"
-	"slices"
 	"time"
-
-	"memberly/peer/types"
 )
 
 // Result is what came of a run.
@@ -15,7 +12,8 @@ type Result struct {
 	Converged time.Duration // after the plan was quiet
 	Simulated time.Duration
 	Steps     int
-	Twins     int // groups that rule 7 could not prevent
+	Twins     int  // groups that rule 7 could not prevent
+	Stuck     bool // a host that stays silent leaves a view without its quorum
 	Views     int
 }
 
@@ -29,18 +27,18 @@ func Run(p Plan, out io.Writer) Result {
 	w.runUntil(p.Quiet)
 	w.settle()
 	wrong := "never asked"
-	patience := w.patience()
-	for w.now < p.Quiet+patience && w.judge.failure == "" {
+	for w.now < p.Quiet+w.patience() && w.judge.failure == "" {
 		w.runUntil(w.now + 500*time.Millisecond)
 		if wrong = w.judge.agreed(); wrong == "" && w.now > p.last() {
 			break
 		}
 	}
-	if wrong != "" {
-		w.judge.fail("no agreement %v after the last fault: %s", patience, wrong)
+	stuck := wrong != "" && w.judge.stuck()
+	if wrong != "" && !stuck {
+		w.judge.fail("no agreement %v after the last fault: %s", w.now-p.Quiet, wrong)
 	}
 	return Result{Plan: p, Failure: w.judge.failure, Converged: w.now - p.Quiet, Simulated: w.now, Steps: w.steps,
-		Twins: w.judge.twins, Views: len(w.judge.views)}
+		Twins: w.judge.twins, Stuck: stuck, Views: len(w.judge.views)}
 }
 
 // last is when the last process starts by plan.
@@ -53,22 +51,20 @@ func (p Plan) last() time.Duration {
 }
 
 // patience is how long a group may take to agree once the faults are over: 25 s where rules 6
-// and 7 make somebody wait, and 10 s more for each host that does not run before the first
-// in the file that does, for then that one waits so long to found (rule 7).
+// and 7 make somebody wait; and 10 s more for each host that does not run before the first in
+// the file that does, and where one is silent, for then that one waits so long to found (rule 7).
 func (w *world) patience() time.Duration {
-	for i, m := range w.hosts {
-		if m.process != nil || w.starts(m.id) {
-			return 25*time.Second + time.Duration(i)*10*time.Second
-		}
+	wait := 25*time.Second + w.plan.last() - w.plan.Quiet
+	if w.plan.Dark != 0 {
+		wait += 10 * time.Second
 	}
-	return time.Second // nobody runs
-}
-
-// starts tells whether a host is still to be started by plan.
-func (w *world) starts(id types.ID) bool {
-	return w.plan.Starts[id-1] > w.plan.Quiet || slices.ContainsFunc(w.plan.Faults, func(f Fault) bool {
-		return f.Kind == Restart && f.At == w.plan.Quiet
-	})
+	for _, m := range w.hosts {
+		if m.process != nil {
+			break
+		}
+		wait += 10 * time.Second
+	}
+	return wait
 }
 
 // Shrink drops faults from a failing plan as long as it still fails.

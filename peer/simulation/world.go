@@ -106,7 +106,7 @@ func (w *world) runUntil(t time.Duration) {
 
 // start begins a new process on a host that has none.
 func (w *world) start(m *machine) {
-	if m.process != nil || m.down {
+	if m.process != nil || m.down || w.now > w.plan.Quiet && w.plan.Dark&(1<<(m.id-1)) != 0 {
 		return
 	}
 	m.lives++

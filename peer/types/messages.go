@@ -23,6 +23,17 @@ func (k Kind) String() string {
 		"HEARTBEAT", "LEAVE", "PROBE", "STATE", "REFUSED")
 }
 
+// Hosts returns how many hosts the ids in a message of this kind may be of, where the hosts
+// file lists so many. Those who ask, and who refuse, may have another file: it must be
+// possible to tell them.
+func (k Kind) Hosts(listed int) int {
+	switch k {
+	case Join, Probe, Refused:
+		return MaxHosts
+	}
+	return listed
+}
+
 // Standing is what a peer is at the moment.
 type Standing uint8
 
@@ -43,7 +54,7 @@ const (
 	Promised  Reason = iota + 1 // a higher term was promised: Term
 	HasLeader                   // NEWLEADER: somebody leads already
 	Behind                      // the sender of the refusal holds an earlier view
-	Differs                     // JOIN: the hosts files differ
+	Differs                     // JOIN, PROBE: the hosts files differ
 )
 
 func (r Reason) String() string {

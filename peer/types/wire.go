@@ -50,9 +50,9 @@ func AppendMessage(b []byte, m *Message) ([]byte, error) {
 }
 
 // DecodeMessage sets m to the message that b holds, in a group with so many hosts in its
-// file. It trusts nothing: an unknown kind, an id of no host, an impossible view, bytes
-// missing or left over are errors that name the fault, and leave m zero; another wire version
-// is ErrVersion. m shares no memory with b. Decoding a HEARTBEAT does not allocate.
+// file. It trusts nothing: an unknown kind, an id of no host (see Kind.Hosts), an impossible
+// view, bytes missing or left over are errors that name the fault, and leave m zero; another
+// wire version is ErrVersion. m shares no memory with b. Decoding a HEARTBEAT does not allocate.
 func DecodeMessage(b []byte, hosts int, m *Message) error {
 	*m = Message{}
 	c := codec{bytes: b, decoding: true, hosts: min(hosts, MaxHosts)}
@@ -129,9 +129,7 @@ type codec struct {
 func (c *codec) message(m *Message) {
 	c.version()
 	enum(c, &m.Kind, Join, Refused, "kind")
-	if m.Kind == Join || m.Kind == Probe || m.Kind == Refused {
-		c.hosts = MaxHosts // the sender's hosts file may be longer: that must be found out
-	}
+	c.hosts = m.Kind.Hosts(c.hosts)
 	c.id(&m.From, 1)
 	c.incarnation(&m.Incarnation, 0)
 	c.group(&m.Group)
@@ -142,7 +140,7 @@ func (c *codec) message(m *Message) {
 // body is what the kinds differ in.
 func (c *codec) body(m *Message) {
 	switch m.Kind {
-	case Join:
+	case Join, Probe:
 		code64(c, &m.Request)
 		code64(c, &m.Digest)
 	case Req, NewLeader:
@@ -164,9 +162,6 @@ func (c *codec) body(m *Message) {
 	case Leave:
 		c.incarnation(&m.For, 0)
 		c.term(&m.Term)
-	case Probe:
-		code64(c, &m.Request)
-		code64(c, &m.Digest)
 	case State:
 		c.addressed(m)
 		enum(c, &m.Standing, Fresh, Joined, "standing")

@@ -28,14 +28,12 @@ func sample(kind Kind, n int) *Message {
 		v.Last[i].Incarnation = Incarnation(0x11 * (i + 1))
 	}
 	switch kind {
-	case Join:
+	case Join, Probe:
 		m.Request, m.Digest = 7, 0xd1e5
 	case Heartbeat:
 		m.Term, m.Leads = Term{3, 1}, true
 	case Leave:
 		m.For, m.Term = 0x22, Term{3, 1}
-	case Probe:
-		m.Request = 7
 	default:
 		m.For, m.Request, m.Term = 0x22, 7, Term{3, 1}
 	}
@@ -51,7 +49,7 @@ func sample(kind Kind, n int) *Message {
 	case State:
 		m.Standing, m.HasLeader, m.Last = Joined, true, 0x22
 	case Refused:
-		m.Reason, m.Last = Behind, 0x22
+		m.Reason = Behind
 	}
 	return m
 }
@@ -85,9 +83,9 @@ func TestLayout(t *testing.T) {
 		{PendingResponse, "01 06" + from + toTerm + "01 0002 0000000000000022  0000000000000002 0002"},
 		{Heartbeat, "01 07" + from + "0000000000000003 0001 01"},
 		{Leave, "01 08" + from + "0000000000000022 0000000000000003 0001"},
-		{Probe, "01 09" + from + "0000000000000007"},
+		{Probe, "01 09" + from + "0000000000000007 000000000000d1e5"},
 		{State, "01 0a" + from + toTerm + "03 00 01 0000000000000022"},
-		{Refused, "01 0b" + from + toTerm + "03 0000000000000022"},
+		{Refused, "01 0b" + from + toTerm + "03"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.kind.String(), func(t *testing.T) {
@@ -153,14 +151,12 @@ func randomMessage(rng *rand.Rand, hosts int) *Message {
 		Incarnation: Incarnation(rng.Int64()), Group: v.Group, Number: v.Number,
 	}
 	switch m.Kind {
-	case Join:
+	case Join, Probe:
 		m.Request, m.Digest = rng.Uint64(), rng.Uint64()
 	case Heartbeat:
 		m.Term, m.Leads = randomTerm(rng, hosts), rng.IntN(2) == 1
 	case Leave:
 		m.For, m.Term = Incarnation(rng.Int64()), randomTerm(rng, hosts)
-	case Probe:
-		m.Request = rng.Uint64()
 	default:
 		m.For, m.Request, m.Term = Incarnation(rng.Int64()), rng.Uint64(), randomTerm(rng, hosts)
 	}
@@ -180,7 +176,7 @@ func randomMessage(rng *rand.Rand, hosts int) *Message {
 		m.Standing, m.Last = Fresh+Standing(rng.IntN(3)), Incarnation(rng.Int64())
 		m.Leads, m.HasLeader = rng.IntN(2) == 1, rng.IntN(2) == 1
 	case Refused:
-		m.Reason, m.Last = Promised+Reason(rng.IntN(4)), Incarnation(rng.Int64())
+		m.Reason = Promised + Reason(rng.IntN(4))
 	}
 	return m
 }
@@ -324,6 +320,10 @@ func TestDecodeMalformedHeader(t *testing.T) {
 		{"from nobody", Heartbeat, patch{atFrom: {0, 0}}, "peer 0 is none of the 5 hosts"},
 		{"from beyond the file", Heartbeat, patch{atFrom: {0, 6}}, "peer 6 is none of the 5 hosts"},
 		{"from far beyond the file", Heartbeat, patch{atFrom: {0xff, 0xff}}, "peer 65535 is none of the 5 hosts"},
+		{"JOIN from nobody", Join, patch{atFrom: {0, 0}}, "peer 0 is none of the 4096 hosts"},
+		{"JOIN from beyond any file", Join, patch{atFrom: {0x10, 1}}, "peer 4097 is none of the 4096 hosts"},
+		{"PROBE from beyond any file", Probe, patch{atFrom: {0x10, 1}}, "peer 4097 is none of the 4096 hosts"},
+		{"refusal from beyond any file", Refused, patch{atFrom: {0x10, 1}}, "peer 4097 is none of the 4096 hosts"},
 		{"negative incarnation", Heartbeat, patch{atIncarnation: negative}, "incarnation -1 is below 0"},
 		{"negative group", Heartbeat, patch{atMade: negative}, "incarnation -1 is below 0"},
 		{"group without a maker", Heartbeat, patch{atMaker: {0, 0}}, "neither a group nor none"},
@@ -358,7 +358,7 @@ func TestDecodeMalformedBody(t *testing.T) {
 		{"unknown standing", State, patch{atChange: {0}}, "there is no standing 0"},
 		{"unknown standing", State, patch{atChange: {4}}, "there is no standing 4"},
 		{"unknown reason", Refused, patch{atChange: {5}}, "there is no reason 5"},
-		{"last of a negative incarnation", Refused, patch{atChange + 1: negative}, "incarnation -1 is below 0"},
+		{"last of a negative incarnation", State, patch{atChange + 3: negative}, "incarnation -1 is below 0"},
 	})
 }
 
@@ -410,6 +410,34 @@ func TestDecodeAmongOtherHosts(t *testing.T) {
 		if err := DecodeMessage(b, hosts, &m); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("among %d hosts: error is %v, want one with %q", hosts, err, want)
 		}
+	}
+}
+
+// Who has a longer hosts file must be told, and heard to say so; of all else that it says, an
+// id beyond the file here is a fault.
+func TestDecodeFromALongerFile(t *testing.T) {
+	t.Parallel()
+	for kind := Join; kind <= Refused; kind++ {
+		t.Run(kind.String(), func(t *testing.T) {
+			t.Parallel()
+			m := sample(kind, 9)
+			m.From, m.Group.Maker = 9, 9
+			if m.View != nil {
+				m.View.Group.Maker = 9
+			}
+			if m.Term.Peer != 0 {
+				m.Term.Peer = 9
+			}
+			if kind == Join || kind == Probe || kind == Refused {
+				checkRoundTrip(t, m, 5)
+				return
+			}
+			var got Message
+			want := fmt.Sprintf("%v from peer 9: peer 9 is none of the 5 hosts", kind)
+			if err := DecodeMessage(encoded(t, m), 5, &got); err == nil || err.Error() != want {
+				t.Errorf("error is %v, want %s", err, want)
+			}
+		})
 	}
 }
 

@@ -1,0 +1,235 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"memberly/peer/types"
+)
+
+func TestHostsFile(t *testing.T) {
+	t.Parallel()
+	cases := []struct {
+		what, content string
+		want          string // name=address of each host
+	}{
+		{"one host", "one", "one"},
+		{"no last end of line", "one\ntwo", "one two"},
+		{"blank lines and space", "\n  one \n\n \t\n\ttwo\t\n\n", "one two"},
+		{"CRLF and byte order mark", "\ufeffone\r\n\r\ntwo 10.0.0.2\r\n", "one two=10.0.0.2"},
+		{"byte order mark alone on its line", "\ufeff\none", "one"},
+		{"addresses", "one 10.0.0.1\ntwo\t fd00::2\nthree\nfour fe80::4%eth0", "one=10.0.0.1 two=fd00::2 three four=fe80::4%eth0"},
+		{"mapped address", "one ::ffff:10.0.0.1", "one=10.0.0.1"},
+		{"loopback addresses", "one 127.0.0.1\ntwo 127.0.0.2", "one=127.0.0.1 two=127.0.0.2"},
+		{"names of all kinds", "1\nUP\na-b_c\nx.example.org\ny.example.org.\n_z", "1 UP a-b_c x.example.org y.example.org. _z"},
+		{"addresses for names", "10.0.0.1\nfd00::2\n10.0.0.3 10.0.0.4", "10.0.0.1=10.0.0.1 fd00::2=fd00::2 10.0.0.3=10.0.0.4"},
+		{"longest name", strings.Repeat("a.", 126) + "a", strings.Repeat("a.", 126) + "a"},
+		{"longest label", strings.Repeat("a", 63), strings.Repeat("a", 63)},
+	}
+	for _, c := range cases {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			hosts, err := parseHosts(c.content)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := list(hosts); got != c.want {
+				t.Errorf("got %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+// list returns hosts as the cases write them.
+func list(hosts []Host) string {
+	var all []string
+	for _, h := range hosts {
+		if h.Addr.IsValid() {
+			h.Name += "=" + h.Addr.String()
+		}
+		all = append(all, h.Name)
+	}
+	return strings.Join(all, " ")
+}
+
+func TestBadHostsFile(t *testing.T) {
+	t.Parallel()
+	cases := []struct {
+		what, content, want string
+	}{
+		{"empty", "", "lists no host: write one host name a line"},
+		{"blank", "\ufeff \r\n\n\t\n", "lists no host"},
+		{"NUL", "one\n\x00\n", "line 2: not plain text"},
+		{"control character", "one\ntw\x1bo\n", "line 2: not plain text"},
+		{"no UTF-8", "one\n\ntwo\xff\n", "line 3: not plain text"},
+		{"UTF-16", "\xff\xfeo\x00n\x00e\x00", "line 1: not plain text"},
+		{"a program", "\x7fELF\x02\x01\x01", "line 1: not plain text"},
+		{"comment", "# hosts\none", `line 1: "#" is not a host name`},
+		{"comment of three words", "# my hosts\none", "line 1: 3 columns"},
+		{"too many columns", "one\ntwo 10.0.0.2 b", "line 2: 3 columns: write a host name and"},
+		{"letters of elsewhere", "müller", `"müller" is not a host name: use letters`},
+		{"slash", "one/two", "is not a host name"},
+		{"comma", "one,two", "is not a host name"},
+		{"port", "one:8080", "is not a host name"},
+		{"option", "-n", "is not a host name"},
+		{"dash at a label's end", "one-.org", "is not a host name"},
+		{"dots", "one..two", "is not a host name"},
+		{"dot", ".", "is not a host name"},
+		{"long name", strings.Repeat("a.", 127) + "a", "is not a host name"},
+		{"long label", strings.Repeat("a", 64), "is not a host name"},
+		{"very long name", strings.Repeat("a", 1<<19), "is not a host name"},
+		{"address gone wrong", "10.0.0.300", `"10.0.0.300" is not a host name`},
+		{"bad address", "one 10.0.0.300", `line 1: "10.0.0.300" is not the IP address of a host`},
+		{"address with port", "one 10.0.0.1:8080", "is not the IP address"},
+		{"network", "one 10.0.0.0/24", "is not the IP address"},
+		{"very long address", "one " + strings.Repeat("1", 1<<19), "is not the IP address"},
+		{"very long zone", "one\nfe80::1%" + strings.Repeat("z", 1<<19), "is not a host name"},
+		{"columns swapped", "10.0.0.1 one", `"one" is not the IP address of a host: write the name, then`},
+		{"nobody's address", "one 0.0.0.0", "is not the IP address of a host"},
+		{"everybody's address", "one 255.255.255.255", "is not the IP address of a host"},
+		{"a group's address", "one ff02::1", "is not the IP address of a host"},
+		{"a group's address, mapped", "one ::ffff:224.0.0.1", "is not the IP address of a host"},
+		{"nobody's address as a name", "one\n::", "line 2: \"::\" is not the IP address"},
+		{"duplicate name", "one\n\ntwo\none\n", `line 4: host "one" is on line 1 already: remove`},
+		{"duplicate but for case", "one\nONE\n", `host "ONE" is on line 1 already`},
+		{"duplicate but for a dot", "one.org\none.org.\n", "is on line 1 already"},
+		{"duplicate address", "one 10.0.0.1\ntwo ::ffff:10.0.0.1\n", "line 2: address 10.0.0.1 is on line 1 already: give each host its own"},
+		{"duplicate address as a name", "10.0.0.1\ntwo 10.0.0.1\n", "address 10.0.0.1 is on line 1 already"},
+		{"duplicate address, spelt otherwise", "fd00::1\nfd00:0::1\n", `host "fd00:0::1" is on line 1 already`},
+		{"too many hosts", numbered(types.MaxHosts + 1), "line 4097: more than 4096 hosts: list no more"},
+	}
+	for _, c := range cases {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			path := write(t, c.content)
+			for _, local := range []bool{false, true} {
+				_, err := Parse([]string{"-h", path, fmt.Sprintf("-local=%t", local)}, on("one"))
+				wants(t, err, fmt.Sprintf("hosts file %q: ", path), c.want)
+				if _, ok := errors.AsType[UsageError](err); ok {
+					t.Errorf("%v is a UsageError", err)
+				}
+			}
+		})
+	}
+	if hosts, err := parseHosts(numbered(types.MaxHosts)); err != nil || len(hosts) != types.MaxHosts {
+		t.Errorf("%d hosts: got %d, %v", types.MaxHosts, len(hosts), err)
+	}
+}
+
+// numbered returns a hosts file with n hosts.
+func numbered(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "host%d\n", i)
+	}
+	return b.String()
+}
+
+func TestUnreadableHostsFile(t *testing.T) {
+	t.Parallel()
+	closed := write(t, five)
+	if err := os.Chmod(closed, 0); err != nil {
+		t.Fatal(err)
+	}
+	big := write(t, five)
+	if err := os.Truncate(big, 10<<20); err != nil {
+		t.Fatal(err)
+	}
+	cases := []struct{ what, path, want string }{
+		{"missing", filepath.Join(t.TempDir(), "nosuch"), "no such file or directory: name a readable text file"},
+		{"directory", t.TempDir(), "is a directory: name a readable text file"},
+		{"10 MB", big, "larger than 1 MiB: name a text file"},
+		{"endless", "/dev/zero", "larger than 1 MiB: name a text file"},
+		{"no permission", closed, "permission denied: name a readable text file"},
+	}
+	for _, c := range cases {
+		t.Run(c.what, func(t *testing.T) {
+			if c.path == closed && os.Geteuid() == 0 {
+				t.Skip("root may read everything")
+			}
+			_, err := Parse([]string{"-h", c.path}, unasked(t))
+			wants(t, err, fmt.Sprintf("hosts file %q: ", c.path), c.want)
+			if _, ok := errors.AsType[UsageError](err); ok {
+				t.Errorf("%v is a UsageError", err)
+			}
+		})
+	}
+}
+
+// A file of just 1 MiB is read, from a pipe as from a disk.
+func TestHostsFileFromPipe(t *testing.T) {
+	t.Parallel()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	go func() {
+		defer w.Close()
+		w.WriteString(five + strings.Repeat("\n", 1<<20-len(five)))
+	}()
+	c, err := Parse([]string{"-h", fmt.Sprintf("/dev/fd/%d", r.Fd())}, on("five"))
+	if err != nil || len(c.Hosts) != 5 || c.ID != 5 {
+		t.Errorf("got %d hosts, id %d, %v", len(c.Hosts), c.ID, err)
+	}
+}
+
+// The digest goes by the names and their order, and not by how they are written.
+func TestDigest(t *testing.T) {
+	t.Parallel()
+	of := func(content string) uint64 {
+		hosts, err := parseHosts(content)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return digest(hosts)
+	}
+	plain := of("one\ntwo\n")
+	for _, same := range []string{"ONE\ntwo", "one 10.0.0.1\r\n\r\n two.\r\n"} {
+		if of(same) != plain {
+			t.Errorf("digest of %q differs", same)
+		}
+	}
+	for _, other := range []string{"two\none", "one", "one\ntwo\nthree", "onetwo"} {
+		if of(other) == plain {
+			t.Errorf("digest of %q does not differ", other)
+		}
+	}
+}
+
+func FuzzHostsFile(f *testing.F) {
+	for _, seed := range []string{five, "\ufeffone 10.0.0.1\r\ntwo fd00::2%eth0\n", "::ffff:1.2.3.4\n1.2.3.4.\n", "a.\nb 0.0.0.0", "\x00"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, content string) {
+		hosts, err := parseHosts(content)
+		if err != nil {
+			if strings.ContainsAny(err.Error(), "\n\x00") || len(err.Error()) > 1000 {
+				t.Errorf("error is no line for a person: %q", err)
+			}
+			return
+		}
+		names, addrs := make(map[string]bool), make(map[netip.Addr]bool)
+		var again strings.Builder
+		for _, h := range hosts {
+			if names[nameKey(h.Name)] || addrs[h.Addr] {
+				t.Errorf("%v is there twice", h)
+			}
+			names[nameKey(h.Name)] = true
+			fmt.Fprint(&again, h.Name)
+			if h.Addr.IsValid() {
+				addrs[h.Addr] = true
+				fmt.Fprint(&again, " ", h.Addr)
+			}
+			fmt.Fprintln(&again)
+		}
+		if back, err := parseHosts(again.String()); err != nil || list(back) != list(hosts) {
+			t.Errorf("%q reads back as %s, %v", again.String(), list(back), err)
+		}
+	})
+}
