@@ -137,7 +137,7 @@ func (h *Handler) admitted(m *types.Message) {
 		h.following, h.followed = m.Term.Peer, m.Term
 		h.heeded.term = types.Term{}
 		h.install(v)
-		h.beat = h.now.Run
+		h.beat = h.now.Run + h.Heartbeat*time.Duration(h.ID-1)/time.Duration(h.Hosts) // not all at one moment
 		h.out.Wake = h.now.Run
 		h.follow(m)
 		if m.From == m.Term.Peer {

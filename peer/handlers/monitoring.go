@@ -256,7 +256,7 @@ func (h *Handler) onHeartbeat(m *types.Message) {
 		if m.Leads {
 			h.sighted(m)
 		}
-		if m.Number < h.view.Number && h.leads() {
+		if p := &h.hosts[m.From-1]; p.holds < h.view.Number && p.waiting == never && h.leads() {
 			h.anew(m.From)
 			h.showView(m)
 		}

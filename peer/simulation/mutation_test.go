@@ -92,7 +92,7 @@ func TestMutants(t *testing.T) {
 			case err == nil:
 				t.Errorf("not found within a minute:\n%s", out)
 			case found != nil:
-				ran := regexp.MustCompile(`seeds \d+ to (\d+):`).FindStringSubmatch(out)
+				ran := regexp.MustCompile(`: (\d+) runs`).FindStringSubmatch(out)
 				t.Logf("found after %s seeds, %.1f s: %s", ran[1], time.Since(began).Seconds(), found[2])
 			case strings.Contains(out, "panic:") || strings.Contains(out, "test timed out"):
 				t.Logf("found by a panic or endless loop")
@@ -147,7 +147,7 @@ func (m mutation) run(t *testing.T) (string, error) {
 		}
 	}
 	c := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-run", "^TestSeeds$", "-v", "-timeout", "65s",
-		".", "-args", "-seeds", "1000000", "-longest", "55s", "-brief")
+		".", "-args", "-seeds", "1000000", "-at-most", "55s", "-brief")
 	out, err := c.CombinedOutput()
 	return string(out), err
 }

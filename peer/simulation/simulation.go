@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"io"
+	"slices"
 	"time"
 )
 
@@ -21,7 +22,7 @@ type Result struct {
 func Run(p Plan, out io.Writer) Result {
 	var t *trace
 	if out != nil {
-		t = &trace{out}
+		t = &trace{out: out}
 	}
 	w := newWorld(p, t)
 	w.runUntil(p.Quiet)
@@ -69,15 +70,17 @@ func (w *world) patience() time.Duration {
 
 // Shrink drops faults from a failing plan as long as it still fails.
 func Shrink(p Plan) Plan {
-	for again := true; again; {
-		again = false
-		for i := range p.Faults {
-			q := p
-			q.Faults = append(append([]Fault(nil), p.Faults[:i]...), p.Faults[i+1:]...)
-			if Run(q, nil).Failure != "" {
-				p, again = q, true
-				break
-			}
+	return shrink(p, func(q Plan) bool { return Run(q, nil).Failure != "" })
+}
+
+func shrink(p Plan, fails func(Plan) bool) Plan {
+	for i := 0; i < len(p.Faults); {
+		q := p
+		q.Faults = slices.Delete(slices.Clone(p.Faults), i, i+1)
+		if fails(q) {
+			p, i = q, 0
+		} else {
+			i++
 		}
 	}
 	return p

@@ -11,7 +11,10 @@ import (
 
 // trace writes a run as a play: one line an event, with the time, the host, what came in and
 // what went out. A nil trace writes nothing.
-type trace struct{ out io.Writer }
+type trace struct {
+	out   io.Writer
+	terse bool // leave out heartbeats that change nothing
+}
 
 func (t *trace) fault(w *world, f Fault) {
 	if t != nil {
@@ -57,13 +60,13 @@ func (t *trace) step(w *world, p *process, what string, out *handlers.Output) {
 		}
 		does = append(does, strings.Join(to, ",")+": "+describe(m))
 	}
-	if out.Heartbeat != nil {
+	if out.Heartbeat != nil && !(t.terse && len(does) == 0 && !out.Heartbeat.Leads) {
 		does = append(does, "all: "+describe(out.Heartbeat))
 	}
 	if out.Exit {
 		does = append(does, fmt.Sprintf("exits %d", out.Code))
 	}
-	if what == "" && len(does) == 0 {
+	if len(does) == 0 && (what == "" || t.terse && strings.Contains(what, "HEARTBEAT")) {
 		return
 	}
 	fmt.Fprintf(t.out, "%11.6f  %2d  %-44s | %s\n", w.now.Seconds(), p.id, what, strings.Join(does, "; "))
