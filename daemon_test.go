@@ -75,12 +75,17 @@ func (s subnet) host(n int) netip.Addr { return netip.AddrFrom4([4]byte{s[0], s[
 // hostsFile writes a hosts file of these names, with addresses from s.
 func (s subnet) hostsFile(t *testing.T, names ...string) string {
 	t.Helper()
-	var content bytes.Buffer
+	var lines []string
 	for i, name := range names {
-		fmt.Fprintln(&content, name, s.host(i+1))
+		lines = append(lines, fmt.Sprint(name, " ", s.host(i+1)))
 	}
+	return writeHostsFile(t, lines...)
+}
+
+func writeHostsFile(t *testing.T, lines ...string) string {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "hostsfile.txt")
-	if err := os.WriteFile(path, content.Bytes(), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return path

@@ -106,6 +106,55 @@ func TestFrozen(t *testing.T) {
 	awaitView(daemons, 5)
 }
 
+// Hosts whose files differ make no group. Both sides say so, and say it once, though by the
+// time that they say for whom they wait each has asked ten times. three listens and is mute,
+// so that neither of them makes a group of itself alone.
+func TestFilesDiffer(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		what string
+		two  string // the names in two's file, in their order; one's are one, two, three
+		one  string // what two calls one
+	}{
+		{"in their order", "two one three", "one"},
+		{"longer, two's id being none of one's", "zero one three two", "one"},
+		{"shorter", "one two", "one"},
+		{"in a name", "uno two three", "uno"},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			s := newSubnet(t)
+			places := map[string]int{"one": 1, "uno": 1, "two": 2, "three": 3, "zero": 4}
+			var lines []string
+			for name := range strings.FieldsSeq(c.two) {
+				lines = append(lines, fmt.Sprint(name, " ", s.host(places[name])))
+			}
+			occupy(t, "tcp", net.JoinHostPort(s.host(3).String(), "8080"))
+			one := start(t, s.hostsFile(t, "one", "two", "three"), "one")
+			two := start(t, writeHostsFile(t, lines...), "two")
+			for _, d := range []*daemon{one, two} {
+				d.awaitNotice("The hosts file of ")
+				d.awaitNotice("Waiting to ")
+			}
+			one.saidOnce("The hosts file of two differs from the one here: ")
+			two.saidOnce("The hosts file of " + c.one + " differs from the one here: ")
+		})
+	}
+}
+
+// saidOnce checks that d said this besides the one line of whom it waits for, and that it is in
+// no group.
+func (d *daemon) saidOnce(text string) {
+	d.t.Helper()
+	lines, _ := d.stdout.lines()
+	if len(lines) != 2 || !contains(text)(lines) {
+		d.t.Errorf("%s said %q, want one line of whom it waits for, and one with %q", d.name, lines, text)
+	}
+	if records, _ := d.stderr.lines(); len(records) > 0 {
+		d.t.Errorf("%s wrote %q", d.name, records)
+	}
+}
+
 // Strangers on every lane, slow and silent ones by the hundred, garbage of any kind: the
 // group's work goes on, and each address is reported once.
 func TestStrangers(t *testing.T) {
@@ -127,7 +176,7 @@ func TestStrangers(t *testing.T) {
 		datagram(t, s.host(neighbour), netip.AddrPortFrom(s.host(1), 8081), b)
 	}
 	dialFrom(t, s.host(liar), target).Write(frame(3, 1, 9, 0, 2)) // says that it is two
-	dialFrom(t, s.host(neighbour), target).Write(frame(4, 1, 9, 0, 77))
+	dialFrom(t, s.host(neighbour), target).Write(frame(4, 1, 2, 0, 77))
 	three := start(t, file, "three")
 	awaitView(append(daemons, three), 3)
 	one.awaitNotice("Error decoding byte array to integers: ")

@@ -304,7 +304,8 @@ func (h *Handler) onOfficeAnswer(m *types.Message) {
 		return
 	}
 	if m.Request != r.message.Request {
-		if r.message.Kind == types.Req && !r.answered[m.From-1] {
+		if r.message.Kind == types.Req && !r.answered[m.From-1] && p.behind {
+			p.behind = false
 			h.callOne(r, &h.view, m.From) // it has caught up
 		}
 		return
@@ -377,9 +378,7 @@ func (h *Handler) onJoin(m *types.Message) {
 	} else {
 		o.joining = append(o.joining, request{member, h.now.Run})
 	}
-	if p := &h.hosts[m.From-1]; h.view.Has(m.From) && !p.gone && h.since(p.probed) >= h.seconds(0.2) {
-		h.probe(m.From, false)
-	}
+	h.succeeded(m)
 	h.progress()
 }
 

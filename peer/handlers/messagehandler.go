@@ -287,6 +287,7 @@ func (h *Handler) onAnswer(m *types.Message) {
 	switch {
 	case m.Kind == types.Refused && m.Reason == types.Behind:
 		if m.Number < h.view.Number {
+			h.hosts[m.From-1].behind = true
 			h.showView(m)
 		}
 	case h.candidacy != nil:

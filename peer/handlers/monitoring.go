@@ -10,9 +10,11 @@ import (
 
 // host is what a peer holds of one host of the file.
 type host struct {
-	word  time.Duration // when anything last came from it
-	heard time.Duration // when its present incarnation was last heard as a member of this group
-	holds int64         // the highest view of this group that its incarnation is known to hold
+	word   time.Duration // when anything last came from it
+	met    time.Duration // when its present incarnation became a member
+	heard  time.Duration // when its present incarnation was last heard as a member of this group
+	holds  int64         // the highest view of this group that its incarnation is known to hold
+	behind bool          // it refused a request about the present view, and was sent that view
 
 	probed   time.Duration // when it was last PROBEd
 	probes   int           // since it was last heard
@@ -34,7 +36,7 @@ type host struct {
 // meet begins to watch a new member.
 func (h *Handler) meet(id types.ID) {
 	p := &h.hosts[id-1]
-	*p = host{heard: h.now.Run, word: p.word, differed: p.differed, probed: never, redial: never, waiting: never,
+	*p = host{met: h.now.Run, heard: h.now.Run, word: p.word, differed: p.differed, probed: never, redial: never, waiting: never,
 		evidence: p.evidence}
 }
 
@@ -237,11 +239,20 @@ func (h *Handler) onState(m *types.Message) {
 	}
 }
 
-// succeeded holds a member unreachable when a newer incarnation of its host speaks. That may be
-// the same process, which has left this group for another: its removal will say what it was.
+// succeeded holds a member unreachable when a newer incarnation of its host answers a PROBE that
+// was asked since it is a member; whatever else that incarnation said may be old, and is looked
+// into. It may be the same process, which has left this group for another: its removal will
+// say what it was.
 func (h *Handler) succeeded(m *types.Message) {
-	if present := h.view.Incarnation(m.From); present != 0 && m.Incarnation > present {
+	present := h.view.Incarnation(m.From)
+	if present == 0 || m.Incarnation <= present {
+		return
+	}
+	p := &h.hosts[m.From-1]
+	if m.Kind == types.State && time.Duration(m.Request) > p.met {
 		h.miss(m.From)
+	} else if !p.gone && h.since(p.probed) >= h.seconds(0.2) {
+		h.probe(m.From, false)
 	}
 }
 

@@ -24,7 +24,6 @@ type table struct {
 	views  map[viewKey]string
 	last   []int64
 	wrong  string
-	story  []string
 }
 
 // pairing is a way from one host to another; what goes it arrives in order.

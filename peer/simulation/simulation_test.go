@@ -14,7 +14,7 @@ import (
 
 var (
 	one    = flag.Uint64("seed", 0, "run this one seed")
-	play   = flag.Bool("trace", false, "with -seed: print every event, of the shrunk plan if it fails")
+	play   = flag.Bool("play", false, "with -seed: print every event, of the shrunk plan if it fails")
 	many   = flag.Uint64("seeds", 3000, "how many seeds to run")
 	from   = flag.Uint64("from", 1, "the first of them")
 	fresh  = flag.Duration("seeds-for", 0, "run fresh seeds for so long instead")
@@ -109,7 +109,7 @@ func explain(t *testing.T, seed uint64) {
 		t.Fatalf("seed %d fails: %s", seed, r.Failure)
 	default:
 		p = Shrink(p)
-		t.Errorf("seed %d fails: %s\nrepeat: go test ./peer/simulation -run Seeds -seed %d -trace\nshrunk, it fails so: %s\n%v",
+		t.Errorf("seed %d fails: %s\nrepeat: go test ./peer/simulation -run Seeds -seed %d -play\nshrunk, it fails so: %s\n%v",
 			seed, r.Failure, seed, Run(p, nil).Failure, p)
 	}
 	if *play {
@@ -133,6 +133,7 @@ func TestFoundBySeeds(t *testing.T) {
 		{293125, "a NEWLEADER that a cut had held up reported failures that were over"},
 		{348536, "a NEWVIEW of a leader that had left did so too"},
 		{640090, "a datagram that came twice, late, brought back the dead"},
+		{2242569, "a STATE that a cut had held up, from the same, did so too"},
 		{1059987, "a JOIN that a cut had held up, from before the clock was set back, removed a member that was fine"},
 	} {
 		if r := Run(NewPlan(bug.seed), nil); r.Failure != "" {
