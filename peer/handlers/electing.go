@@ -75,6 +75,9 @@ func (h *Handler) review() {
 	mark(&e.vacant, !led && !h.holdsGood(e.grant), h.now.Run)
 	if led {
 		h.progress()
+		if h.office == nil {
+			h.until(e.sign.at + h.Monitor)
+		}
 		return
 	}
 	if e.vacant != never && h.since(e.turnedAt) < h.seconds(0.2) {
@@ -84,7 +87,11 @@ func (h *Handler) review() {
 		h.review()
 		return
 	}
-	if e.vacant == never || h.office != nil || h.candidacy != nil || !h.quorate || h.leaving != never {
+	if e.vacant == never {
+		h.until(e.grant.at + h.Monitor)
+		return
+	}
+	if h.office != nil || h.candidacy != nil || !h.quorate || h.leaving != never {
 		return
 	}
 	turn := e.vacant + time.Duration(h.place())*h.Monitor

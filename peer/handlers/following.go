@@ -14,6 +14,9 @@ func (h *Handler) onReq(m *types.Message) {
 	if causeIsFailure(m.Change.Cause) {
 		h.report(m.Change.Member.ID)
 	}
+	if h.accepted.Change != m.Change {
+		h.acceptedAt = h.now.Run
+	}
 	h.accepted = types.Accepted{Term: m.Term, Change: m.Change}
 	h.ok(m, types.OK)
 }
@@ -41,9 +44,10 @@ func (h *Handler) follow(m *types.Message) {
 	}
 }
 
-// heed records the failures that m names, unless its sender has said something later.
+// heed records the failures that m names, unless its sender has said something later, or is held
+// unreachable itself: then this may be very old.
 func (h *Handler) heed(m *types.Message) {
-	if m.Term == h.heeded.term && m.Request < h.heeded.request {
+	if m.Term == h.heeded.term && m.Request < h.heeded.request || h.hosts[m.From-1].gone {
 		return
 	}
 	h.heeded.term, h.heeded.request = m.Term, m.Request
@@ -125,6 +129,7 @@ func causeIsFailure(c types.Cause) bool { return c == types.Unreachable || c == 
 
 // install makes next this peer's view, and records it.
 func (h *Handler) install(next *types.View) {
+	h.witness(next)
 	before := h.view
 	h.view = *next
 	h.highest = max(h.highest, next.Number)
@@ -158,9 +163,9 @@ func (h *Handler) removed(past types.Past) {
 		h.standDown()
 	default:
 		h.record("removed from the group")
-		hint := h.following
+		leader, group := h.following, h.view.Group
 		h.becomeFresh()
-		h.fresh.hint = hint
+		h.invited(leader, group)
 	}
 }
 
@@ -177,6 +182,7 @@ func (h *Handler) showView(m *types.Message) {
 
 // askToLeave sends LEAVE to the leader, or begins to take out the leader itself.
 func (h *Handler) askToLeave() {
+	h.asked = h.now.Run
 	switch {
 	case len(h.view.Members) == 1:
 		h.exit(0)
@@ -187,18 +193,25 @@ func (h *Handler) askToLeave() {
 	}
 }
 
-// tickLeaving asks again, for a second at most.
+// tickLeaving asks again, and ends what has taken a second.
 func (h *Handler) tickLeaving() {
+	if h.leaving == never {
+		return
+	}
 	if h.since(h.leaving) >= h.seconds(1) {
 		h.exit(0)
 		return
 	}
-	h.due(h.now.Run + h.seconds(0.2))
-	h.askToLeave()
+	if h.farewell == nil && h.since(h.asked) >= h.seconds(0.2) {
+		h.askToLeave()
+	}
+	h.until(h.asked + h.seconds(0.2))
+	h.until(h.leaving + h.seconds(1))
 }
 
 // tickMember is time passing for a member.
 func (h *Handler) tickMember() {
+	h.tickLeaving()
 	if h.farewell != nil {
 		h.tickFarewell()
 		return
@@ -207,9 +220,6 @@ func (h *Handler) tickMember() {
 	h.tickCandidacy()
 	h.tickOffice()
 	h.tickReforming()
-	if h.leaving != never {
-		h.tickLeaving()
-	}
 	if h.now.Run >= h.beat && !h.exited {
 		h.sendHeartbeat()
 	}
@@ -220,6 +230,8 @@ func (h *Handler) tickMember() {
 func (h *Handler) sendHeartbeat() {
 	h.beat = h.now.Run + h.Heartbeat
 	h.pulse = types.Message{Kind: types.Heartbeat, From: h.ID, Incarnation: h.incarnation,
-		Group: h.view.Group, Number: h.view.Number, Term: h.promised, Leads: h.leads()}
+		Group: h.view.Group, Number: h.view.Number, Term: h.promised, Leads: h.leads(),
+		Unreachable: h.unheard(MostNamed)}
 	h.out.Heartbeat = &h.pulse
+	h.totals.Sent++
 }

@@ -133,6 +133,7 @@ func (h *Handler) tickReforming() {
 		h.reform = reforming{}
 		return
 	}
+	h.until(e.inquorate + h.seconds(2.2))
 	h.noticeWaiting()
 	if h.lowerHolds() {
 		h.reform = reforming{}

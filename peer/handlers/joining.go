@@ -198,8 +198,8 @@ func (h *Handler) refuseFile(remote types.ID, m *types.Message) {
 
 // differs says, rarely, that the hosts file of a host differs.
 func (h *Handler) differs(remote types.ID) {
-	if p := &h.hosts[remote-1]; h.known(remote) && h.since(p.differed) >= time.Minute {
-		p.differed = h.now.Run
+	if h.known(remote) && h.since(h.hosts[remote-1].differed) >= time.Minute {
+		h.hosts[remote-1].differed = h.now.Run
 		h.notify(FilesDiffer, remote)
 	}
 }

@@ -67,6 +67,7 @@ func (h *Handler) count(r *round, view *types.View, id types.ID) bool {
 
 // call sends a round's request to those who have not answered it.
 func (h *Handler) call(r *round, view *types.View) {
+	again := r.sent != never
 	r.sent = h.now.Run
 	r.message.Unreachable = h.unreachable()
 	for _, id := range r.to {
@@ -77,6 +78,9 @@ func (h *Handler) call(r *round, view *types.View) {
 			h.anew(id)
 		}
 		h.callOne(r, view, id)
+		if again {
+			h.totals.Resent++
+		}
 	}
 }
 
@@ -176,7 +180,7 @@ func (h *Handler) nextChange() types.Change {
 		return types.Change{Operation: types.Del, Cause: types.Left, Member: types.Member{ID: h.ID, Incarnation: h.incarnation}}
 	}
 	if id := h.nextFailed(); id != 0 {
-		return types.Change{Operation: types.Del, Cause: types.Unreachable,
+		return types.Change{Operation: types.Del, Cause: h.causeOf(id),
 			Member: types.Member{ID: id, Incarnation: h.view.Incarnation(id)}}
 	}
 	for len(o.leavers) > 0 {
@@ -189,7 +193,21 @@ func (h *Handler) nextChange() types.Change {
 	return h.nextJoin()
 }
 
+// causeOf says why a member that is unreachable is removed: a later incarnation of its host may
+// be asking to join.
+func (h *Handler) causeOf(id types.ID) types.Cause {
+	if slices.ContainsFunc(h.office.joining, func(r request) bool {
+		return r.member.ID == id && r.member.Incarnation > h.view.Incarnation(id)
+	}) {
+		return types.Restarted
+	}
+	return types.Unreachable
+}
+
 func (h *Handler) nextFailed() types.ID {
+	if h.lacking == 0 {
+		return 0
+	}
 	if h.view.Has(h.view.Leader) && !h.reaches(h.view.Leader) {
 		return h.view.Leader
 	}
@@ -201,8 +219,8 @@ func (h *Handler) nextFailed() types.ID {
 	return 0
 }
 
-// nextJoin is the ADD of who asked first and still asks, or before it the DEL of its
-// earlier incarnation, once that is gone: a JOIN alone may be older than it looks.
+// nextJoin is the ADD of who asked first and still asks. Where an earlier incarnation of it is a
+// member, that must be found gone and removed before: a JOIN may be older than it looks.
 func (h *Handler) nextJoin() types.Change {
 	o := h.office
 	o.joining = slices.DeleteFunc(o.joining, func(r request) bool {
@@ -210,12 +228,8 @@ func (h *Handler) nextJoin() types.Change {
 		return h.since(r.asked) >= h.Monitor || past.Incarnation >= r.member.Incarnation
 	})
 	for _, r := range o.joining {
-		was := h.view.Incarnation(r.member.ID)
-		if was == 0 {
+		if !h.view.Has(r.member.ID) {
 			return types.Change{Operation: types.Add, Member: r.member}
-		}
-		if h.hosts[r.member.ID-1].gone {
-			return types.Change{Operation: types.Del, Cause: types.Restarted, Member: types.Member{ID: r.member.ID, Incarnation: was}}
 		}
 	}
 	return types.Change{}
@@ -285,6 +299,11 @@ func (h *Handler) announce(c types.Change) {
 // onOfficeAnswer handles what members answer to the leader.
 func (h *Handler) onOfficeAnswer(m *types.Message) {
 	o, p := h.office, &h.hosts[m.From-1]
+	p.waiting = never // it answers, be it late: what it still owes is counted from when it is asked again
+	if p.mute {
+		p.mute = false
+		h.recount()
+	}
 	if m.Kind == types.Refused {
 		if m.Reason == types.Promised && o.term.Below(m.Term) && m.Number == h.view.Number {
 			h.standAgain(m.Term)
@@ -293,11 +312,6 @@ func (h *Handler) onOfficeAnswer(m *types.Message) {
 	}
 	if m.Kind != types.OK || m.Number != h.view.Number {
 		return
-	}
-	p.waiting = never
-	if p.mute {
-		p.mute = false
-		h.recount()
 	}
 	r := o.round
 	if r == nil || m.Term != o.term {
@@ -396,7 +410,7 @@ func (h *Handler) onLeave(m *types.Message) {
 // runs (DESIGN 6).
 func (h *Handler) drill() bool {
 	o, n := h.office, len(h.view.Members)
-	if !h.Drill || n < h.Hosts || o.drill || o.settle.Change.Operation != types.Nothing || h.nextFailed() != 0 {
+	if !h.Drill || h.leaving != never || n < h.Hosts || o.drill || o.settle.Change.Operation != types.Nothing || h.nextFailed() != 0 {
 		return o.drill
 	}
 	last, next := types.ID(h.Hosts), types.ID(2)

@@ -41,6 +41,7 @@ type Output struct {
 	Redial    []types.ID      // open a new connection to each before sending to it
 	Messages  []types.Message // over TCP, each to its To
 	Heartbeat *types.Message  // over UDP, to every other host of the file
+	Events    []Event         // for those who look on; nothing needs to be done about them
 	Exit      bool            // the peer is done, with
 	Code      int             // this exit code
 	Wake      time.Duration   // call Tick no later than this Instant.Run
@@ -91,6 +92,7 @@ type Handler struct {
 
 	hosts     []host        // by ID-1
 	quorate   bool          // a quorum of the view is reachable
+	lacking   int           // how many of its members are not
 	beat      time.Duration // when the next heartbeat is due
 	pulse     types.Message // the last heartbeat
 	noticed   time.Duration // when it last said on stdout for whom it waits
@@ -100,8 +102,12 @@ type Handler struct {
 	office    *office // while it has a term to lead under
 	candidacy *round  // while it stands: its NEWLEADER
 	leaving   time.Duration
-	farewell  *round // the NEWVIEW of a leader that removed itself
+	asked     time.Duration // when it last asked to be taken out
+	farewell  *round        // the NEWVIEW of a leader that removed itself
 	reform    reforming
+
+	acceptedAt time.Duration // when the pending operation was accepted; for Event alone
+	totals     Tally         // for Status alone
 }
 
 // New returns the handler of a peer that has not started.
@@ -301,7 +307,7 @@ func (h *Handler) onAnswer(m *types.Message) {
 func (h *Handler) begin(now Instant) {
 	o := &h.out
 	*o = Output{Records: o.Records[:0], Notices: o.Notices[:0], Redial: o.Redial[:0],
-		Messages: o.Messages[:0], Wake: o.Wake}
+		Messages: o.Messages[:0], Events: o.Events[:0], Wake: o.Wake, Code: o.Code}
 	gap := now.Run - h.now.Run
 	h.now = now
 	if gap > h.seconds(0.5) {
@@ -324,6 +330,13 @@ func (h *Handler) seconds(s float64) time.Duration {
 
 // due asks for a Tick at t at the latest.
 func (h *Handler) due(t time.Duration) { h.out.Wake = min(h.out.Wake, t) }
+
+// until asks for a Tick at t, unless that is past.
+func (h *Handler) until(t time.Duration) {
+	if t > h.now.Run {
+		h.due(t)
+	}
+}
 
 // since returns how long ago t was.
 func (h *Handler) since(t time.Duration) time.Duration { return h.now.Run - t }
@@ -354,6 +367,7 @@ func (h *Handler) answer(m *types.Message, kind types.Kind) *types.Message {
 func (h *Handler) record(message string) {
 	h.out.Records = append(h.out.Records, types.Record{
 		Peer: h.ID, View: h.view.Number, Leader: h.following, Message: message})
+	h.note(Said).Text = message
 }
 
 func (h *Handler) notify(t Topic, hosts ...types.ID) {

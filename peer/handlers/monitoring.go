@@ -31,6 +31,9 @@ type host struct {
 	reported int64 // the number of the view in which its failure was last recorded
 
 	evidence evidence
+
+	told bool       // it said whom it does not hear; for Status alone, as is
+	deaf []types.ID // whom
 }
 
 // meet begins to watch a new member.
@@ -50,7 +53,13 @@ func (h *Handler) reaches(id types.ID) bool {
 
 // recount is called whenever somebody's reachability may have changed.
 func (h *Handler) recount() {
-	h.quorate = h.view.Quorum(h.reaches)
+	h.lacking = 0
+	for _, id := range h.view.Members {
+		if !h.reaches(id) {
+			h.lacking++
+		}
+	}
+	h.quorate = h.view.Enough(len(h.view.Members)-h.lacking, h.reaches(h.view.Leader))
 	switch {
 	case h.quorate:
 		h.election.inquorate = never
@@ -105,6 +114,7 @@ func (h *Handler) report(id types.ID) {
 		message += " (leader)"
 	}
 	h.record(message + " unreachable")
+	h.noteFailure(id)
 }
 
 // lose holds a member unreachable, and records its failure.
@@ -140,6 +150,7 @@ func (h *Handler) watch() {
 			if h.since(p.probed) >= h.seconds(1) {
 				h.probe(id, true)
 			}
+			h.due(p.probed + h.seconds(1))
 			continue
 		}
 		silence := h.since(p.heard)
@@ -147,7 +158,7 @@ func (h *Handler) watch() {
 		case silence >= h.Monitor:
 			h.lose(id)
 			continue
-		case silence >= h.patience() || id == h.election.sign.peer && h.since(h.election.sign.at) >= h.patience():
+		case silence >= h.patience() || h.doubts(id):
 			if h.since(p.probed) >= h.seconds(0.2) {
 				h.probe(id, p.probes > 0)
 			}
@@ -157,6 +168,16 @@ func (h *Handler) watch() {
 		}
 		h.due(p.heard + h.Monitor)
 	}
+}
+
+// doubts tells whether id, the leader, has not said for too long that it leads.
+func (h *Handler) doubts(id types.ID) bool {
+	s := &h.election.sign
+	if id != s.peer {
+		return false
+	}
+	h.until(s.at + h.patience())
+	return h.since(s.at) >= h.patience()
 }
 
 // watchAnswers holds a member unreachable that leaves its leader's requests unanswered.
@@ -226,6 +247,9 @@ func (h *Handler) onState(m *types.Message) {
 	h.testify(m)
 	if h.standing == types.Joined {
 		h.succeeded(m)
+		if m.Standing == types.Fresh && h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) {
+			h.showView(m) // it is let in, and whoever did so did not live to tell it
+		}
 		if h.mine(m) && m.Leads {
 			h.sighted(m)
 		}
@@ -264,6 +288,7 @@ func (h *Handler) onHeartbeat(m *types.Message) {
 	case m.Group != h.view.Group:
 		h.strange(m)
 	case h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}):
+		h.overhear(m)
 		if m.Leads {
 			h.sighted(m)
 		}

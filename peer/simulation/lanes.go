@@ -57,6 +57,7 @@ func (w *world) delay() time.Duration {
 func (w *world) chance(p float64) bool { return p > 0 && w.random.Float64() < p }
 
 func (w *world) sendUDP(p *process, to *machine, m types.Message) {
+	w.bill.count(p.id, &m)
 	times := 1
 	if w.chance(w.plan.Duplicate) {
 		times = 2
@@ -100,6 +101,7 @@ func (w *world) throughWire(m types.Message) types.Message {
 // sendTCP sends over the newest open connection with the host, and over one that is being
 // dialled; if there is neither, it dials.
 func (w *world) sendTCP(p *process, m types.Message) {
+	w.bill.count(p.id, &m)
 	queue, dialling := p.dialling[m.To]
 	if dialling {
 		p.dialling[m.To] = append(queue, m)

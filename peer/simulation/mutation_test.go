@@ -45,7 +45,7 @@ var mutants = []mutation{
 	{"groups without leaders never meet", "handlers/joining.go",
 		"!m.HasLeader && earlier && h.lasts(e.leaderless, 10)", "false"},
 	{"a removed member does not become fresh", "handlers/following.go",
-		"		hint := h.following\n		h.becomeFresh()\n", "		hint := h.following\n		h.standing, h.view = types.Out, types.View{}\n"},
+		"leader, group := h.following, h.view.Group\n		h.becomeFresh()\n", "leader, group := h.following, h.view.Group\n		h.standing, h.view = types.Out, types.View{}\n"},
 	{"re-forming takes silence for evidence", "handlers/founding.go",
 		"return e.outcome == types.Refusal && h.since(h.hosts[id-1].word) >= h.Monitor", "return true"},
 	{"re-forming does not ask who else has the view", "handlers/founding.go",
@@ -73,7 +73,7 @@ var mutants = []mutation{
 	{"a leader without quorum says that it leads", "handlers/leading.go",
 		"return o != nil && h.quorate && h.farewell == nil &&", "return o != nil && h.farewell == nil &&"},
 	{"old news of failures is recorded as new", "handlers/following.go",
-		"if m.Term == h.heeded.term && m.Request < h.heeded.request {", "if false {"},
+		"if m.Term == h.heeded.term && m.Request < h.heeded.request || h.hosts[m.From-1].gone {", "if false {"},
 }
 
 // TestMutants proves that the checkers bite. Each mutant is the shipped code with one text

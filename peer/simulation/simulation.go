@@ -24,7 +24,12 @@ func Run(p Plan, out io.Writer) Result {
 	if out != nil {
 		t = &trace{out: out}
 	}
-	w := newWorld(p, t)
+	return newWorld(p, t).run()
+}
+
+// run lets a world live until its plan is quiet and its peers agree.
+func (w *world) run() Result {
+	p := w.plan
 	w.runUntil(p.Quiet)
 	w.settle()
 	wrong := "never asked"

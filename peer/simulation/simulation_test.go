@@ -134,6 +134,9 @@ func TestFoundBySeeds(t *testing.T) {
 		{348536, "a NEWVIEW of a leader that had left did so too"},
 		{640090, "a datagram that came twice, late, brought back the dead"},
 		{2242569, "a STATE that a cut had held up, from the same, did so too"},
+		{3289467, "a member that answered, but late, was removed for not answering"},
+		{4317818, "a member whose leader died before telling it that it was let in was removed for not knowing"},
+		{5290348, "what a leader, long dead, had said of its members was recorded as new"},
 		{1059987, "a JOIN that a cut had held up, from before the clock was set back, removed a member that was fine"},
 	} {
 		if r := Run(NewPlan(bug.seed), nil); r.Failure != "" {

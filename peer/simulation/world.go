@@ -26,6 +26,7 @@ type world struct {
 	conns  map[pair][]*conn
 	judge  *judge
 	trace  *trace
+	bill   *bill // nil: nothing is counted
 	steps  int
 
 	recorded func(types.ID, types.Record) // if set, is told every record

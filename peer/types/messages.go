@@ -16,11 +16,13 @@ const (
 	Probe                           // are you there?
 	State                           // the answer to PROBE, and to a JOIN that only a leader can help
 	Refused                         // no, and why
+	Echo                            // a doctor asks whether this comes through; over TCP and UDP, outside the protocol
+	Echoed                          // the answer to ECHO, on the same lane; over TCP on a new connection too
 )
 
 func (k Kind) String() string {
 	return name(k, "?", "JOIN", "REQ", "OK", "NEWVIEW", "NEWLEADER", "PENDINGRESPONSE",
-		"HEARTBEAT", "LEAVE", "PROBE", "STATE", "REFUSED")
+		"HEARTBEAT", "LEAVE", "PROBE", "STATE", "REFUSED", "ECHO", "ECHOED")
 }
 
 // Hosts returns how many hosts the ids in a message of this kind may be of, where the hosts
@@ -28,7 +30,7 @@ func (k Kind) String() string {
 // possible to tell them.
 func (k Kind) Hosts(listed int) int {
 	switch k {
-	case Join, Probe, Refused:
+	case Join, Probe, Refused, Echo, Echoed:
 		return MaxHosts
 	}
 	return listed
@@ -76,14 +78,15 @@ type Message struct {
 	Change      Change // REQ: proposed. OK, PENDINGRESPONSE: accepted. NEWVIEW: what made the view. NEWLEADER: PENDING
 	Accepted    Term   // OK, PENDINGRESPONSE: the term in which Change was accepted
 	View        *View  // NEWVIEW: the whole view; nil to one that holds the view before
-	Unreachable []ID   // REQ, NEWVIEW, NEWLEADER: whom the sender holds unreachable
+	Unreachable []ID   // REQ, NEWVIEW, NEWLEADER: whom the sender holds unreachable. HEARTBEAT: some whom it does not hear
 
-	Standing  Standing    // STATE
+	Standing  Standing    // STATE; ECHOED: 0 from a doctor
 	Leads     bool        // STATE, HEARTBEAT: the sender leads
 	HasLeader bool        // STATE: the sender has a leader, or leads
 	Last      Incarnation // STATE: the last incarnation of the receiver's host that the sender knows
 	Reason    Reason      // REFUSED
-	Digest    uint64      // JOIN, PROBE: of the hosts file
+	Digest    uint64      // JOIN, PROBE, ECHO, ECHOED: of the hosts file
+	Broadcast bool        // ECHO, ECHOED: the question was sent by broadcast
 }
 
 // Outcome is what came of trying to connect to a host.

@@ -271,7 +271,7 @@ func TestNames(t *testing.T) {
 	}{
 		{Join, "JOIN"}, {Req, "REQ"}, {OK, "OK"}, {NewView, "NEWVIEW"}, {NewLeader, "NEWLEADER"},
 		{PendingResponse, "PENDINGRESPONSE"}, {Heartbeat, "HEARTBEAT"}, {Leave, "LEAVE"},
-		{Probe, "PROBE"}, {State, "STATE"}, {Refused, "REFUSED"}, {Kind(0), "?"}, {Refused + 1, "?"},
+		{Probe, "PROBE"}, {State, "STATE"}, {Refused, "REFUSED"}, {Echoed, "ECHOED"}, {Kind(0), "?"}, {Echoed + 1, "?"},
 		{Nothing, "NOTHING"}, {Add, "ADD"}, {Del, "DEL"}, {Pending, "PENDING"}, {Pending + 1, "?"},
 		{Present, "present"}, {Unreachable, "unreachable"}, {Restarted, "restarted"}, {Left, "left"}, {Expelled, "expelled"},
 		{Fresh, "fresh"}, {Out, "out"}, {Joined, "member"},

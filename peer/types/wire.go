@@ -128,7 +128,7 @@ type codec struct {
 // two bytes, flags and enumerations one, everything else eight.
 func (c *codec) message(m *Message) {
 	c.version()
-	enum(c, &m.Kind, Join, Refused, "kind")
+	enum(c, &m.Kind, Join, Echoed, "kind")
 	c.hosts = m.Kind.Hosts(c.hosts)
 	c.id(&m.From, 1)
 	c.incarnation(&m.Incarnation, 0)
@@ -159,6 +159,7 @@ func (c *codec) body(m *Message) {
 	case Heartbeat:
 		c.term(&m.Term)
 		c.flag(&m.Leads)
+		c.ids(&m.Unreachable)
 	case Leave:
 		c.incarnation(&m.For, 0)
 		c.term(&m.Term)
@@ -171,6 +172,11 @@ func (c *codec) body(m *Message) {
 	case Refused:
 		c.addressed(m)
 		enum(c, &m.Reason, Promised, Differs, "reason")
+	case Echo, Echoed:
+		code64(c, &m.Request)
+		code64(c, &m.Digest)
+		c.flag(&m.Broadcast)
+		enum(c, &m.Standing, 0, Joined, "standing")
 	}
 }
 

@@ -30,6 +30,8 @@ func sample(kind Kind, n int) *Message {
 	switch kind {
 	case Join, Probe:
 		m.Request, m.Digest = 7, 0xd1e5
+	case Echo, Echoed:
+		m.Request, m.Digest, m.Broadcast, m.Standing = 7, 0xd1e5, true, Joined
 	case Heartbeat:
 		m.Term, m.Leads = Term{3, 1}, true
 	case Leave:
@@ -81,11 +83,13 @@ func TestLayout(t *testing.T) {
 			"01 0001 0002 0001 0002 0002 0000000000000011 00 0000000000000022 00  0001 0002"},
 		{NewLeader, "01 05" + from + toTerm + "03  0001 0002"},
 		{PendingResponse, "01 06" + from + toTerm + "01 0002 0000000000000022  0000000000000002 0002"},
-		{Heartbeat, "01 07" + from + "0000000000000003 0001 01"},
+		{Heartbeat, "01 07" + from + "0000000000000003 0001 01  0000"},
 		{Leave, "01 08" + from + "0000000000000022 0000000000000003 0001"},
 		{Probe, "01 09" + from + "0000000000000007 000000000000d1e5"},
 		{State, "01 0a" + from + toTerm + "03 00 01 0000000000000022"},
 		{Refused, "01 0b" + from + toTerm + "03"},
+		{Echo, "01 0c" + from + "0000000000000007 000000000000d1e5 01 03"},
+		{Echoed, "01 0d" + from + "0000000000000007 000000000000d1e5 01 03"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.kind.String(), func(t *testing.T) {
@@ -106,7 +110,7 @@ func TestLayout(t *testing.T) {
 
 func TestRoundTrip(t *testing.T) {
 	t.Parallel()
-	for kind := Join; kind <= Refused; kind++ {
+	for kind := Join; kind <= Echoed; kind++ {
 		for _, hosts := range []int{2, 5, 1000, MaxHosts} {
 			t.Run(fmt.Sprint(kind, " among ", hosts), func(t *testing.T) {
 				t.Parallel()
@@ -147,14 +151,17 @@ func checkRoundTrip(t *testing.T, m *Message, hosts int) {
 func randomMessage(rng *rand.Rand, hosts int) *Message {
 	v := randomView(rng, hosts)
 	m := &Message{
-		Kind: Join + Kind(rng.IntN(int(Refused))), From: randomID(rng, hosts), To: randomID(rng, hosts),
+		Kind: Join + Kind(rng.IntN(int(Echoed))), From: randomID(rng, hosts), To: randomID(rng, hosts),
 		Incarnation: Incarnation(rng.Int64()), Group: v.Group, Number: v.Number,
 	}
 	switch m.Kind {
 	case Join, Probe:
 		m.Request, m.Digest = rng.Uint64(), rng.Uint64()
+	case Echo, Echoed:
+		m.Request, m.Digest = rng.Uint64(), rng.Uint64()
+		m.Broadcast, m.Standing = rng.IntN(2) == 1, Standing(rng.IntN(4))
 	case Heartbeat:
-		m.Term, m.Leads = randomTerm(rng, hosts), rng.IntN(2) == 1
+		m.Term, m.Leads, m.Unreachable = randomTerm(rng, hosts), rng.IntN(2) == 1, randomIDs(rng, hosts)
 	case Leave:
 		m.For, m.Term = Incarnation(rng.Int64()), randomTerm(rng, hosts)
 	default:
@@ -237,7 +244,7 @@ func TestLargestMessageFitsAFrame(t *testing.T) {
 
 func TestDecodeTruncatedOrTrailing(t *testing.T) {
 	t.Parallel()
-	for kind := Join; kind <= Refused; kind++ {
+	for kind := Join; kind <= Echoed; kind++ {
 		t.Run(kind.String(), func(t *testing.T) {
 			t.Parallel()
 			whole := encoded(t, sample(kind, 5))
@@ -316,7 +323,7 @@ func TestDecodeMalformedHeader(t *testing.T) {
 	checkMalformed(t, []malformed{
 		{"another version", Heartbeat, patch{0: {2}}, "unknown wire version 2, this peer speaks 1"},
 		{"no kind", Heartbeat, patch{atKind: {0}}, "there is no kind 0"},
-		{"unknown kind", Heartbeat, patch{atKind: {byte(Refused) + 1}}, "there is no kind 12"},
+		{"unknown kind", Heartbeat, patch{atKind: {byte(Echoed) + 1}}, "there is no kind 14"},
 		{"from nobody", Heartbeat, patch{atFrom: {0, 0}}, "peer 0 is none of the 5 hosts"},
 		{"from beyond the file", Heartbeat, patch{atFrom: {0, 6}}, "peer 6 is none of the 5 hosts"},
 		{"from far beyond the file", Heartbeat, patch{atFrom: {0xff, 0xff}}, "peer 65535 is none of the 5 hosts"},
@@ -417,7 +424,7 @@ func TestDecodeAmongOtherHosts(t *testing.T) {
 // id beyond the file here is a fault.
 func TestDecodeFromALongerFile(t *testing.T) {
 	t.Parallel()
-	for kind := Join; kind <= Refused; kind++ {
+	for kind := Join; kind <= Echoed; kind++ {
 		t.Run(kind.String(), func(t *testing.T) {
 			t.Parallel()
 			m := sample(kind, 9)
@@ -428,7 +435,7 @@ func TestDecodeFromALongerFile(t *testing.T) {
 			if m.Term.Peer != 0 {
 				m.Term.Peer = 9
 			}
-			if kind == Join || kind == Probe || kind == Refused {
+			if kind.Hosts(1) == MaxHosts {
 				checkRoundTrip(t, m, 5)
 				return
 			}
@@ -470,7 +477,7 @@ func TestEncodeMalformed(t *testing.T) {
 		want   string
 	}{
 		{"no kind", 0, func(m *Message) {}, "there is no kind 0"},
-		{"unknown kind", Refused + 1, func(m *Message) {}, "there is no kind 12"},
+		{"unknown kind", Echoed + 1, func(m *Message) {}, "there is no kind 14"},
 		{"from nobody", Heartbeat, func(m *Message) { m.From = 0 }, "HEARTBEAT to peer 2: peer 0 is none"},
 		{"negative id", Heartbeat, func(m *Message) { m.From = -1 }, "peer -1 is none"},
 		{"id beyond any file", Heartbeat, func(m *Message) { m.From = MaxHosts + 1 }, "peer 4097 is none"},
@@ -533,7 +540,7 @@ func TestReadFrame(t *testing.T) {
 	t.Parallel()
 	var stream []byte
 	var want [][]byte
-	for kind := Join; kind <= Refused; kind++ {
+	for kind := Join; kind <= Echoed; kind++ {
 		m := sample(kind, 1000)
 		stream, _ = AppendFrame(stream, m)
 		want = append(want, encoded(t, m))
@@ -653,7 +660,7 @@ const fuzzHosts = 5
 // is faulty, and what decodes stands for those bytes and no others.
 func FuzzFrame(f *testing.F) {
 	var all []byte
-	for kind := Join; kind <= Refused; kind++ {
+	for kind := Join; kind <= Echoed; kind++ {
 		frame, err := AppendFrame(nil, sample(kind, fuzzHosts))
 		if err != nil {
 			f.Fatal(err)
@@ -680,7 +687,7 @@ func FuzzFrame(f *testing.F) {
 
 // FuzzDatagram is a datagram of UDP from a stranger.
 func FuzzDatagram(f *testing.F) {
-	for kind := Join; kind <= Refused; kind++ {
+	for kind := Join; kind <= Echoed; kind++ {
 		f.Add(encoded(f, sample(kind, fuzzHosts)))
 	}
 	f.Add([]byte{})
@@ -728,7 +735,7 @@ func BenchmarkDecode(b *testing.B) {
 }
 
 func eachSample(b *testing.B, run func(b *testing.B, m *Message, members int)) {
-	for kind := Join; kind <= Refused; kind++ {
+	for kind := Join; kind <= Echoed; kind++ {
 		for _, members := range []int{5, 1000} {
 			b.Run(fmt.Sprintf("%v/members=%d", kind, members), func(b *testing.B) {
 				b.ReportAllocs()

@@ -1,0 +1,250 @@
+package handlers_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"memberly/peer/types"
+)
+
+// newLeader is a NEWLEADER of from, under term 2.
+func newLeader(from types.ID, unreachable ...types.ID) msg {
+	return msg{Kind: types.NewLeader, From: from, Request: 3, Term: types.Term{Counter: 2, Peer: from}, Unreachable: unreachable}
+}
+
+// Rule 5: when there is no leader, the reachable member of lowest id stands at once, each
+// further one 2.2 s later; nobody without a quorum, or who leaves.
+func TestRule5WhoStandsWhen(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		id   types.ID
+		gone []types.ID
+		want string
+	}{
+		{"the next one, at once", 2, []types.ID{1}, "[0s"},
+		{"the one after that", 3, []types.ID{1}, "[2.2s"},
+		{"the last of four", 5, []types.ID{1}, "[6.6s"},
+		{"the next reachable one, at once", 3, []types.ID{1, 2}, "[0s"},
+		{"one that has a leader", 2, []types.ID{3}, "[]"},
+		{"one without a quorum", 2, []types.ID{3, 4, 1}, "[]"},
+	}
+	for _, tt := range tests {
+		p := member(t, conf{ID: tt.id}, viewOf(1, 1, 2, 3, 4, 5))
+		alive := []types.ID{1, 2, 3, 4, 5}
+		alive[tt.id-1] = 0
+		for _, id := range tt.gone {
+			p.undialed(id, types.Refusal)
+			alive[id-1] = 0
+		}
+		p.pass(7*time.Second, alive...)
+		if got := p.when("NEWLEADER→4"); !strings.HasPrefix(got, tt.want) {
+			t.Errorf("%s stands at %s, want %s", tt.name, got, tt.want)
+		}
+	}
+	p := member(t, conf{ID: 2}, viewOf(1, 1, 2, 3))
+	p.do(p.Leave)
+	want(t, "one that leaves", p.undialed(1, types.Refusal), "peer 1 (leader) unreachable")
+}
+
+// Rule 5: a member has a leader while that one is reachable and in the last 2.2 s said so, in a
+// term not below the promise.
+func TestRule5HasLeader(t *testing.T) {
+	t.Parallel()
+	one := types.Term{Counter: 1, Peer: 1}
+	tests := []struct {
+		name string
+		m    msg
+		want string
+	}{
+		{"REQ", msg{Kind: types.Req, From: 1, Change: add(6), Term: one}, "led"},
+		{"NEWVIEW", msg{Kind: types.NewView, From: 1, Term: one}, "led"},
+		{"HEARTBEAT that says so", msg{Kind: types.Heartbeat, From: 1, Leads: true, Term: one}, "led"},
+		{"STATE that says so", msg{Kind: types.State, From: 1, Standing: types.Joined, Leads: true, Term: one}, "led"},
+		{"HEARTBEAT that does not", msg{Kind: types.Heartbeat, From: 1, Term: one}, ""},
+		{"STATE that does not", msg{Kind: types.State, From: 1, Standing: types.Joined, HasLeader: true, Term: one}, ""},
+		{"NEWVIEW that another shows", msg{Kind: types.NewView, From: 2, Term: one}, ""},
+		{"a term below the promise", msg{Kind: types.Heartbeat, From: 1, Leads: true, Term: types.Term{Peer: 1}}, ""},
+		{"a grant", newLeader(1), ""},
+	}
+	for _, tt := range tests {
+		p := member(t, conf{ID: 3}, viewOf(1, 1, 2, 3, 4, 5))
+		p.term = types.Term{}
+		p.pass(2300*ms, 1, 2, 4, 5)
+		p.hear(tt.m)
+		state := "STATE member→5"
+		if tt.want != "" {
+			state = "STATE member led→5"
+		}
+		want(t, tt.name, p.hear(msg{Kind: types.Probe, From: 5}), state)
+		p.pass(2100*ms, 1, 2, 4, 5)
+		want(t, tt.name+", 2.1 s later", p.hear(msg{Kind: types.Probe, From: 5}), state)
+		p.pass(100*ms, 1, 2, 4, 5)
+		want(t, tt.name+", 2.2 s later", p.hear(msg{Kind: types.Probe, From: 5}), "STATE member→5")
+	}
+}
+
+// Rule 5: a leader that has fallen silent leads until it is unreachable.
+func TestRule5SilentLeader(t *testing.T) {
+	t.Parallel()
+	p := member(t, conf{ID: 3}, viewOf(1, 1, 2, 3, 4, 5))
+	p.term = types.Term{}
+	p.pass(1000*ms, 1, 2, 4, 5) // says nothing of leading
+	p.pass(2100*ms, 2, 4, 5)
+	want(t, "before", p.hear(msg{Kind: types.Probe, From: 5}), "STATE member led→5")
+	p.pass(100*ms, 2, 4, 5)
+	want(t, "after", p.hear(msg{Kind: types.Probe, From: 5}), "STATE member→5")
+	want(t, "record", p.when("peer 1 (leader) unreachable"), "[3.2s]")
+}
+
+// Rule 5: only those without a leader grant, but always to the peer that they follow. A grant
+// keeps from granting others for 2.2 s.
+func TestRule5Grants(t *testing.T) {
+	t.Parallel()
+	led := func(*peer) {}
+	leaderless := func(p *peer) { p.undialed(1, types.Refusal) }
+	granted := func(after time.Duration) func(*peer) {
+		return func(p *peer) {
+			leaderless(p)
+			p.hear(newLeader(2))
+			p.pass(after, 2, 3, 5)
+		}
+	}
+	above := types.Term{Counter: 3, Peer: 3}
+	tests := []struct {
+		name  string
+		after func(*peer)
+		m     msg
+		want  string
+	}{
+		{"led", led, newLeader(2), "REFUSED has a leader→2"},
+		{"led, by just the one that asks", led, newLeader(1), "PENDINGRESPONSE→1"},
+		{"leaderless", leaderless, newLeader(2), "PENDINGRESPONSE→2"},
+		{"leaderless, whoever's turn it is", leaderless, newLeader(5), "PENDINGRESPONSE→5"},
+		{"leaderless, a term below the promise", leaderless, msg{Kind: types.NewLeader, From: 2, Term: types.Term{Peer: 2}}, "REFUSED promised→2"},
+		{"granted, and asked again", granted(0), newLeader(2), "PENDINGRESPONSE→2"},
+		{"granted to another", granted(2100 * ms), msg{Kind: types.NewLeader, From: 3, Term: above}, "REFUSED has a leader→3"},
+		{"granted to another 2.2 s ago", granted(2200 * ms), msg{Kind: types.NewLeader, From: 3, Term: above}, "PENDINGRESPONSE→3"},
+	}
+	for _, tt := range tests {
+		p := member(t, conf{ID: 4}, viewOf(1, 1, 2, 3, 4, 5))
+		tt.after(p)
+		p.log = nil
+		want(t, tt.name, p.hear(tt.m), tt.want)
+	}
+}
+
+// Rule 5: a grant keeps the granter from standing for 2.2 s.
+func TestRule5GrantKeepsFromStanding(t *testing.T) {
+	t.Parallel()
+	p := member(t, conf{ID: 3}, viewOf(1, 1, 2, 3, 4))
+	p.undialed(1, types.Refusal)
+	p.pass(2000*ms, 2, 4)
+	p.hear(newLeader(2)) // as late as that, 0.2 s before its own turn
+	p.pass(4399*ms, 2, 4)
+	want(t, "stands before 4.2 s, and its turn", p.when("NEWLEADER→4"), "[]")
+	p.pass(500*ms, 2, 4)
+	if p.when("NEWLEADER→4") == "[]" {
+		t.Error("does not stand when the grant is over")
+	}
+}
+
+// Rule 5: a NEWLEADER that was refused is granted if that leader turns out to be lost within
+// 0.2 s; one that names that leader unreachable makes the peer look.
+func TestRule5TurnedDown(t *testing.T) {
+	t.Parallel()
+	for later, granted := range map[time.Duration]bool{100 * ms: true, 200 * ms: false} {
+		p := member(t, conf{ID: 4}, viewOf(1, 1, 2, 3, 4, 5))
+		want(t, "refuses and looks", p.hear(newLeader(2, 1)), "redial→1; REFUSED has a leader→2; PROBE→1")
+		p.at += later
+		did := "peer 1 (leader) unreachable"
+		if granted {
+			did += "; PENDINGRESPONSE→2"
+		}
+		want(t, fmt.Sprint("lost after ", later), p.undialed(1, types.Refusal), did)
+	}
+}
+
+// Rule 5: what a message names unreachable is recorded before it is followed, unless its sender
+// has said something later.
+func TestRule5NamedFailures(t *testing.T) {
+	t.Parallel()
+	named := []types.ID{5}
+	for _, tt := range []struct {
+		name string
+		m    msg
+		want string
+	}{
+		{"REQ", msg{Kind: types.Req, From: 1, Request: 2, Change: add(6), Unreachable: named}, "peer 5 unreachable; OK ADD 6→1"},
+		{"REQ that removes it", msg{Kind: types.Req, From: 1, Request: 2, Change: del(5, types.Unreachable)}, "peer 5 unreachable; OK DEL 5 unreachable→1"},
+		{"REQ that removes it as restarted", msg{Kind: types.Req, From: 1, Request: 2, Change: del(5, types.Restarted)}, "peer 5 unreachable; OK DEL 5 restarted→1"},
+		{"REQ that removes it as it leaves", msg{Kind: types.Req, From: 1, Request: 2, Change: del(5, types.Left)}, "OK DEL 5 left→1"},
+		{"NEWVIEW", msg{Kind: types.NewView, From: 1, Request: 2, Unreachable: named}, "peer 5 unreachable; OK→1"},
+		{"NEWVIEW without it", msg{Kind: types.NewView, From: 1, Number: 6, Request: 2, Change: del(5, types.Unreachable)}, "peer 5 unreachable; view 6 [1 2 3 4]; OK→1"},
+		{"NEWVIEW that another shows", msg{Kind: types.NewView, From: 2, Request: 2, Unreachable: named, Term: types.Term{Counter: 1, Peer: 1}}, ""},
+		{"NEWLEADER", msg{Kind: types.NewLeader, From: 1, Request: 2, Unreachable: named}, "peer 5 unreachable; PENDINGRESPONSE→1"},
+		{"NEWLEADER that is refused", newLeader(2, named...), "REFUSED has a leader→2"},
+		{"an older REQ", msg{Kind: types.Req, From: 1, Change: add(6), Unreachable: named}, "OK ADD 6→1"},
+		{"itself", msg{Kind: types.Req, From: 1, Request: 2, Change: add(6), Unreachable: []types.ID{3}}, "OK ADD 6→1"},
+	} {
+		p := member(t, conf{ID: 3}, viewOf(1, 1, 2, 3, 4, 5))
+		want(t, tt.name, p.hear(tt.m), tt.want)
+		p.hear(tt.m)
+		if n := p.when("peer 5 unreachable"); n != "[]" && n != "[0s]" {
+			t.Errorf("%s, twice: recorded at %s, want once", tt.name, n)
+		}
+	}
+}
+
+// Rules 1 and 5: the winner first settles the pending operation of the highest term, then
+// removes the old leader, then whoever else failed.
+func TestRule5Winner(t *testing.T) {
+	t.Parallel()
+	p := member(t, conf{ID: 2}, viewOf(1, 1, 2, 3, 4, 5))
+	p.undialed(5, types.Refusal)
+	want(t, "stands", p.undialed(1, types.Refusal), "peer 1 (leader) unreachable; NEWLEADER→3,4")
+	a := p.answer(3)
+	a.Change, a.Accepted = add(6), types.Term{Counter: 1, Peer: 1}
+	want(t, "is granted by one", p.hear(a), "")
+	want(t, "is granted by two", p.reply(4), "REQ ADD 6→3,4; HEARTBEAT leads")
+	want(t, "settles", p.reply(3, 4), "view 6 [1 2 3 4 5 6]; NEWVIEW 6 ADD 6→3,4; NEWVIEW 6 [1 2 3 4 5 6]→6")
+	want(t, "removes the old leader", p.reply(3, 4, 6), "REQ DEL 1 unreachable→3,4,6")
+	want(t, "is done with that", p.reply(3, 4, 6)[:22], "view 7 [2 3 4 5 6]; NE")
+	want(t, "removes the other", p.reply(3, 4), "REQ DEL 5 unreachable→3,4,6")
+}
+
+// Rule 5: a candidate asks again every 200 ms, above a term that it was outbid by; it stands
+// down for whoever leads.
+func TestRule5Candidate(t *testing.T) {
+	t.Parallel()
+	p := candidate(t, conf{}, viewOf(1, 1, 2, 3, 4, 5))
+	p.pass(300 * ms)
+	want(t, "asks", p.when("NEWLEADER→2"), "[0s 200ms]")
+	want(t, "is outbid", p.hear(msg{Kind: types.Refused, From: 2, Reason: types.Promised, Term: types.Term{Counter: 7, Peer: 3},
+		Request: p.sent(2, types.NewLeader).Request}), "")
+	p.pass(100 * ms)
+	if got := p.sent(2, types.NewLeader).Term; got != (types.Term{Counter: 8, Peer: 1}) {
+		t.Errorf("outbid by 7.3 it stands under %v", got)
+	}
+	want(t, "is led", p.hear(msg{Kind: types.NewView, From: 3, Term: types.Term{Counter: 8, Peer: 3}}), "OK→3")
+	p.log = nil
+	p.pass(1000*ms, 2, 3, 4, 5)
+	want(t, "asks", p.when("NEWLEADER→2"), "[]")
+}
+
+// Rule 5: a leader that hears of a higher term stands again at once above it.
+func TestRule5LeaderStandsAgain(t *testing.T) {
+	t.Parallel()
+	three := types.Term{Counter: 3, Peer: 2}
+	p := leader(t, conf{}, viewOf(1, 1, 2, 3))
+	want(t, "NEWLEADER", p.hear(msg{Kind: types.NewLeader, From: 2, Term: three}), "REFUSED has a leader→2; NEWLEADER→2,3")
+	if got := p.sent(2, types.NewLeader).Term; got != (types.Term{Counter: 4, Peer: 1}) {
+		t.Errorf("stands under %v, want 4.1", got)
+	}
+	p = leader(t, conf{}, viewOf(1, 1, 2, 3))
+	p.hear(msg{Kind: types.Join, From: 6})
+	want(t, "a refusal", p.hear(msg{Kind: types.Refused, From: 2, Reason: types.Promised, Term: three}), "NEWLEADER→2,3")
+	want(t, "wins with what it proposed", p.reply(2), "REQ ADD 6→2,3; HEARTBEAT leads")
+}

@@ -1,0 +1,153 @@
+package handlers
+
+import (
+	"time"
+
+	"memberly/peer/types"
+)
+
+// EventKind is what an Event tells of.
+type EventKind uint8
+
+// The kinds of events.
+const (
+	Installed EventKind = iota + 1 // the peer holds a new view
+	Noticed                        // it noticed a failure
+	Said                           // it wrote another record
+	Halted                         // its group cannot go on; or, with Going, it can again
+)
+
+func (k EventKind) String() string {
+	return [...]string{"", "view", "failure", "message", "halt"}[k]
+}
+
+// Event is something that happened to a peer, for those who look on. The protocol never reads it.
+type Event struct {
+	Kind    EventKind
+	At      Instant
+	View    int64 // the number of the view that the peer held then; Installed: of the new one
+	Leader  types.ID
+	Members []types.ID // Installed
+
+	// Of Installed. Change is zero if the peer held no view before, or missed some between.
+	Change  types.Change
+	Made    bool          // the peer made the group
+	Asked   types.ID      // who asked for the change
+	Answers int           // that the leader, if this is it, had got when the change was chosen, its own counted
+	Needed  int           // answers, for that
+	Took    time.Duration // since it was proposed; to who comes in, since it began to ask; Never if unknown
+
+	Host    types.ID      // Noticed: whose failure
+	Silence time.Duration // Noticed: since it was last heard
+	Text    string        // Noticed, Said: of the record
+	Halt    Halt          // Halted
+	Awaited []types.ID    // Halted
+}
+
+// Tally counts what happened since the peer began.
+type Tally struct {
+	Sent, Heard uint64                     // heartbeats of this peer, and of other members
+	Resent      uint64                     // requests that went unanswered, to each whom they were sent again
+	Changes     [types.Expelled + 1]uint64 // views installed, by the cause of a removal; Present for all others
+	Took        Histogram                  // of Installed
+	Silence     Histogram                  // of Noticed
+}
+
+// Bounds are the upper ends of a Histogram's steps.
+var Bounds = [...]time.Duration{
+	time.Millisecond, 5 * time.Millisecond, 20 * time.Millisecond, 100 * time.Millisecond,
+	250 * time.Millisecond, 500 * time.Millisecond, time.Second, 2 * time.Second,
+	3 * time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second}
+
+// Histogram counts durations.
+type Histogram struct {
+	Counts [len(Bounds)]uint64 // of those up to each bound, and above the one before
+	Count  uint64              // of all
+	Sum    time.Duration       // of all
+}
+
+func (g *Histogram) add(d time.Duration) {
+	g.Count++
+	g.Sum += d
+	for i, bound := range Bounds {
+		if d <= bound {
+			g.Counts[i]++
+			return
+		}
+	}
+}
+
+// note adds an event to the output, to be filled in; it is good until the next one.
+func (h *Handler) note(kind EventKind) *Event {
+	h.out.Events = append(h.out.Events, Event{Kind: kind, At: h.now, View: h.view.Number, Leader: h.following})
+	return &h.out.Events[len(h.out.Events)-1]
+}
+
+// witness notes that next is about to be installed.
+func (h *Handler) witness(next *types.View) {
+	e := h.note(Installed)
+	e.View, e.Members, e.Took = next.Number, next.Members, Never
+	if !next.Has(e.Leader) {
+		e.Leader = next.Leader
+	}
+	switch {
+	case h.standing == types.Joined:
+		e.Change = between(&h.view, next)
+		h.credit(e)
+	case next.Group.Maker == h.ID && next.Group.Made == h.incarnation:
+		e.Made, e.Asked = true, h.ID
+	default:
+		e.Asked, e.Took = h.ID, h.ago(h.fresh.since)
+	}
+	h.totals.Changes[e.Change.Cause]++
+	if e.Took != Never {
+		h.totals.Took.add(e.Took)
+	}
+}
+
+// between returns the change that made next of v; NOTHING if that was more than one.
+func between(v, next *types.View) types.Change {
+	if next.Group != v.Group || next.Number != v.Number+1 {
+		return types.Change{}
+	}
+	for i, past := range next.Last {
+		if id := types.ID(i + 1); past != v.Past(id) {
+			c := types.Change{Operation: types.Add, Member: types.Member{ID: id, Incarnation: past.Incarnation}, Cause: past.Cause}
+			if past.Cause != types.Present {
+				c.Operation = types.Del
+			}
+			return c
+		}
+	}
+	return types.Change{}
+}
+
+// credit says who asked for the change of e, how many answered, and how long it took.
+func (h *Handler) credit(e *Event) {
+	c := e.Change
+	switch {
+	case c.Operation == types.Nothing:
+		return
+	case c.Operation == types.Add || c.Cause == types.Left:
+		e.Asked = c.Member.ID
+	default:
+		e.Asked = h.following
+	}
+	if h.office != nil && h.office.round != nil && h.office.round.message.Change == c {
+		r := h.office.round
+		e.Answers, e.Needed = r.count, len(h.view.Members)/2+1
+		if r.leader && len(h.view.Members)%2 == 0 {
+			e.Needed--
+		}
+		e.Took = h.ago(r.began)
+	} else if h.accepted.Change == c {
+		e.Took = h.ago(h.acceptedAt)
+	}
+}
+
+// noteFailure notes the record of a failure that was just written.
+func (h *Handler) noteFailure(id types.ID) {
+	e := &h.out.Events[len(h.out.Events)-1]
+	e.Kind, e.Host, e.Silence = Noticed, id, h.ago(h.hosts[id-1].heard)
+	h.totals.Silence.add(e.Silence)
+}

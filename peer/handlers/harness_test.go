@@ -1,0 +1,124 @@
+package handlers_test
+
+import (
+	"cmp"
+	"fmt"
+	"testing"
+	"time"
+
+	"memberly/peer/handlers"
+	"memberly/peer/types"
+)
+
+type (
+	msg  = types.Message
+	conf = handlers.Config
+)
+
+const (
+	ms    = time.Millisecond
+	epoch = time.Hour // Instant.Run when a test begins
+)
+
+// peer is a handler fed by hand, message by message and moment by moment. Of what it does, a
+// test sees a few words: records, notices, messages to whom, heartbeat, exit.
+type peer struct {
+	*handlers.Handler
+	t    testing.TB
+	at   time.Duration // since the test began
+	wake time.Duration // when it wants the next tick
+	term types.Term    // of all that others say, unless it is given
+	log  []deed
+	over bool // it has exited
+}
+
+type deed struct {
+	at   time.Duration
+	text string
+	m    msg
+}
+
+// fresh is a peer that has just started.
+func fresh(t testing.TB, c conf) *peer {
+	c.Hosts, c.Digest = cmp.Or(c.Hosts, 6), 7
+	c.Heartbeat, c.Monitor = cmp.Or(c.Heartbeat, 1100*ms), cmp.Or(c.Monitor, 2200*ms)
+	p := &peer{Handler: handlers.New(c), t: t}
+	p.do(p.Start)
+	return p
+}
+
+// member is a peer that the leader of v has just let in, in term 1.
+func member(t testing.TB, c conf, v types.View) *peer {
+	p := fresh(t, c)
+	p.term = types.Term{Counter: 1, Peer: v.Leader}
+	p.hear(msg{Kind: types.NewView, From: v.Leader, Request: 1, View: &v})
+	p.log = nil
+	return p
+}
+
+// hear lets the peer hear m from its sender's address, and tells what it does. What m does not
+// say is as it should be; a STATE answers a PROBE of this moment.
+func (p *peer) hear(m msg) string { return p.hearAt(m.From, m) }
+
+func (p *peer) hearAt(remote types.ID, m msg) string {
+	m.Incarnation, m.Digest = cmp.Or(m.Incarnation, 10*types.Incarnation(m.From)), cmp.Or(m.Digest, 7)
+	if k := m.Kind; k != types.Join && k != types.Probe && k != types.Heartbeat {
+		m.For = cmp.Or(m.For, p.Incarnation())
+	}
+	if m.Kind == types.State {
+		m.Request = cmp.Or(m.Request, uint64(epoch+p.at))
+	}
+	if m.Kind != types.Join && m.Standing != types.Fresh && m.Standing != types.Out {
+		m.Number = cmp.Or(m.Number, p.View().Number, 5)
+		m.Group = cmp.Or(m.Group, types.Group{Made: 10, Maker: 1})
+		m.Term = cmp.Or(m.Term, p.term)
+	}
+	return p.do(func(now handlers.Instant) *handlers.Output { return p.Message(now, remote, &m) })
+}
+
+// pass lets time pass, with a tick whenever the peer wants one. Those alive are heard before each.
+func (p *peer) pass(d time.Duration, alive ...types.ID) {
+	p.t.Helper()
+	for end, idle := p.at+d, 0; p.at < end && !p.over; idle++ {
+		if p.wake > p.at {
+			idle = 0
+		} else if idle > 2 {
+			p.t.Fatalf("at %v it wants a tick again and again", p.at)
+		}
+		p.at = max(p.at, min(p.wake, end))
+		for _, id := range alive {
+			p.hear(p.beat(id))
+		}
+		p.do(p.Tick)
+	}
+}
+
+// do makes a step, and tells what the peer does in it.
+func (p *peer) do(step func(handlers.Instant) *handlers.Output) string {
+	out := step(handlers.Instant{Run: epoch + p.at, Wall: int64(10 * p.ID)})
+	p.wake, p.over = out.Wake-epoch, out.Exit
+	n := len(p.log)
+	for _, r := range out.Records {
+		p.note(msg{}, "%s", cmp.Or(r.Message, fmt.Sprintf("view %d %d", r.View, r.Members)))
+	}
+	for _, n := range out.Notices {
+		p.note(msg{}, "notice %d %d", n.Topic, n.Hosts)
+	}
+	for _, id := range out.Redial {
+		p.note(msg{}, "redial→%d", id)
+	}
+	for _, m := range out.Messages {
+		p.note(m, "%s→%d", brief(m), m.To)
+	}
+	if out.Heartbeat != nil {
+		p.note(*out.Heartbeat, "%s", brief(*out.Heartbeat))
+	}
+	if out.Exit {
+		p.note(msg{}, "exit %d", out.Code)
+	}
+	return story(p.log[n:])
+}
+
+func (p *peer) note(m msg, format string, args ...any) {
+	p.log = append(p.log, deed{p.at, fmt.Sprintf(format, args...), m})
+}

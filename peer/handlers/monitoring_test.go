@@ -1,0 +1,178 @@
+package handlers_test
+
+import (
+	"testing"
+	"time"
+
+	"memberly/peer/handlers"
+	"memberly/peer/types"
+)
+
+// watcher is member 2 of three: 1 leads, 3 is whom it watches.
+func watcher(t testing.TB) *peer { return member(t, conf{ID: 2}, viewOf(1, 1, 2, 3)) }
+
+// Section 4: PROBE after 1.2 s of silence, every 200 ms, from the second on over a new
+// connection; unreachable after 2.2 s, from when it was last heard; then PROBE every second.
+func TestSection4Silence(t *testing.T) {
+	t.Parallel()
+	p := watcher(t)
+	p.pass(700*ms, 1)
+	p.hear(p.beat(3))
+	p.pass(3000*ms, 1)
+	want(t, "asks", p.when("PROBE→3"), "[1.9s 2.1s 2.3s 2.5s 2.7s 3.7s]")
+	want(t, "over a new connection", p.when("redial→3"), "[2.1s 2.3s 2.5s 2.7s 3.7s]")
+	want(t, "finds it unreachable", p.when("peer 3 unreachable"), "[2.9s]")
+	want(t, "asks its leader", p.when("PROBE→1"), "[]")
+	want(t, "acts, though it does not lead", p.when("REQ DEL 3 unreachable→1"), "[]")
+}
+
+// Section 4: anything authentic of the member's incarnation and of this group is hearing it.
+func TestSection4Heard(t *testing.T) {
+	t.Parallel()
+	term := types.Term{Counter: 2, Peer: 3}
+	for m, heard := range map[string]struct {
+		msg
+		want bool
+	}{
+		"HEARTBEAT":                       {msg{Kind: types.Heartbeat}, true},
+		"PROBE":                           {msg{Kind: types.Probe}, true},
+		"STATE":                           {msg{Kind: types.State, Standing: types.Joined}, true},
+		"NEWLEADER, though it is refused": {msg{Kind: types.NewLeader, Term: term}, true},
+		"REQ, of a later view":            {msg{Kind: types.Req, Number: 9, Term: term}, true},
+		"OK, to nothing":                  {msg{Kind: types.OK}, true},
+		"JOIN":                            {msg{Kind: types.Join}, false},
+		"HEARTBEAT of another life":       {msg{Kind: types.Heartbeat, Incarnation: 29}, false},
+		"HEARTBEAT of another group":      {msg{Kind: types.Heartbeat, Group: types.Group{Made: 99, Maker: 3}}, false},
+	} {
+		p := watcher(t)
+		p.pass(time.Second, 1)
+		heard.From = 3
+		p.hear(heard.msg)
+		p.pass(1400*ms, 1)
+		if lost := p.when("peer 3 unreachable") != "[]"; lost == heard.want {
+			t.Errorf("%s: unreachable %v, want %v", m, lost, !heard.want)
+		}
+	}
+}
+
+// Section 4: a leader that has not said for 1.2 s that it leads is PROBEd, too.
+func TestSection4LeaderThatDoesNotSaySo(t *testing.T) {
+	t.Parallel()
+	p := watcher(t)
+	p.term = types.Term{} // so that nobody's heartbeat says so
+	p.pass(1199*ms, 1, 3)
+	want(t, "asks before", p.when("PROBE→1"), "[]")
+	p.pass(301*ms, 1, 3)
+	if p.when("PROBE→1") == "[]" {
+		t.Error("asks nothing after 1.5 s")
+	}
+	p.log = nil
+	p.hear(msg{Kind: types.State, From: 1, Standing: types.Joined, Leads: true, HasLeader: true, Term: types.Term{Counter: 1, Peer: 1}})
+	p.pass(1100*ms, 1, 3)
+	want(t, "asks, when its STATE said so", p.when("PROBE→1"), "[]")
+}
+
+// Section 4: a host that refuses is gone, now. Silence is not news; nor is what is older than
+// the last word.
+func TestSection4Refused(t *testing.T) {
+	t.Parallel()
+	p := watcher(t)
+	want(t, "closed", p.do(func(now handlers.Instant) *handlers.Output { return p.Closed(now, 3) }), "redial→3; PROBE→3")
+	p.at = 100 * ms
+	p.hear(p.beat(3))
+	want(t, "a dial from before", p.do(func(now handlers.Instant) *handlers.Output {
+		return p.Undialed(now, 3, now.Run-ms, types.Refusal)
+	}), "")
+	want(t, "no answer", p.undialed(3, types.NoAnswer), "")
+	want(t, "no name", p.undialed(3, types.NoName), "")
+	want(t, "refused", p.undialed(3, types.Refusal), "peer 3 unreachable")
+	want(t, "refused again", p.undialed(3, types.Refusal), "")
+}
+
+// Section 4: one that was held unreachable is heard again only by the answer to a PROBE asked
+// since. One record for an incarnation and a view number.
+func TestSection4Back(t *testing.T) {
+	t.Parallel()
+	p := watcher(t)
+	p.undialed(3, types.Refusal)
+	p.at = 300 * ms
+	want(t, "a heartbeat makes it ask", p.hear(p.beat(3)), "redial→3; PROBE→3")
+	want(t, "another, at once, does not", p.hear(p.beat(3)), "")
+	old := msg{Kind: types.State, From: 3, Standing: types.Joined, Request: uint64(epoch)}
+	p.hear(old)
+	want(t, "refused, and held unreachable still", p.undialed(3, types.Refusal), "")
+	p.hear(msg{Kind: types.State, From: 3, Standing: types.Joined})
+	want(t, "back, and lost again in the same view", p.undialed(3, types.Refusal), "")
+	p.at = 400 * ms
+	p.hear(msg{Kind: types.State, From: 3, Standing: types.Joined})
+	p.hear(msg{Kind: types.NewView, From: 1, Number: 6, Change: add(6)})
+	want(t, "lost again in the next view", p.undialed(3, types.Refusal), "peer 3 unreachable")
+}
+
+// Section 4: the record bears the view and leader of before, and says of whom one follows that
+// it leads.
+func TestSection4Record(t *testing.T) {
+	t.Parallel()
+	p := member(t, conf{ID: 3}, viewOf(1, 1, 2, 3, 4))
+	out := p.Undialed(handlers.Instant{Run: epoch}, 1, epoch, types.Refusal)
+	want(t, "record", out.Records[0].String(), `{peer_id:3, view_id: 5, leader: 1, message:"peer 1 (leader) unreachable"}`)
+	out = p.Undialed(handlers.Instant{Run: epoch}, 4, epoch, types.Refusal)
+	want(t, "record", out.Records[0].String(), `{peer_id:3, view_id: 5, leader: 1, message:"peer 4 unreachable"}`)
+}
+
+// Section 4: a peer's own stall of over 0.5 s is nobody's silence, and for 0.1 s after it nobody
+// is judged.
+func TestSection4Stall(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name          string
+		before, stall time.Duration
+		want          string
+	}{
+		{"0.4 s are no stall", 2000 * ms, 400 * ms, "[2.4s]"},
+		{"last words move on by the gap", 1900 * ms, 10 * time.Second, "[12.2s]"},
+		{"what waits on the sockets comes first", 2150 * ms, 10 * time.Second, "[12.25s]"},
+	} {
+		p := watcher(t)
+		p.pass(tt.before, 1)
+		p.at += tt.stall
+		p.pass(time.Second, 1)
+		want(t, tt.name, p.when("peer 3 unreachable"), tt.want)
+	}
+}
+
+// Section 4: after a stall, those held unreachable for silence have 1 s to answer before
+// anything is done about them; whose host refused has not.
+func TestSection4StallOfTheLost(t *testing.T) {
+	t.Parallel()
+	p := leader(t, conf{}, viewOf(1, 1, 2, 3, 4, 5))
+	p.undialed(2, types.Refusal)
+	p.pass(3000 * ms) // without a quorum it could do nothing about anybody
+	p.log = nil
+	p.at += 10 * time.Second
+	p.do(p.Tick)
+	p.pass(200 * ms)
+	for _, id := range []types.ID{3, 4} {
+		p.hear(msg{Kind: types.State, From: id, Standing: types.Joined})
+	}
+	p.reply(3, 4)
+	p.reply(3, 4)
+	p.pass(1000*ms, 3, 4)
+	want(t, "removes who refused", p.when("REQ DEL 2 unreachable→3"), "[13s 13.2s]")
+	want(t, "removes who was back", p.when("REQ DEL 3 unreachable→4"), "[]")
+	want(t, "removes who was silent", p.when("REQ DEL 5 unreachable→3"), "[14s 14.2s]")
+}
+
+// Section 4: to its leader, a member that has owed an answer for 2.2 s is unreachable.
+func TestSection4Mute(t *testing.T) {
+	t.Parallel()
+	p := leader(t, conf{}, viewOf(1, 1, 2, 3, 4, 5))
+	p.pass(time.Second, 2, 3, 4, 5)
+	p.hear(msg{Kind: types.Join, From: 6})
+	p.reply(2, 3, 4)
+	p.reply(2, 3, 4, 6)
+	p.pass(2500*ms, 2, 3, 4, 5, 6)
+	want(t, "unreachable", p.when("peer 5 unreachable"), "[3.2s]")
+	want(t, "proposed", p.when("REQ DEL 5 unreachable→2"), "[3.2s 3.4s]")
+	p.reply(5)
+}

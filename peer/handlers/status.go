@@ -1,0 +1,207 @@
+package handlers
+
+import (
+	"slices"
+	"time"
+
+	"memberly/peer/types"
+)
+
+// Status is what a peer knows of itself and its group after a step, for those who look on. It
+// is never modified once made, and the protocol never reads it.
+type Status struct {
+	At          Instant // of the last step
+	ID          types.ID
+	Standing    types.Standing
+	Incarnation types.Incarnation
+	View        types.View // zero unless Joined
+	Reachable   int        // how many members it reaches, itself counted
+	Quorate     bool       // they are a quorum
+	Follows     types.ID   // whose lead it last followed; 0 for nobody's
+	Leads       bool       // this peer leads (rule 5)
+	Halt        Halt       // why the group cannot go on; Going if it can
+	Awaited     []types.ID // for whom it waits then
+	Spare       Spare
+	Hosts       []HostStatus // by ID-1
+	Tally       Tally
+}
+
+// HostStatus is what a peer knows of one host.
+type HostStatus struct {
+	State State
+	Heard time.Duration // how long ago it was heard; Never if it was not
+	Told  bool          // Deaf is known, of this life of its
+	Deaf  []types.ID    // the members that it does not hear, MostNamed of them at most
+}
+
+// Never is how long ago something was that was not yet.
+const Never = time.Duration(-1)
+
+// MostNamed bounds how many hosts a heartbeat names, so that heartbeats stay small when half
+// of a large group is gone.
+const MostNamed = 32
+
+// State is what a host is to a peer.
+type State uint8
+
+// The states of a host. All but Apart are a member's.
+const (
+	Apart      State = iota // no member of the view
+	Self                    // the peer itself
+	Present                 // heard within a heartbeat and a little
+	Silent                  // not heard for longer: it is asked whether it is there
+	Unanswered              // heard, but it leaves its leader's requests unanswered
+	Gone                    // unreachable
+)
+
+func (s State) String() string {
+	return [...]string{"apart", "self", "present", "silent", "unanswering", "unreachable"}[s]
+}
+
+// Halt is why a peer's group cannot go on from view to view.
+type Halt uint8
+
+// The halts. Awaited is whom it takes to end each.
+const (
+	Going      Halt = iota // it can
+	NoGroup                // it holds no view, and nobody lets it in; Awaited did not answer
+	Unfounded              // it holds no view, and would make a group if Awaited were accounted for
+	Banned                 // it was expelled
+	NoQuorum               // the members that it reaches are no quorum; Awaited are the others
+	NoAnswers              // it leads, but too few have answered; Awaited have not
+	NoGrants               // it asks to lead; Awaited have not granted it
+	NoLeader               // nobody leads; it is Awaited's turn
+	LeavesView             // it is leaving
+)
+
+func (h Halt) String() string {
+	return [...]string{"going", "no group", "unfounded", "expelled", "no quorum", "no answers",
+		"no grants", "no leader", "leaving"}[h]
+}
+
+// Spare is how many members could be lost now, all at once, with the group going on.
+type Spare struct {
+	Any     int // any so many of those that are reachable
+	Sparing int // so many of them, if the view's leader is none of these; at least Any
+}
+
+// Status returns what the peer knows after its last step. It changes nothing.
+func (h *Handler) Status() *Status {
+	s := &Status{At: h.now, ID: h.ID, Standing: h.standing, Incarnation: h.incarnation, View: h.view,
+		Quorate: h.standing == types.Joined && h.quorate, Follows: h.following, Leads: h.leads(),
+		Hosts: make([]HostStatus, len(h.hosts)), Tally: h.totals}
+	for i := range h.hosts {
+		s.Hosts[i] = h.hostStatus(types.ID(i + 1))
+		if s.Standing == types.Joined && h.reaches(types.ID(i+1)) {
+			s.Reachable++
+		}
+	}
+	s.Spare = h.spare(s.Reachable)
+	s.Halt, s.Awaited = h.halt()
+	return s
+}
+
+func (h *Handler) hostStatus(id types.ID) HostStatus {
+	p := &h.hosts[id-1]
+	s := HostStatus{Heard: h.ago(p.word)}
+	switch {
+	case id == h.ID:
+		return HostStatus{State: Self, Told: h.standing == types.Joined, Deaf: h.unheard(len(h.hosts))}
+	case !h.view.Has(id):
+		return s
+	case p.gone:
+		s.State = Gone
+	case p.mute:
+		s.State = Unanswered
+	case h.since(p.heard) >= h.patience():
+		s.State = Silent
+	default:
+		s.State = Present
+	}
+	s.Heard, s.Told, s.Deaf = h.ago(p.heard), p.told, p.deaf
+	return s
+}
+
+// ago returns how long ago t was.
+func (h *Handler) ago(t time.Duration) time.Duration {
+	if t == never {
+		return Never
+	}
+	return max(0, h.since(t))
+}
+
+// spare counts whom the group could lose of so many reachable members.
+func (h *Handler) spare(reachable int) Spare {
+	n := len(h.view.Members)
+	if !h.quorate || n == 0 {
+		return Spare{}
+	}
+	most := max(0, reachable-(n/2+1))
+	if n%2 == 0 && h.reaches(h.view.Leader) {
+		return Spare{Any: most, Sparing: max(most, reachable-n/2)}
+	}
+	return Spare{Any: most, Sparing: most}
+}
+
+// halt says why the group cannot go on, and for whom it waits.
+func (h *Handler) halt() (Halt, []types.ID) {
+	switch {
+	case h.leaving != never || h.farewell != nil:
+		return LeavesView, nil
+	case h.standing == types.Out:
+		return Banned, nil
+	case h.standing == types.Fresh && h.mayFound():
+		return Unfounded, h.unaccounted(h.foundingEvidence)
+	case h.standing == types.Fresh:
+		return NoGroup, h.unaccounted(h.foundingEvidence)
+	case !h.quorate:
+		return NoQuorum, h.unreachable()
+	case h.leads() || h.hasLeader():
+		return Going, nil
+	case h.candidacy != nil:
+		return NoGrants, h.silentIn(h.candidacy)
+	case h.office != nil:
+		return NoAnswers, h.silentIn(h.office.round)
+	case h.holdsGood(h.election.grant):
+		return NoLeader, []types.ID{h.election.grant.peer}
+	}
+	return NoLeader, []types.ID{h.firstReachable()}
+}
+
+// silentIn lists who has not answered a round.
+func (h *Handler) silentIn(r *round) []types.ID {
+	return slices.DeleteFunc(slices.Clone(r.to), func(id types.ID) bool { return r.answered[id-1] })
+}
+
+// firstReachable returns the reachable member of lowest id, whose turn it is to stand.
+func (h *Handler) firstReachable() types.ID {
+	first := h.ID
+	for _, id := range h.view.Members {
+		if h.reaches(id) {
+			first = min(first, id)
+		}
+	}
+	return first
+}
+
+// unheard lists the members that this peer does not hear, at most so many.
+func (h *Handler) unheard(most int) []types.ID {
+	var ids []types.ID
+	for _, id := range h.view.Members {
+		if id != h.ID && h.hosts[id-1].gone && len(ids) < most {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// overhear notes whom the sender of m, a member's heartbeat, does not hear. The list is
+// replaced, never modified: Status may have shown it.
+func (h *Handler) overhear(m *types.Message) {
+	p := &h.hosts[m.From-1]
+	p.told = true
+	h.totals.Heard++
+	if !slices.Equal(p.deaf, m.Unreachable) {
+		p.deaf = slices.Clone(m.Unreachable)
+	}
+}

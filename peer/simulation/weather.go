@@ -1,0 +1,63 @@
+package simulation
+
+import (
+	"cmp"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"memberly/peer/types"
+)
+
+// MostHosts is how many hosts a plan can have: a side of a cut has a bit for each.
+const MostHosts = 32
+
+// Weather is what is to go wrong, in numbers: whoever asks for a simulation chooses them, and
+// a seed decides when it goes wrong, and for whom.
+type Weather struct {
+	Hosts   int           // 1 to MostHosts
+	For     time.Duration // until all that is wrong is put right; more than 0
+	Stagger time.Duration // between the starts of two hosts
+	Network Network
+	Drift   float64 // as Plan.Drift
+	Drill   bool    // as Plan.Drill; of four hosts or more
+	Again   bool    // every host whose process has ended gets a new one in the end
+	Faults  map[Kind]int
+	Reborn  int // crashes whose host gets a new process within seconds, besides those in Faults
+}
+
+// Plan returns the plan that a seed makes of the weather.
+func (c Weather) Plan(seed uint64) Plan {
+	r := rand.New(rand.NewPCG(seed, 3))
+	p := Plan{Seed: seed, Hosts: c.Hosts, Network: c.Network, Drift: c.Drift, Drill: c.Drill, Quiet: c.For}
+	for i := range c.Hosts {
+		p.Starts = append(p.Starts, time.Duration(i)*c.Stagger)
+	}
+	for kind := range Signal + 1 {
+		for range c.Faults[kind] {
+			p.Faults = append(p.Faults, c.draw(r, kind))
+		}
+	}
+	for range c.Reborn {
+		f := c.draw(r, Crash)
+		again := min(f.At+time.Millisecond+time.Duration(r.Int64N(int64(4*time.Second))), c.For)
+		p.Faults = append(p.Faults, f, Fault{At: again, Kind: Start, A: f.A})
+	}
+	slices.SortStableFunc(p.Faults, func(f, g Fault) int { return cmp.Compare(f.At, g.At) })
+	if c.Again {
+		p.Faults = append(p.Faults, Fault{At: c.For, Kind: Restart})
+	}
+	return p
+}
+
+// draw draws one fault: at any time, of any hosts, for up to 4 s or, one in three, 16 s.
+func (c Weather) draw(r *rand.Rand, kind Kind) Fault {
+	f := Fault{At: time.Duration(r.Int64N(int64(c.For))), Kind: kind, A: types.ID(1 + r.IntN(c.Hosts))}
+	f.B = types.ID(1 + (int(f.A)+r.IntN(max(c.Hosts-1, 1)))%c.Hosts)
+	f.Side = uint32(r.Int64N(1 << c.Hosts))
+	f.For = time.Duration(r.Int64N(int64(4 * time.Second)))
+	if r.IntN(3) == 0 {
+		f.For *= 4
+	}
+	return f
+}
