@@ -11,6 +11,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -46,11 +47,18 @@ Timing
 This host
   -n NAME        this host's name in the file (default: the machine's host name)
   -t             leader-failure drill; on the first of four or more hosts
+  -exec COMMAND  run COMMAND with /bin/sh on each view, and once more when the
+                 peer has left: the view as JSON on standard input and in
+                 MEMBERLY_ variables. It may take 10 s, and delays nobody
 
 Whole group on this machine
   -local         run every host of the file here, one after the other -d seconds
                  apart; -c is then for the last host, -t for the first. Each has
                  the file's address if all are loopback, else 127.0.0.1 onwards
+
+See inside (off unless given)
+  -http ADDR     serve status, events, metrics and a page for a browser at
+                 PORT, on the loopback network alone, or at ADDRESS:PORT
 
   -version       print the version and exit
 
@@ -61,17 +69,19 @@ Example: five hosts on this machine, started two seconds apart
 // Config is what a peer is told at its start. Of one with Version set nothing else counts.
 type Config struct {
 	HostsFile string
-	Hosts     []Host        // by id-1
-	Name      string        // this host's, as the file spells it; empty if Local
-	ID        types.ID      // this host's; 0 if Local
-	Delay     time.Duration // to wait before doing anything; if Local, between two starts
-	Crash     time.Duration // after the delay; 0 for never
-	Drill     bool          // the leader-failure drill; this is the first host, or Local
-	Heartbeat time.Duration // between two heartbeats
-	Monitor   time.Duration // of silence that makes a peer unreachable; at least twice Heartbeat
-	Local     bool          // run every host of the file on this machine, at its address if all are loopback
-	Version   bool          // print the version and exit
-	Digest    uint64        // of the names in their order; alike on all hosts of a group
+	Hosts     []Host         // by id-1
+	Name      string         // this host's, as the file spells it; empty if Local
+	ID        types.ID       // this host's; 0 if Local
+	Delay     time.Duration  // to wait before doing anything; if Local, between two starts
+	Crash     time.Duration  // after the delay; 0 for never
+	Exec      string         // the command to run on each view; "" for none
+	Drill     bool           // the leader-failure drill; this is the first host, or Local
+	Heartbeat time.Duration  // between two heartbeats
+	Monitor   time.Duration  // of silence that makes a peer unreachable; at least twice Heartbeat
+	Local     bool           // run every host of the file on this machine, at its address if all are loopback
+	HTTP      netip.AddrPort // where to serve what is to be seen inside; port 0 for nowhere; if Local, a port alone
+	Version   bool           // print the version and exit
+	Digest    uint64         // of the names in their order; alike on all hosts of a group
 }
 
 // UsageError says what is wrong with the command line. It calls for the usage text on stderr
@@ -109,6 +119,7 @@ func Parse(args []string, hostname func() (string, error)) (Config, error) {
 		if err := c.findSelf(hostname); err != nil {
 			return Config{}, err
 		}
+		c.placeHTTP()
 	}
 	if err := c.checkDrill(); err != nil {
 		return Config{}, err
@@ -127,6 +138,8 @@ func parseFlags(args []string) (Config, error) {
 	flags.Func("c", "", seconds(&c.Crash))
 	flags.Func("heartbeat", "", interval(&c.Heartbeat, maxHeartbeat))
 	flags.Func("monitor", "", interval(&c.Monitor, maxMonitor))
+	flags.Func("exec", "", text(&c.Exec, "give the command to run on each view"))
+	flags.Func("http", "", c.setHTTP)
 	flags.BoolVar(&c.Drill, "t", false, "")
 	flags.BoolVar(&c.Local, "local", false, "")
 	flags.BoolVar(&c.Version, "version", false, "")
@@ -157,6 +170,8 @@ func (c *Config) checkFlags() error {
 			c.Monitor, c.Heartbeat, 2*c.Heartbeat)}
 	case c.Local && c.Name != "":
 		return UsageError{"-n names one host, but -local runs all of them: leave one of the two out"}
+	case c.Local && c.HTTP.Addr().IsValid():
+		return UsageError{"-http with an address is for one host, but -local runs all of them: give the port alone, and each serves at its own address"}
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -67,9 +68,13 @@ func TestFlags(t *testing.T) {
 		{"-d 08 -c 0", func(c *Config) { c.Delay = 8 * time.Second }},
 		{"-c=4 --d=0", func(c *Config) { c.Crash = 4 * time.Second }},
 		{"-d 31536000", func(c *Config) { c.Delay = 365 * 24 * time.Hour }},
+		{"-http 8082", func(c *Config) { c.HTTP = netip.MustParseAddrPort("127.0.0.1:8082") }},
+		{"-http :8082", func(c *Config) { c.HTTP = netip.MustParseAddrPort("127.0.0.1:8082") }},
+		{"-http [::]:8082", func(c *Config) { c.HTTP = netip.MustParseAddrPort("[::]:8082") }},
 		{"-t", func(c *Config) { c.Drill = true }},
 		{"-t=false -n two", func(c *Config) { c.ID, c.Name = 2, "two" }},
 		{"-n FOUR", func(c *Config) { c.ID, c.Name = 4, "four" }},
+		{"-exec true", func(c *Config) { c.Exec = "true" }},
 		{"-heartbeat 50ms -monitor 100ms", func(c *Config) {
 			c.Heartbeat, c.Monitor = 50*time.Millisecond, 100*time.Millisecond
 		}},
@@ -128,6 +133,13 @@ func TestWrongUsage(t *testing.T) {
 		{"-version please", `unexpected argument "please"`},
 		{"-h F -n=", "-n: give this host's name"},
 		{"-h F -x", "-x"},
+		{"-h F -http", "-http"},
+		{"-h F -http localhost", "-http: give a port"},
+		{"-h F -http 127.0.0.1", "-http: give a port"},
+		{"-h F -http 10.0.0.1:0", "-http: give a port"},
+		{"-h F -http 65536", "-http: give a port"},
+		{"-h F -local -http 127.0.0.1:8082", "give the port alone"},
+		{"-h F -exec=", "-exec: give the command"},
 		{"-h F -port 8080", "-port"},
 		{"-h F -heartbeat 0s", "give a duration"},
 		{"-h F -heartbeat -1s", "give a duration"},
@@ -183,7 +195,7 @@ func TestHelpAndVersion(t *testing.T) {
 func TestUsage(t *testing.T) {
 	t.Parallel()
 	lines := strings.Split(Usage(), "\n")
-	if len(lines) > 30 || lines[len(lines)-1] != "" {
+	if len(lines) > 40 || lines[len(lines)-1] != "" {
 		t.Errorf("the usage text has %d lines, and ends with %q", len(lines), lines[len(lines)-1])
 	}
 	for _, line := range lines {
@@ -191,7 +203,7 @@ func TestUsage(t *testing.T) {
 			t.Errorf("line is too wide, or ends with space: %q", line)
 		}
 	}
-	for _, f := range []string{"-h FILE", "-d N", "-c N", "-t ", "-n NAME", "-heartbeat D", "-monitor D", "-local", "-version"} {
+	for _, f := range []string{"-h FILE", "-d N", "-c N", "-t ", "-n NAME", "-heartbeat D", "-monitor D", "-http ADDR", "-local", "-version"} {
 		if !strings.Contains(Usage(), "\n  "+f) {
 			t.Errorf("the usage text does not explain %s", f)
 		}

@@ -55,6 +55,12 @@ func (g *group) args(id types.ID) []string {
 	if g.config.Crash > 0 && int(id) == len(g.hosts) {
 		args = append(args, "-c", seconds(g.config.Crash))
 	}
+	if g.config.Exec != "" {
+		args = append(args, "-exec", g.config.Exec)
+	}
+	if port := g.config.HTTP.Port(); port != 0 {
+		args = append(args, "-http", strconv.Itoa(int(port)))
+	}
 	if g.config.Drill && id == 1 {
 		args = append(args, "-t")
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"memberly/peer/config"
+	"memberly/peer/hook"
 	"memberly/peer/types"
 )
 
@@ -178,7 +179,7 @@ func (g *group) run(ctx context.Context) int {
 			left--
 			g.bury(c, done == nil)
 		case <-done:
-			done, kill = nil, time.After(killTime)
+			done, kill = nil, time.After(g.killTime())
 			g.signal(syscall.SIGTERM)
 			g.signal(syscall.SIGCONT) // the frozen ones too
 		case <-kill:
@@ -189,6 +190,14 @@ func (g *group) run(ctx context.Context) int {
 		return 1
 	}
 	return 0
+}
+
+// killTime is how long children have to end: their commands get what they are promised.
+func (g *group) killTime() time.Duration {
+	if g.config.Exec != "" {
+		return killTime + 2*hook.Limit
+	}
+	return killTime
 }
 
 func (g *group) signal(s syscall.Signal) {

@@ -179,6 +179,13 @@ func (b *book) vouch(id types.ID, addr netip.Addr) {
 	}
 }
 
+// moved tells whether the name service gives id other addresses than addrs, which refused: then
+// that says nothing of id. Where the name service does not answer, what refused was id.
+func (b *book) moved(ctx context.Context, id types.ID, addrs []netip.Addr) bool {
+	now, err := b.toDial(ctx, id)
+	return err == nil && !slices.Equal(now, addrs)
+}
+
 // doubt says that id was not reached: the next dial looks its name up again.
 func (b *book) doubt(id types.ID) {
 	b.mu.Lock()

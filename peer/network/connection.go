@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"memberly/peer/types"
@@ -69,9 +70,27 @@ func (c *connection) abort() { c.socket.Close() }
 func (c *connection) write() {
 	defer c.abort()
 	for frame := range c.out {
+		frame = c.gather(frame)
 		c.socket.SetWriteDeadline(time.Now().Add(writeTimeout))
 		if _, err := c.socket.Write(frame); err != nil {
 			return
+		}
+	}
+}
+
+// gather appends to frame whatever else is queued, so that all of it is one write. The memory
+// behind frame stays as it is: the frame may wait in another connection's queue too.
+func (c *connection) gather(frame []byte) []byte {
+	frame = slices.Clip(frame)
+	for {
+		select {
+		case more := <-c.out: // nil once finish has closed it
+			if more == nil {
+				return frame
+			}
+			frame = append(frame, more...)
+		default:
+			return frame
 		}
 	}
 }

@@ -81,7 +81,7 @@ func TestImpostor(t *testing.T) {
 // refusal, reach the protocol, as from the host that it is here. All else is a fault.
 func TestLongerFile(t *testing.T) {
 	t.Parallel()
-	for kind := types.Join; kind <= types.Refused; kind++ {
+	for kind := types.Join; kind <= types.Refused; kind++ { // ECHO is answered below the protocol
 		t.Run(kind.String(), func(t *testing.T) {
 			t.Parallel()
 			n := newSubnet(t)

@@ -225,6 +225,11 @@ func (p *pulse) question(addr netip.Addr, b []byte) {
 // accept hands on the datagram b, decoded into m.
 func (p *pulse) accept(addr netip.Addr, host types.ID, b []byte, m *types.Message) {
 	err := decode(b, len(p.book.hosts), m)
+	if err == nil && isEcho(m) {
+		p.echo(addr, m)
+		p.spare <- m
+		return
+	}
 	if err == nil && m.Kind != types.Heartbeat {
 		err = &fault{Malformed, fmt.Errorf("%v came over UDP, not TCP", m.Kind)}
 	}

@@ -195,7 +195,7 @@ func (l *links) connect(id types.ID) (net.Conn, types.Outcome) {
 		return socket, 0
 	}
 	l.book.doubt(id)
-	if refused && err == nil {
+	if refused && err == nil && !l.book.moved(ctx, id, addrs) {
 		return nil, types.Refusal
 	}
 	return nil, types.NoAnswer

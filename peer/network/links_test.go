@@ -1,6 +1,7 @@
 package network
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net/netip"
@@ -188,6 +189,23 @@ func TestRedialTwice(t *testing.T) {
 		t.Errorf("the dials began at %v and %v", first.began, second.began)
 	}
 	s.answer(handlers.Output{})
+}
+
+// What is queued goes out in one write, and leaves alone a frame that another connection shares.
+func TestGather(t *testing.T) {
+	t.Parallel()
+	shared := append(make([]byte, 0, 64), "shared "...)
+	var writes [][]byte
+	for _, more := range []string{"with one", "with two"} {
+		c := &connection{out: make(chan []byte, mostFrames)}
+		c.out <- []byte(more[:4])
+		c.out <- []byte(more[4:])
+		c.finish()
+		writes = append(writes, c.gather(shared))
+	}
+	if got, want := string(bytes.Join(writes, []byte("|"))), "shared with one|shared with two"; got != want {
+		t.Errorf("writes are %q, want %q", got, want)
+	}
 }
 
 // A host that does not read stops nobody: its connection is closed.

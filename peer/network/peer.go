@@ -21,6 +21,7 @@ import (
 	"memberly/peer/config"
 	"memberly/peer/datastructures"
 	"memberly/peer/handlers"
+	"memberly/peer/hook"
 	"memberly/peer/types"
 	"memberly/peer/utils"
 )
@@ -54,6 +55,7 @@ type protocol interface {
 	Leave(now handlers.Instant) *handlers.Output
 	Crash(now handlers.Instant) *handlers.Output
 	View() types.View
+	Status() *handlers.Status
 }
 
 // Peer is one peer of the group.
@@ -69,11 +71,14 @@ type Peer struct {
 	door    *door
 	links   *links
 	pulse   *pulse
+	hook    *hook.Hook // nil without -exec
+	window  *window    // nil without -http
 
 	// These belong to the loop.
 	wake   time.Duration // when a Tick is due, as an Instant.Run
 	hold   time.Duration // before which there is none
 	inputs int           // events since the last Tick
+	left   bool          // it was told to leave, and has
 
 	looping sync.Mutex    // held by Run
 	quit    chan struct{} // closed by Close
@@ -104,12 +109,29 @@ func open(c config.Config, h protocol, names utils.Resolver, stdout, stderr io.W
 	}
 	p := &Peer{config: c, protocol: h, start: time.Now(), quit: make(chan struct{})}
 	p.notice = newLines(stdout, mostNotices, nil)
+	if p.hook, err = hook.New(p.command()); err != nil {
+		listener.Close()
+		socket.Close()
+		return nil, err
+	}
 	p.records = newLines(stderr, 0, func(err error) { p.notice.printf("Error writing records: %v", err) })
 	p.sockets = newExchange(c.ID, newBook(c.Hosts, names), newDrops(p.notice))
 	p.door = &door{exchange: p.sockets, listener: listener}
 	p.links = newLinks(p.sockets, self, p.run)
 	p.pulse = newPulse(p.sockets, socket)
+	if c.HTTP.Port() != 0 {
+		p.window = newWindow()
+	}
 	return p, nil
+}
+
+// command is what -exec asks for.
+func (p *Peer) command() hook.Config {
+	c := hook.Config{Command: p.config.Exec, Self: p.config.ID, Report: p.notice.printf}
+	for _, host := range p.config.Hosts {
+		c.Names = append(c.Names, host.Name)
+	}
+	return c
 }
 
 // address returns the only address that the peer uses, if it is on the loopback network: so
@@ -166,7 +188,8 @@ func (p *Peer) Run(ctx context.Context) int {
 }
 
 // Close closes the listeners, then the connections, and waits: for Run, and up to a second
-// for the readers of stdout and stderr. It may be called more than once, and without Run.
+// for the readers of stdout and stderr. With -exec it waits, when nothing is open any more, for
+// the command too: up to twice hook.Limit. It may be called more than once, and without Run.
 func (p *Peer) Close() {
 	p.once.Do(func() {
 		close(p.quit)
@@ -177,6 +200,7 @@ func (p *Peer) Close() {
 		p.sockets.end()
 		p.pulse.socket.Close()
 		p.sockets.tasks.Wait()
+		p.hook.Close(p.left)
 		p.records.close(drainTime)
 		p.notice.close(drainTime)
 	})
@@ -196,6 +220,7 @@ func (p *Peer) loop(ctx context.Context) int {
 	out := p.protocol.Start(p.now())
 	for out != nil {
 		if p.carry(out); out.Exit {
+			p.left = out.Code == 0
 			return out.Code
 		}
 		out = p.next(&m)
@@ -270,6 +295,10 @@ func (p *Peer) late() bool {
 func (p *Peer) handle(e event) *handlers.Output {
 	switch e.kind {
 	case said:
+		if isEcho(e.message) {
+			p.echo(e.host, e.message)
+			return nil
+		}
 		out := p.protocol.Message(p.now(), e.host, e.message)
 		if e.datagram {
 			p.sockets.spare <- e.message
@@ -290,9 +319,13 @@ func (p *Peer) handle(e event) *handlers.Output {
 
 // carry does what a step asks for.
 func (p *Peer) carry(out *handlers.Output) {
-	p.publish()
+	gone := p.publish()
 	for _, r := range out.Records {
 		p.records.put(r.Append(nil))
+		p.hook.Record(p.protocol.View().Group, r)
+	}
+	if gone && !out.Exit {
+		p.hook.Removed()
 	}
 	for _, n := range out.Notices {
 		p.notice.put(p.wording(n))
@@ -307,14 +340,20 @@ func (p *Peer) carry(out *handlers.Output) {
 		p.pulse.beat(out.Heartbeat)
 	}
 	p.wake = out.Wake
+	if p.window != nil {
+		p.window.show(p.run(), p.protocol, out)
+	}
 }
 
-// publish shows the view to other goroutines. Only this one stores it.
-func (p *Peer) publish() {
-	v := p.protocol.View()
-	if before := p.view.Load(); before.Number != v.Number || before.Group != v.Group {
-		p.view.Store(v)
+// publish shows the view to other goroutines. Only this one stores it. It returns true if the
+// peer has just lost its view, and holds none.
+func (p *Peer) publish() bool {
+	v, before := p.protocol.View(), p.view.Load()
+	if before.Number == v.Number && before.Group == v.Group {
+		return false
 	}
+	p.view.Store(v)
+	return v.Number == 0
 }
 
 // run returns how long the peer has run.

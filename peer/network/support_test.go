@@ -3,6 +3,7 @@ package network
 import (
 	"bytes"
 	"context"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -123,7 +124,8 @@ func (s *script) Leave(now handlers.Instant) *handlers.Output {
 func (s *script) Crash(now handlers.Instant) *handlers.Output {
 	return s.play(step{what: "crash", now: now})
 }
-func (s *script) View() types.View { return s.view }
+func (s *script) View() types.View         { return s.view }
+func (s *script) Status() *handlers.Status { return &handlers.Status{View: s.view} }
 
 func (s *script) Message(now handlers.Instant, host types.ID, m *types.Message) *handlers.Output {
 	return s.play(step{what: "message", now: now, host: host, message: *m})
@@ -154,9 +156,18 @@ type stage struct {
 // newStage starts the peer of c, and expects its first step.
 func newStage(t *testing.T, c config.Config, lookup utils.LookupFunc) *stage {
 	t.Helper()
-	s := &stage{T: t, script: newScript(), stdout: newOutput(), stderr: newOutput(), code: make(chan int, 1)}
+	stderr := newOutput()
+	s := newStageOn(t, c, lookup, stderr)
+	s.stderr = stderr
+	return s
+}
+
+// newStageOn is newStage with records going to stderr.
+func newStageOn(t *testing.T, c config.Config, lookup utils.LookupFunc, stderr io.Writer) *stage {
+	t.Helper()
+	s := &stage{T: t, script: newScript(), stdout: newOutput(), code: make(chan int, 1)}
 	var err error
-	if s.peer, err = open(c, s.script, utils.Resolver{Lookup: lookup}, s.stdout, s.stderr); err != nil {
+	if s.peer, err = open(c, s.script, utils.Resolver{Lookup: lookup}, s.stdout, stderr); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

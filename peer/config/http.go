@@ -1,0 +1,44 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// HTTPPort is where `memberly status` and `memberly ready` look if they are not told, so the
+// one to serve at where nothing speaks against it.
+const HTTPPort = 8082
+
+// setHTTP sets HTTP to a port, its address not yet valid, or to an address in full.
+func (c *Config) setHTTP(s string) (err error) {
+	c.HTTP, err = ParseHTTP(s)
+	return err
+}
+
+// ParseHTTP returns what s says of where HTTP is served: a port, as 8082 or :8082, with no
+// valid address to it, or an address with a port, as 10.0.0.1:8082 or [::]:8082.
+func ParseHTTP(s string) (netip.AddrPort, error) {
+	if at, err := netip.ParseAddrPort(s); err == nil && at.Port() != 0 {
+		return at, nil
+	}
+	port, err := strconv.ParseUint(strings.TrimPrefix(s, ":"), 10, 16)
+	if err != nil || port == 0 {
+		return netip.AddrPort{}, fmt.Errorf("give a port, such as %d, or an IP address and a port, such as 0.0.0.0:%d", HTTPPort, HTTPPort)
+	}
+	return netip.AddrPortFrom(netip.Addr{}, uint16(port)), nil
+}
+
+// placeHTTP gives HTTP, if it is a port alone, this host's address if that is on the loopback
+// network, else 127.0.0.1.
+func (c *Config) placeHTTP() {
+	if c.HTTP.Port() == 0 || c.HTTP.Addr().IsValid() {
+		return
+	}
+	addr := c.Hosts[c.ID-1].Addr.Unmap()
+	if !addr.IsLoopback() {
+		addr = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	c.HTTP = netip.AddrPortFrom(addr, c.HTTP.Port())
+}

@@ -1,0 +1,388 @@
+package doctor
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"memberly/peer/config"
+	"memberly/peer/network"
+	"memberly/peer/types"
+	"memberly/peer/utils"
+)
+
+const (
+	// pace is how often everything that is not well yet is tried again.
+	pace = 300 * time.Millisecond
+	// patience bounds one look-up, one dial, and one answer.
+	patience = time.Second
+	// mostAtOnce is how many hosts are asked at a time, and mostCallers how many may ask.
+	mostAtOnce  = 64
+	mostCallers = 256
+	// stallTick is how often the clock is looked at.
+	stallTick = 50 * time.Millisecond
+
+	mostDatagram = 2048
+)
+
+// examination is one at work. The goroutines at the sockets share the findings.
+type examination struct {
+	self   netip.Addr // the only address to use, if it is on the loopback network
+	nonce  uint64     // marks what this doctor asks
+	socket *net.UDPConn
+	ctx    context.Context
+	tasks  sync.WaitGroup
+
+	mu    sync.Mutex
+	found findings
+	owner map[netip.Addr]types.ID
+}
+
+// examine examines until ctx ends, or all is well and nobody else needs an answer.
+func examine(ctx context.Context, c config.Config) *findings {
+	ctx, cancel := context.WithCancel(ctx)
+	x := &examination{ctx: ctx, nonce: rand.Uint64(), owner: make(map[netip.Addr]types.ID),
+		found: findings{config: c, hosts: make([]evidence, len(c.Hosts))}}
+	if own := c.Hosts[c.ID-1].Addr.Unmap(); own.IsLoopback() {
+		x.self = own
+	}
+	x.found.attached, _ = utils.Attached() // none found shows in the addresses
+	listener, err := net.Listen("tcp", x.here(network.TCPPort))
+	if x.found.tcp = err; err == nil {
+		x.tasks.Go(func() { x.accept(listener) })
+		context.AfterFunc(ctx, func() { listener.Close() })
+	}
+	socket, err := net.ListenPacket("udp", x.here(network.UDPPort))
+	if x.found.udp = err; err == nil {
+		x.socket = socket.(*net.UDPConn)
+		x.tasks.Go(x.hear)
+		context.AfterFunc(ctx, func() { socket.Close() })
+	}
+	x.tasks.Go(x.watch)
+	x.rounds()
+	cancel()
+	x.tasks.Wait()
+	return &x.found
+}
+
+// here is where this doctor listens.
+func (x *examination) here(port int) string {
+	if x.self.IsValid() {
+		return net.JoinHostPort(x.self.String(), strconv.Itoa(port))
+	}
+	return net.JoinHostPort("", strconv.Itoa(port))
+}
+
+// rounds asks everybody again and again.
+func (x *examination) rounds() {
+	for x.ctx.Err() == nil && !x.done() {
+		x.round()
+		x.pause()
+	}
+}
+
+// pause waits for the next round, or the end.
+func (x *examination) pause() {
+	select {
+	case <-time.After(pace):
+	case <-x.ctx.Done():
+	}
+}
+
+// done tells whether all is well, and only peers run on the others, who ask nothing.
+func (x *examination) done() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, e := range x.found.other {
+		if !e.peer {
+			return false
+		}
+	}
+	return judge(&x.found).well()
+}
+
+// round looks up and asks each host once.
+func (x *examination) round() {
+	var asking sync.WaitGroup
+	places := make(chan struct{}, mostAtOnce)
+	for id := range x.found.hosts {
+		places <- struct{}{}
+		asking.Go(func() {
+			x.ask(types.ID(id + 1))
+			<-places
+		})
+	}
+	asking.Wait()
+	x.shout()
+}
+
+// ask looks a host up, and asks it over TCP and by a datagram of its own.
+func (x *examination) ask(id types.ID) {
+	addrs := x.resolve(id)
+	if id == x.found.config.ID {
+		return
+	}
+	for _, addr := range addrs {
+		x.datagram(addr, single)
+	}
+	if e := x.of(id); !e.echoed || !e.called {
+		x.dial(id, addrs)
+	}
+}
+
+// of returns what is known of a host at the moment.
+func (x *examination) of(id types.ID) evidence {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.found.hosts[id-1]
+}
+
+// note has change note something of a host.
+func (x *examination) note(id types.ID, change func(e *evidence)) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	change(&x.found.hosts[id-1])
+}
+
+// resolve looks a host up.
+func (x *examination) resolve(id types.ID) []netip.Addr {
+	ctx, cancel := context.WithTimeout(x.ctx, patience)
+	defer cancel()
+	host := x.found.config.Hosts[id-1]
+	addrs, err := utils.Resolver{}.Addrs(ctx, host.Name, host.Addr)
+	if x.ctx.Err() != nil {
+		return nil // not the name service's fault
+	}
+	x.note(id, func(e *evidence) {
+		e.addrs, e.lookup = addrs, err
+		for _, a := range addrs {
+			x.owner[bare(a)] = id
+		}
+	})
+	return addrs
+}
+
+func bare(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
+
+// dial asks a host over TCP, at the first of its addresses that lets a connection be opened.
+func (x *examination) dial(id types.ID, addrs []netip.Addr) {
+	ctx, cancel := context.WithTimeout(x.ctx, patience)
+	defer cancel()
+	var d net.Dialer
+	if x.self.IsValid() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(x.self, 0))
+	}
+	for _, addr := range addrs {
+		c, err := d.DialContext(ctx, "tcp", net.JoinHostPort(addr.String(), strconv.Itoa(network.TCPPort)))
+		if x.ctx.Err() != nil {
+			return
+		}
+		x.note(id, func(e *evidence) {
+			if e.reached = e.reached || err == nil; !e.reached {
+				e.dialled = err
+			}
+		})
+		if err == nil {
+			x.converse(c, x.message(types.Echo, single))
+			return
+		}
+	}
+}
+
+// message is one of this doctor's, about all that is to be told.
+func (x *examination) message(kind types.Kind, l lane) *types.Message {
+	c := &x.found.config
+	return &types.Message{Kind: kind, From: c.ID, Request: x.nonce, Digest: c.Digest, Broadcast: l == broadcast}
+}
+
+// converse sends first, if there is one, and hears what comes until it is the answer, or
+// nothing comes any more.
+func (x *examination) converse(c net.Conn, first *types.Message) {
+	defer c.Close()
+	defer context.AfterFunc(x.ctx, func() { c.Close() })()
+	addr := bare(c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr())
+	c.SetDeadline(time.Now().Add(patience))
+	if first != nil {
+		x.write(c, first)
+	}
+	in := bufio.NewReader(c)
+	for {
+		payload, err := types.ReadFrame(in, nil)
+		if err != nil {
+			return
+		}
+		var m types.Message
+		err = types.DecodeMessage(payload, len(x.found.hosts), &m)
+		known := x.overTCP(addr, &m, err, first == nil)
+		switch {
+		case !known:
+			return // as a peer would
+		case err == nil && m.Kind == types.Echo:
+			answer := x.message(types.Echoed, single)
+			answer.Request = m.Request
+			x.write(c, answer)
+		case first != nil && m.Kind == types.Echoed:
+			return
+		}
+	}
+}
+
+func (x *examination) write(c net.Conn, m *types.Message) {
+	if frame, err := types.AppendFrame(nil, m); err == nil {
+		c.Write(frame) // what fails shows in that no answer comes
+	}
+}
+
+// overTCP notes what m from addr shows: called, that it came by a connection which the other
+// side opened. What is no message of this release, such as a view over other hosts, shows
+// that too. It returns false if addr is no host's.
+func (x *examination) overTCP(addr netip.Addr, m *types.Message, err error, called bool) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	e := x.sender(addr, m)
+	if e == nil {
+		return false
+	}
+	e.called = e.called || called
+	if errors.Is(err, types.ErrVersion) {
+		e.version = err
+	}
+	switch m.Kind {
+	case types.Echo:
+		e.digest, e.peer = m.Digest, false
+	case types.Echoed:
+		if m.Request == x.nonce {
+			e.echoed, e.digest, e.peer, e.view = true, m.Digest, m.Standing != 0, m.Number
+		}
+	}
+	return true
+}
+
+// sender returns the host that addr belongs to. If it is nobody's, that is noted of the host
+// that the message says it is from. The caller holds mu.
+func (x *examination) sender(addr netip.Addr, m *types.Message) *evidence {
+	if id := x.owner[addr]; id != 0 && id != x.found.config.ID {
+		x.found.hosts[id-1].everSeen = true
+		return &x.found.hosts[id-1]
+	}
+	if id := m.From; id >= 1 && int(id) <= len(x.found.hosts) && id != x.found.config.ID && x.owner[addr] == 0 {
+		x.found.hosts[id-1].stray = addr
+	}
+	return nil
+}
+
+// accept answers those who ask over TCP.
+func (x *examination) accept(l net.Listener) {
+	places := make(chan struct{}, mostCallers)
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			if x.ctx.Err() != nil {
+				return
+			}
+			x.pause()
+			continue
+		}
+		places <- struct{}{}
+		x.tasks.Go(func() {
+			x.converse(c, nil)
+			<-places
+		})
+	}
+}
+
+// shout asks everybody by broadcast.
+func (x *examination) shout() {
+	x.mu.Lock()
+	targets := make(map[netip.Addr]bool)
+	for _, e := range x.found.other {
+		if addr, ok := x.found.broadcastTo(e); ok {
+			targets[addr] = true
+		}
+	}
+	x.mu.Unlock()
+	for addr := range targets {
+		x.datagram(addr, broadcast)
+	}
+}
+
+// datagram sends a question.
+func (x *examination) datagram(to netip.Addr, l lane) { x.send(to, x.message(types.Echo, l)) }
+
+func (x *examination) send(to netip.Addr, m *types.Message) {
+	b, err := types.AppendMessage(nil, m)
+	if x.socket == nil || err != nil {
+		return
+	}
+	// What fails shows in that no answer comes.
+	x.socket.WriteToUDPAddrPort(b, netip.AddrPortFrom(to, network.UDPPort))
+}
+
+// hear notes and answers datagrams.
+func (x *examination) hear() {
+	buf := make([]byte, mostDatagram)
+	for {
+		n, from, err := x.socket.ReadFromUDPAddrPort(buf)
+		if err != nil {
+			if x.ctx.Err() != nil {
+				return
+			}
+			x.pause()
+			continue
+		}
+		var m types.Message
+		if types.DecodeMessage(buf[:n], len(x.found.hosts), &m) != nil {
+			continue
+		}
+		if x.overUDP(bare(from.Addr()), &m) && m.Kind == types.Echo {
+			m.Kind, m.From = types.Echoed, x.found.config.ID
+			x.send(from.Addr().Unmap(), &m)
+		}
+	}
+}
+
+// overUDP notes what the datagram m from addr shows. It returns false if that is no host's.
+func (x *examination) overUDP(addr netip.Addr, m *types.Message) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.found.isOwn(addr) {
+		return false // this doctor's own broadcast
+	}
+	e := x.sender(addr, m)
+	if e == nil {
+		return false
+	}
+	switch m.Kind {
+	case types.Echo:
+		e.came[laneOf(m)] = true
+	case types.Echoed:
+		e.sent[laneOf(m)] = e.sent[laneOf(m)] || m.Request == x.nonce
+	case types.Heartbeat:
+		e.beats = true
+	}
+	return true
+}
+
+// watch looks at the clock for moments in which this process did not run.
+func (x *examination) watch() {
+	tick := time.NewTicker(stallTick)
+	defer tick.Stop()
+	for last := time.Now(); ; {
+		select {
+		case <-tick.C:
+		case <-x.ctx.Done():
+			return
+		}
+		now := time.Now()
+		x.mu.Lock()
+		x.found.stall = max(x.found.stall, now.Sub(last)-stallTick)
+		x.mu.Unlock()
+		last = now
+	}
+}

@@ -1,0 +1,178 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"memberly/peer/config"
+	"memberly/peer/types"
+	"memberly/peer/utils"
+)
+
+// healthy is what the first of three hosts finds when all is well: a doctor on two, a peer on
+// three, on a network with broadcast.
+func healthy() *findings {
+	f := &findings{config: config.Config{ID: 1, Name: "one", Digest: 7,
+		Hosts: []config.Host{{Name: "one"}, {Name: "two"}, {Name: "three"}}},
+		attached: []utils.Network{{Prefix: netip.MustParsePrefix("10.0.0.1/24"), Broadcast: true}}}
+	for i := range 3 {
+		e := evidence{addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)})},
+			reached: true, echoed: true, called: true, digest: 7, everSeen: true}
+		e.sent, e.came = [lanes]bool{true, true}, [lanes]bool{true, true}
+		f.hosts = append(f.hosts, e)
+	}
+	three := &f.hosts[2]
+	three.peer, three.view, three.beats, three.came = true, 5, true, [lanes]bool{}
+	return f
+}
+
+// silent is the evidence of a host of which nothing came.
+func silent(e *evidence, dialled error) { *e = evidence{addrs: e.addrs, dialled: dialled} }
+
+func TestJudge(t *testing.T) {
+	t.Parallel()
+	refused := &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+	for _, c := range []struct {
+		what   string
+		change func(f *findings, two, three *evidence)
+		marks  string // of this host, of two, of three: + ok, ! red, ? unknown, - unused
+		want   string // part of a remedy
+	}{
+		{"all is well", func(f *findings, two, three *evidence) {}, "++++ ++++++++ +++++-++", ""},
+		{"TCP port taken", func(f *findings, two, three *evidence) {
+			f.tcp, two.called, three.called = syscall.EADDRINUSE, false, false
+		},
+			"+!++ +++?++++ +++?+-++", "TCP 8080 is in use here"},
+		{"UDP port forbidden", func(f *findings, two, three *evidence) { f.udp = syscall.EACCES }, "++!+ ++++++++ +++++?++", "UDP 8081 cannot be opened"},
+		{"another's address here", func(f *findings, two, three *evidence) { f.tcp = syscall.EADDRNOTAVAIL }, "+!++ ++++++++ +++++-++", "does not have the address"},
+		{"stall", func(f *findings, two, three *evidence) { f.stall = 1234 * time.Millisecond }, "+++! ++++++++ +++++-++", "did not run for 1.23s"},
+		{"looked for elsewhere", func(f *findings, two, three *evidence) { f.hosts[0].addrs[0] = netip.MustParseAddr("10.0.0.99") },
+			"!+++ ++++++++ +++++-++", "at 10.0.0.99, which is no address of this machine"},
+		{"own name unknown", func(f *findings, two, three *evidence) { f.hosts[0].addrs = nil }, "-+++ ++++++++ +++++-++", ""},
+		{"no such name", func(f *findings, two, three *evidence) {
+			*two = evidence{lookup: &net.DNSError{Err: "no such host", IsNotFound: true}}
+		}, "++++ !?????-- +++++-++", "does not know two"},
+		{"no name service", func(f *findings, two, three *evidence) { *two = evidence{lookup: errors.New("timeout")} }, "++++ !?????-- +++++-++", "(timeout)"},
+		{"one address for two", func(f *findings, two, three *evidence) { three.addrs = two.addrs }, "++++ !+++++++ !++++-++", "two and three are both at 10.0.0.2"},
+		{"loopback", func(f *findings, two, three *evidence) { two.addrs = []netip.Addr{netip.MustParseAddr("127.0.1.1")} },
+			"++++ !+++++-- +++++-++", "two is at 127.0.1.1, which is this machine"},
+		{"this machine's", func(f *findings, two, three *evidence) { two.addrs = []netip.Addr{netip.MustParseAddr("10.0.0.1")} },
+			"++++ !+++++-- +++++-++", "which is this machine"},
+		{"another file", func(f *findings, two, three *evidence) { two.digest = 8 }, "++++ +!++++++ +++++-++", "two has another hosts file"},
+		{"nothing runs", func(f *findings, two, three *evidence) { silent(two, refused) }, "++++ +?!????? +++++-++", "Nothing listens on TCP 8080 of two"},
+		{"no way", func(f *findings, two, three *evidence) { silent(two, errors.New("i/o timeout")) }, "++++ +?!????? +++++-++", "at 10.0.0.2 (i/o timeout)"},
+		{"mute", func(f *findings, two, three *evidence) { silent(two, nil); two.reached = true }, "++++ +?!????? +++++-++", "does not answer"},
+		{"another version", func(f *findings, two, three *evidence) { two.echoed, two.version = false, types.ErrVersion }, "++++ ++!+++++ +++++-++", "two runs another release"},
+		{"TCP in is blocked", func(f *findings, two, three *evidence) { two.called = false }, "++++ +++!++++ +++++-++", "two does not reach TCP 8080 here"},
+		{"address translation", func(f *findings, two, three *evidence) {
+			two.called, two.stray = false, netip.MustParseAddr("10.9.9.9")
+		},
+			"++++ +++!++++ +++++-++", "two came from 10.9.9.9, but here it is at 10.0.0.2"},
+		{"UDP out is blocked", func(f *findings, two, three *evidence) { two.sent = [lanes]bool{} }, "++++ ++++!+!+ +++++-++", "but not the other way"},
+		{"UDP in is blocked", func(f *findings, two, three *evidence) { two.came, two.sent = [lanes]bool{}, [lanes]bool{} }, "++++ ++++?!?! +++++-++", "UDP 8081 from 10.0.0.2"},
+		{"no broadcast", func(f *findings, two, three *evidence) { two.came[broadcast], two.sent[broadcast] = false, false },
+			"++++ ++++++!! +++++-++", "Broadcasts to 10.0.0.255 do not reach two"},
+		{"no heartbeat", func(f *findings, two, three *evidence) { three.beats = false }, "++++ ++++++++ +++++-+!", "Broadcasts of three do not come"},
+		{"a peer's answers lost", func(f *findings, two, three *evidence) { three.sent = [lanes]bool{} }, "++++ ++++++++ ++++!-!+", "or its answers, are lost"},
+		{"a peer in no view", func(f *findings, two, three *evidence) { three.beats, three.view = false, 0 }, "++++ ++++++++ +++++-+-", ""},
+		{"another network", func(f *findings, two, three *evidence) { f.attached = nil; f.hosts[0].addrs = nil }, "-+++ ++++++-- ++++++--", ""},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			f := healthy()
+			c.change(f, &f.hosts[1], &f.hosts[2])
+			r := judge(f)
+			var out strings.Builder
+			r.print(&out)
+			if got := short(r); got != c.marks {
+				t.Errorf("marks are %q, want %q\n%s", got, c.marks, out.String())
+			}
+			if !strings.Contains(out.String(), c.want) {
+				t.Errorf("nothing says %q:\n%s", c.want, out.String())
+			}
+			if well := !strings.ContainsAny(c.marks, "!?"); r.well() != well || strings.Contains(out.String(), "All is well") != well {
+				t.Errorf("well is %t\n%s", r.well(), out.String())
+			}
+		})
+	}
+}
+
+// short is the marks of a report, a letter each.
+func short(r report) string {
+	letters := map[mark]string{good: "+", red: "!", unknown: "?", unused: "-"}
+	var words []string
+	for _, row := range append([]row{r.here}, r.others...) {
+		word := ""
+		for _, c := range row.cells {
+			word += letters[c.mark]
+		}
+		words = append(words, word)
+	}
+	return strings.Join(words, " ")
+}
+
+// The tables as they are printed: the sentence stands under the row of its cell.
+func TestPrint(t *testing.T) {
+	t.Parallel()
+	f := healthy()
+	f.hosts[1].called = false
+	var out strings.Builder
+	judge(f).print(&out)
+	const want = `this host  address  TCP 8080  UDP 8081  clock
+one        ok       ok        ok        ok
+
+host   name  file  TCP to  TCP from  UDP to  UDP from  broadcast to  broadcast from  runs
+two    ok    ok    ok      RED       ok      ok        ok            ok              doctor
+  TCP from: two does not reach TCP 8080 here: let TCP 8080 through to this machine, from 10.0.0.2.
+three  ok    ok    ok      ok        ok      -         ok            ok              peer, view 5
+
+What is RED is to be mended; ? could not be found out because of it.
+`
+	if out.String() != want {
+		t.Errorf("got\n%swant\n%s", out.String(), want)
+	}
+}
+
+// Wrong usage is told with code 2, anything else that stops it with 1.
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	for args, want := range map[string]struct {
+		code int
+		text string
+	}{
+		"":                        {2, "name one with -h FILE"},
+		"-x":                      {2, "-x"},
+		"-h f more":               {2, `unexpected argument "more"`},
+		"-h f -for 10":            {2, "-for"},
+		"-h f -for 1ms":           {2, "from 1s to 24h"},
+		"-h /no/such/file -n one": {1, "no such file"},
+		"-help":                   {0, Usage},
+	} {
+		var stdout, stderr strings.Builder
+		code := Run(t.Context(), strings.Fields(args), nil, &stdout, &stderr)
+		if all := stdout.String() + stderr.String(); code != want.code || !strings.Contains(all, want.text) ||
+			strings.Contains(all, Usage) != (code != 1) || (stderr.Len() > 0) != (code > 0) {
+			t.Errorf("%q: code %d, %q, %q", args, code, stdout.String(), stderr.String())
+		}
+	}
+}
+
+// No sentence is longer than a person reads.
+func TestSentences(t *testing.T) {
+	t.Parallel()
+	f := healthy()
+	silent(&f.hosts[1], errors.New("connect: no route to host"))
+	for _, row := range judge(f).others {
+		if i := slices.IndexFunc(row.cells, func(c cell) bool { return len(c.remedy) > 300 }); i >= 0 {
+			t.Error(fmt.Sprint(row.cells[i]))
+		}
+	}
+}

@@ -1,0 +1,65 @@
+package doctor
+
+import (
+	"fmt"
+	"io"
+	"strings"
+)
+
+// print writes both tables, and under each row what mends its red cells.
+func (r report) print(w io.Writer) {
+	printTable(w, hereColumns, []row{r.here})
+	if len(r.others) > 0 {
+		fmt.Fprintln(w)
+		printTable(w, append(otherColumns, "runs"), r.others)
+	}
+	switch {
+	case r.well():
+		fmt.Fprintln(w, "\nAll is well.")
+	case strings.Contains(r.marks(), string(red)):
+		fmt.Fprintln(w, "\nWhat is RED is to be mended; ? could not be found out because of it.")
+	default:
+		fmt.Fprintln(w, "\nWhat is ? could not be found out: give it more time with -for.")
+	}
+}
+
+// marks returns the marks of all cells.
+func (r report) marks() string {
+	var b strings.Builder
+	for _, row := range append([]row{r.here}, r.others...) {
+		for _, c := range row.cells {
+			b.WriteString(string(c.mark) + " ")
+		}
+	}
+	return b.String()
+}
+
+func printTable(w io.Writer, columns []string, rows []row) {
+	first := len(columns[0])
+	for _, r := range rows {
+		first = max(first, len(r.host))
+	}
+	line := func(host string, texts []string) {
+		s := fmt.Sprintf("%-*s", first, host)
+		for i, text := range texts {
+			s += fmt.Sprintf("  %-*s", len(columns[i+1]), text)
+		}
+		fmt.Fprintln(w, strings.TrimRight(s, " "))
+	}
+	line(columns[0], columns[1:])
+	for _, r := range rows {
+		var texts []string
+		for _, c := range r.cells {
+			texts = append(texts, string(c.mark))
+		}
+		if len(columns) > len(r.cells)+1 {
+			texts = append(texts, r.runs)
+		}
+		line(r.host, texts)
+		for i, c := range r.cells {
+			if c.mark == red {
+				fmt.Fprintf(w, "  %s: %s.\n", columns[i+1], c.remedy)
+			}
+		}
+	}
+}

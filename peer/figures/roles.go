@@ -1,0 +1,91 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"time"
+
+	"memberly/peer/config"
+	"memberly/peer/network"
+)
+
+// roles is what this program can be besides, in a process of its own.
+var roles = map[string]func(args []string){"peer": peer, "echo": echo}
+
+// peer is the daemon, but for the start of its process: it says when its code is called.
+func peer(args []string) {
+	runtime.GOMAXPROCS(1) // as main does
+	c, err := config.Parse(args, os.Hostname)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	fmt.Fprintf(os.Stderr, "called %d\n", time.Now().UnixNano())
+	p, err := network.New(c, os.Stdout, os.Stderr)
+	if err != nil {
+		os.Exit(1)
+	}
+	os.Exit(p.Run(context.Background()))
+}
+
+// bareSize is as long as a short message of the protocol.
+const bareSize = 70
+
+// echo sends back what comes on the connection to its argument.
+func echo(args []string) {
+	runtime.GOMAXPROCS(1)
+	conn, err := net.Dial("tcp", args[0])
+	if err != nil {
+		os.Exit(1)
+	}
+	b := make([]byte, bareSize)
+	for {
+		if _, err := io.ReadFull(conn, b); err != nil {
+			return
+		}
+		conn.Write(b)
+	}
+}
+
+// bare measures four messages of TCP, each sent when the one before has come, between this
+// process and another: there, back, there and back.
+func (m *meter) bare(name string) error {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	other := exec.Command(self, "echo", l.Addr().String())
+	if err := other.Start(); err != nil {
+		return err
+	}
+	defer other.Wait()
+	conn, err := l.Accept()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	b, in := []byte(strings.Repeat("x", bareSize)), bufio.NewReader(conn)
+	began := time.Now()
+	for range 2 {
+		conn.Write(b)
+		if _, err := io.ReadFull(in, b); err != nil {
+			return err
+		}
+	}
+	m.add(name, time.Since(began))
+	return nil
+}

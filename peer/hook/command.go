@@ -1,0 +1,129 @@
+package hook
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"memberly/peer/types"
+)
+
+// Version is that of the JSON and of the variables. Names may be added without a new one.
+const Version = 1
+
+const (
+	// linger is how long is waited, after the command's end, for what it started and left
+	// behind with its output open.
+	linger = 500 * time.Millisecond
+	// mostSaid is how much of what a failing command wrote is shown: the end of it.
+	mostSaid = 300
+	// mostNames is how long a list of names may be as a variable; the system refuses a
+	// command with a longer one than 128 KiB.
+	mostNames = 100_000
+)
+
+// document is the JSON on the command's standard input, one line.
+type document struct {
+	Version int      `json:"version"`
+	Event   event    `json:"event"`
+	Peer    member   `json:"peer"`
+	Group   string   `json:"group"` // its maker's incarnation and id
+	View    int64    `json:"view"`
+	Leader  member   `json:"leader"` // whose lead the peer followed
+	Leads   bool     `json:"leads"`  // the leader is this peer
+	Members []member `json:"members"`
+}
+
+// member is a host of the file.
+type member struct {
+	ID   types.ID `json:"id"`
+	Name string   `json:"name"`
+}
+
+func (h *Hook) document(m moment) document {
+	d := document{Version: Version, Event: m.event, Peer: h.member(h.Self), View: m.view.View,
+		Group:  fmt.Sprintf("%d-%d", m.group.Made, m.group.Maker),
+		Leader: h.member(m.view.Leader), Leads: m.event == installed && m.view.Leader == h.Self}
+	for _, id := range m.view.Members {
+		d.Members = append(d.Members, h.member(id))
+	}
+	return d
+}
+
+func (h *Hook) member(id types.ID) member {
+	if id < 1 || int(id) > len(h.Names) {
+		return member{ID: id}
+	}
+	return member{id, h.Names[id-1]}
+}
+
+// variables is d for the command's environment.
+func (d document) variables() []string {
+	var ids, names []string
+	for _, m := range d.Members {
+		ids, names = append(ids, strconv.Itoa(int(m.ID))), append(names, m.Name)
+	}
+	vars := []string{
+		"MEMBERLY_VERSION=" + strconv.Itoa(d.Version),
+		"MEMBERLY_EVENT=" + string(d.Event),
+		"MEMBERLY_PEER=" + strconv.Itoa(int(d.Peer.ID)),
+		"MEMBERLY_PEER_NAME=" + d.Peer.Name,
+		"MEMBERLY_GROUP=" + d.Group,
+		"MEMBERLY_VIEW=" + strconv.FormatInt(d.View, 10),
+		"MEMBERLY_LEADER=" + strconv.Itoa(int(d.Leader.ID)),
+		"MEMBERLY_LEADER_NAME=" + d.Leader.Name,
+		"MEMBERLY_LEADS=" + strconv.FormatBool(d.Leads),
+		"MEMBERLY_MEMBERS=" + strings.Join(ids, ","),
+	}
+	if list := strings.Join(names, ","); len(list) < mostNames {
+		vars = append(vars, "MEMBERLY_MEMBER_NAMES="+list)
+	}
+	return vars
+}
+
+// command runs the command for m, and returns its error with the end of what it wrote. Its
+// process group, which no signal from a terminal reaches, is killed at the end of ctx.
+func (h *Hook) command(ctx context.Context, m moment) (said string, err error) {
+	d := h.document(m)
+	input, err := json.Marshal(d)
+	if err != nil {
+		return "", err
+	}
+	c := exec.CommandContext(ctx, shell, "-c", h.Command)
+	c.Stdin = bytes.NewReader(append(input, '\n'))
+	c.Env = append(os.Environ(), d.variables()...)
+	var out tail
+	c.Stdout, c.Stderr = &out, &out
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
+	c.WaitDelay = linger
+	if err := c.Run(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
+		return out.quoted(), err
+	}
+	return "", nil
+}
+
+// tail keeps the end of what is written to it.
+type tail []byte
+
+func (t *tail) Write(b []byte) (int, error) {
+	*t = append(*t, b[max(0, len(b)-mostSaid):]...)
+	*t = (*t)[max(0, len(*t)-mostSaid):]
+	return len(b), nil
+}
+
+// quoted returns it on one line, behind a colon; "" if there is nothing.
+func (t *tail) quoted() string {
+	if text := strings.TrimSpace(string(*t)); text != "" {
+		return fmt.Sprintf(": %q", text)
+	}
+	return ""
+}

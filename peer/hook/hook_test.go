@@ -1,0 +1,214 @@
+package hook
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"memberly/peer/types"
+)
+
+// quick is a limit that tests can wait for.
+const quick = 300 * time.Millisecond
+
+// long is one that no command here reaches.
+const long = time.Minute
+
+// reports keeps what was reported.
+type reports struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (r *reports) add(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lines = append(r.lines, fmt.Sprintf(format, args...))
+}
+
+func (r *reports) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return strings.Join(r.lines, "\n")
+}
+
+// hooked returns a hook of host two of three, and what it reports. FILE in the command is the
+// path returned.
+func hooked(t *testing.T, command string, limit time.Duration) (*Hook, string, *reports) {
+	t.Helper()
+	path, r := filepath.Join(t.TempDir(), "file"), &reports{}
+	c := Config{Self: 2, Names: []string{"one", "two", "three"}, Report: r.add,
+		Command: strings.ReplaceAll(command, "FILE", path)}
+	return newHook(c, limit), path, r
+}
+
+func view(number int64, leader types.ID, members ...types.ID) types.Record {
+	return types.Record{Peer: 2, View: number, Leader: leader, Members: members}
+}
+
+var group = types.Group{Made: 17, Maker: 1}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// The interface, byte for byte: JSON on standard input, and the variables.
+func TestInterface(t *testing.T) {
+	t.Parallel()
+	h, path, r := hooked(t, `cat >>FILE; env | grep ^MEMBERLY_ | LC_ALL=C sort >>FILE`, long)
+	h.Record(group, types.Record{Peer: 2, View: 2, Leader: 1, Message: "peer 3 unreachable"}) // no view
+	h.Record(group, view(3, 2, 3, 2))
+	h.Close(true)
+	if r.String() != "" {
+		t.Errorf("reported %s", r)
+	}
+	const want = `{"version":1,"event":"view","peer":{"id":2,"name":"two"},"group":"17-1","view":3,` +
+		`"leader":{"id":2,"name":"two"},"leads":true,"members":[{"id":3,"name":"three"},{"id":2,"name":"two"}]}
+MEMBERLY_EVENT=view
+MEMBERLY_GROUP=17-1
+MEMBERLY_LEADER=2
+MEMBERLY_LEADER_NAME=two
+MEMBERLY_LEADS=true
+MEMBERLY_MEMBERS=3,2
+MEMBERLY_MEMBER_NAMES=three,two
+MEMBERLY_PEER=2
+MEMBERLY_PEER_NAME=two
+MEMBERLY_VERSION=1
+MEMBERLY_VIEW=3
+`
+	got := read(t, path)
+	if !strings.HasPrefix(got, want) {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	var last map[string]any
+	line, _, _ := strings.Cut(strings.TrimPrefix(got, want), "\n")
+	if err := json.Unmarshal([]byte(line), &last); err != nil || last["event"] != "left" || last["leads"] != false {
+		t.Errorf("after leaving it got %q, %v", line, err)
+	}
+}
+
+// Every view runs, in order, and never two at once, however many come while one runs.
+func TestInOrder(t *testing.T) {
+	t.Parallel()
+	h, path, r := hooked(t, `mkdir FILE.busy && echo $MEMBERLY_EVENT $MEMBERLY_VIEW >>FILE && rmdir FILE.busy`, long)
+	want := ""
+	for n := int64(1); n <= 30; n++ {
+		h.Record(group, view(n, 1, 1, 2))
+		want += fmt.Sprintln("view", n)
+	}
+	h.Removed()
+	h.Close(true)
+	if got := read(t, path); got != want+"out 30\nleft 30\n" || r.String() != "" {
+		t.Errorf("ran\n%sreported %s", got, r)
+	}
+}
+
+// What fails, and what takes too long with all that it started, is reported; the next runs.
+func TestReports(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ what, command, want string }{
+		{"fails", `echo no luck >&2; exit 3`, `Error running -exec for view 1: exit status 3: "no luck"`},
+		{"is slow", `sleep 3600 & sleep 3600`, `Error running -exec for view 1: it took longer than 300ms and was ended`},
+		{"ignores signals", `trap '' TERM INT; while :; do sleep 0.01; done`, `took longer than 300ms`},
+		{"is not there", `/no/such/program`, "not found"},
+		{"talks", `yes | head -c 1000000; exit 1`, `exit status 1: "y\ny\n`},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			h, path, r := hooked(t, `case $MEMBERLY_VIEW in 1) `+c.command+`;; *) echo $MEMBERLY_VIEW >>FILE;; esac`, quick)
+			began := time.Now()
+			h.Record(group, view(1, 1, 1, 2))
+			h.Record(group, view(2, 1, 1, 2))
+			if took := time.Since(began); took > quick/2 {
+				t.Errorf("to be told took it %v", took)
+			}
+			h.Close(true)
+			if got := read(t, path); !strings.HasSuffix(got, "2\n") {
+				t.Errorf("ran %q after it", got)
+			}
+			if got := r.String(); !strings.Contains(got, c.want) || len(got) > 1000 {
+				t.Errorf("reported\n%s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+// A command that leaves something behind with its output open has not failed, and holds nothing up.
+func TestLeftBehind(t *testing.T) {
+	t.Parallel()
+	h, path, r := hooked(t, `sleep 5 & echo $! $MEMBERLY_EVENT >>FILE`, long)
+	h.Record(group, view(1, 1, 1, 2))
+	h.Close(true)
+	if got := read(t, path); strings.Count(got, "\n") != 2 || r.String() != "" {
+		t.Errorf("ran %q, reported %s", got, r)
+	}
+}
+
+// At the end, what waits has the limit together; what is passed over is told, and the last run comes.
+func TestEnd(t *testing.T) {
+	t.Parallel()
+	h, path, r := hooked(t, `case $MEMBERLY_EVENT in view) echo $$ >>FILE; sleep 3600;; *) echo left >>FILE;; esac`, quick)
+	for n := range int64(20) {
+		h.Record(group, view(n+1, 1, 1, 2))
+	}
+	h.Close(true)
+	if got := read(t, path); !strings.HasSuffix(got, "\nleft\n") {
+		t.Errorf("ran %q, want left at the end", got)
+	}
+	if got := r.String(); !strings.Contains(got, "views were passed over") {
+		t.Errorf("reported %s", got)
+	}
+}
+
+// A crash waits for nothing.
+func TestCrash(t *testing.T) {
+	t.Parallel()
+	h, path, _ := hooked(t, `echo $MEMBERLY_EVENT >>FILE; sleep 3600`, long)
+	h.Record(group, view(1, 1, 1, 2))
+	h.Record(group, view(2, 1, 1, 2))
+	h.Close(false)
+	if got := read(t, path); strings.Count(got, "\n") > 1 || strings.Contains(got, "left") {
+		t.Errorf("ran %q", got)
+	}
+}
+
+// What waits is bounded: the oldest goes, and is counted.
+func TestBound(t *testing.T) {
+	t.Parallel()
+	var h Hook // that nothing runs
+	h.filled.L = &h.mu
+	for n := range int64(most + 10) {
+		h.Record(group, view(n, 1, 1, 2))
+	}
+	if m, dropped, _ := h.take(); len(h.waiting) != most-1 || dropped != 10 || m.view.View != 10 {
+		t.Errorf("%d wait behind view %d, %d dropped", len(h.waiting), m.view.View, dropped)
+	}
+}
+
+// Without a command there is no hook, and nothing happens; who never held a view has left nothing.
+func TestNone(t *testing.T) {
+	t.Parallel()
+	h, err := New(Config{})
+	if h != nil || err != nil {
+		t.Errorf("got %v, %v", h, err)
+	}
+	h.Record(group, view(1, 1, 1))
+	h.Removed()
+	h.Close(true)
+	h, path, _ := hooked(t, `echo $MEMBERLY_EVENT >>FILE`, long)
+	h.Removed()
+	h.Close(true)
+	if got := read(t, path); got != "" {
+		t.Errorf("ran %q", got)
+	}
+}

@@ -1,0 +1,49 @@
+package network
+
+import (
+	"net/netip"
+
+	"memberly/peer/types"
+)
+
+// This file answers doctors (package doctor), who ask what comes through before they start a
+// peer. The protocol never sees it: nothing that a doctor says changes anything.
+
+// isEcho tells whether m is a doctor's, or an answer that was meant for one.
+func isEcho(m *types.Message) bool { return m.Kind == types.Echo || m.Kind == types.Echoed }
+
+// echo answers a doctor over TCP: on the connection in use, which is most likely its own, and
+// on one dialled back, so that it sees whether this host can reach it. That takes no place
+// from a connection in use.
+func (p *Peer) echo(host types.ID, m *types.Message) {
+	if m.Kind != types.Echo {
+		return
+	}
+	if len(p.links.byHost[host-1].open) < mostConnections {
+		p.links.dial(host)
+	}
+	view := p.protocol.View()
+	answer := types.Message{Kind: types.Echoed, From: p.config.ID, To: host, Request: m.Request,
+		Group: view.Group, Number: view.Number, Digest: p.config.Digest, Standing: types.Fresh}
+	if view.Number > 0 {
+		answer.Standing = types.Joined
+	}
+	p.links.send(&answer)
+}
+
+// echo answers a doctor over UDP, at the port where a peer hears heartbeats: so a datagram
+// draws one of its own size, and only to where heartbeats go anyway.
+func (p *pulse) echo(addr netip.Addr, m *types.Message) {
+	if m.Kind != types.Echo {
+		return
+	}
+	answer := types.Message{Kind: types.Echoed, From: p.self, Request: m.Request, Broadcast: m.Broadcast}
+	b, err := types.AppendMessage(nil, &answer)
+	if err == nil {
+		_, err = p.socket.WriteToUDPAddrPort(b, netip.AddrPortFrom(addr, UDPPort))
+	}
+	if err != nil {
+		p.drops.count(Unsent)
+		p.drops.failure("Error answering a doctor", err)
+	}
+}

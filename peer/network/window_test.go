@@ -1,0 +1,68 @@
+package network
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"memberly/peer/handlers"
+)
+
+// A peer shows its status and what happens if it is to, and else nothing.
+func TestWindow(t *testing.T) {
+	t.Parallel()
+	c := newSubnet(t).config()
+	c.HTTP = netip.MustParseAddrPort("127.0.0.1:8082") // nothing is served here: that is another room's
+	s := newStage(t, c, nil)
+	s.view.Number = 3
+	s.answer(handlers.Output{Wake: 1, Events: []handlers.Event{{Kind: handlers.Installed, View: 3}}})
+	s.expect("tick")
+	if st := s.peer.Status(); st == nil || st.View.Number != 3 {
+		t.Errorf("it shows %+v, want view 3", st)
+	}
+	if events, _, _ := s.peer.Events().After(0); len(events) != 1 || events[0].View != 3 {
+		t.Errorf("it tells of %+v, want of view 3", events)
+	}
+	s.answer(handlers.Output{})
+
+	silent := newStage(t, newSubnet(t).config(), nil)
+	silent.answer(handlers.Output{Wake: 1})
+	silent.expect("tick")
+	if silent.peer.Status() != nil || silent.peer.Events() != nil {
+		t.Error("it shows something though it is not to")
+	}
+	silent.answer(handlers.Output{})
+}
+
+// counting is a protocol that counts how often it is asked for its status.
+type counting struct {
+	protocol
+	asked int
+	halt  handlers.Halt
+}
+
+func (c *counting) Status() *handlers.Status {
+	c.asked++
+	return &handlers.Status{Halt: c.halt}
+}
+
+// Steps in which nothing happened are looked at only now and then; that the group stands
+// still, and goes on, is told once.
+func TestWindowGlances(t *testing.T) {
+	t.Parallel()
+	w, p, nothing := newWindow(), &counting{}, &handlers.Output{}
+	for now := time.Duration(0); now < time.Second; now += time.Millisecond {
+		w.show(now, p, nothing)
+	}
+	if p.asked != 10 {
+		t.Errorf("in a second it was looked at %d times, want 10", p.asked)
+	}
+	w.show(time.Second, p, &handlers.Output{Events: make([]handlers.Event, 2)})
+	for _, p.halt = range []handlers.Halt{handlers.NoQuorum, handlers.NoQuorum, handlers.Going} {
+		w.show(w.looked+glance, p, nothing)
+	}
+	events, _, _ := w.events.After(2)
+	if len(events) != 2 || events[0].Halt != handlers.NoQuorum || events[1].Halt != handlers.Going {
+		t.Errorf("it tells of %+v, want of a halt and its end", events)
+	}
+}

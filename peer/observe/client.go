@@ -1,0 +1,242 @@
+package observe
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"memberly/peer/config"
+)
+
+// The exit codes of the commands.
+const (
+	yes    = 0
+	no     = 1
+	misuse = 2
+)
+
+const (
+	// answerTime is how long a peer has to answer a command.
+	answerTime = 3 * time.Second
+	// mostAnswer is more than any answer takes.
+	mostAnswer = 16 << 20
+	// watchPause is the time between two looks of -watch.
+	watchPause = 500 * time.Millisecond
+)
+
+// StatusUsage and ReadyUsage are the usage texts of the commands.
+const (
+	StatusUsage = "Usage: memberly status [-json] [-watch] [ADDR]\n\n" +
+		"Prints what the peer at ADDR, a port or an address and a port (default 127.0.0.1:8082),\n" +
+		"knows of its group: as a table, or as JSON; with -watch again whenever it changes.\n"
+	ReadyUsage = "Usage: memberly ready [ADDR]\n\n" +
+		"Exits with 0 if the peer at ADDR, a port or an address and a port (default 127.0.0.1:8082),\n" +
+		"is in a view whose quorum is reachable and whose leader leads, else with 1.\n"
+)
+
+// command is a command line that asks a peer something.
+type command struct {
+	json, watch bool
+	at          string // the peer's URL
+	stdout      io.Writer
+	stderr      io.Writer
+}
+
+// parse returns the command that args are, or an exit code.
+func parse(args []string, usage string, stdout, stderr io.Writer) (*command, int) {
+	c := &command{stdout: stdout, stderr: stderr}
+	flags := flag.NewFlagSet("memberly", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	if usage == StatusUsage {
+		flags.BoolVar(&c.json, "json", false, "")
+		flags.BoolVar(&c.watch, "watch", false, "")
+	}
+	err := flags.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(stdout, usage)
+		return nil, yes
+	}
+	if err == nil && flags.NArg() > 1 {
+		err = fmt.Errorf("unexpected argument %q: give one address at most", flags.Arg(1))
+	}
+	if err == nil {
+		c.at, err = url(cmp.Or(flags.Arg(0), strconv.Itoa(config.HTTPPort)))
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "memberly: %v\n\n%s", err, usage)
+		return nil, misuse
+	}
+	return c, yes
+}
+
+// url returns that of the peer at addr, on this machine if it is a port alone. An address that
+// means all of a machine's means this one.
+func url(addr string) (string, error) {
+	at, err := config.ParseHTTP(addr)
+	if err != nil {
+		return "", err
+	}
+	host := at.Addr().String()
+	if !at.Addr().IsValid() || at.Addr().IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, strconv.Itoa(int(at.Port()))), nil
+}
+
+// RunReady is `memberly ready`: the exit code is 0 if the peer is ready, else 1, and stdout
+// says why not.
+func RunReady(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) int {
+	c, code := parse(args, ReadyUsage, stdout, stderr)
+	if c == nil {
+		return code
+	}
+	answer, status, err := c.ask(ctx, "/ready")
+	if err != nil {
+		fmt.Fprintf(stderr, "memberly: %v\n", err)
+		return no
+	}
+	stdout.Write(answer)
+	if status != http.StatusOK {
+		return no
+	}
+	return yes
+}
+
+// RunStatus is `memberly status`: the exit code is 0, or 1 if there is no answer.
+func RunStatus(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) int {
+	c, code := parse(args, StatusUsage, stdout, stderr)
+	if c == nil {
+		return code
+	}
+	if c.watch {
+		return c.follow(ctx)
+	}
+	shown, _, err := c.look(ctx)
+	if err != nil {
+		fmt.Fprintf(stderr, "memberly: %v\n", err)
+		return no
+	}
+	stdout.Write(shown)
+	return yes
+}
+
+// follow shows the status whenever it changes, until ctx ends.
+func (c *command) follow(ctx context.Context) int {
+	tick := time.NewTicker(watchPause)
+	defer tick.Stop()
+	for before := ""; ; {
+		shown, facts, err := c.look(ctx)
+		if err != nil {
+			facts, shown = "error", []byte(time.Now().Format(time.TimeOnly)+" "+err.Error()+"\n")
+		}
+		if ctx.Err() != nil {
+			return yes
+		}
+		if facts != before {
+			before = facts
+			if _, err := c.stdout.Write(shown); err != nil {
+				return no // nobody reads it
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return yes
+		}
+	}
+}
+
+// look asks for the status and returns it as it is to be shown, and what of it matters to
+// -watch: not how long ago something was.
+func (c *command) look(ctx context.Context) (shown []byte, facts string, err error) {
+	answer, status, err := c.ask(ctx, "/status")
+	if err != nil {
+		return nil, "", err
+	}
+	var r Report
+	if err := json.Unmarshal(answer, &r); err != nil || status != http.StatusOK {
+		return nil, "", fmt.Errorf("what answers at %s is no peer (status %d)", c.at, status)
+	}
+	if r.Version != Version {
+		return nil, "", fmt.Errorf("the peer at %s speaks version %d of the status, this program %d: use the same release", c.at, r.Version, Version)
+	}
+	table := tabulate(&r)
+	r.Time = time.Time{}
+	for i := range r.Hosts {
+		r.Hosts[i].Heard = nil
+	}
+	facts = string(tabulate(&r))
+	if c.json {
+		return answer, facts, nil
+	}
+	return table, facts, nil
+}
+
+// ask returns what the peer answers, and the HTTP status.
+func (c *command) ask(ctx context.Context, path string) ([]byte, int, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	q, err := http.NewRequestWithContext(ctx, http.MethodGet, c.at+path, nil)
+	if err != nil {
+		return nil, 0, err
+	}
+	direct := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // no proxy knows a peer
+	a, err := direct.Do(q)
+	if err != nil {
+		return nil, 0, fmt.Errorf("no answer from %s: %w: does a peer run there with -http?", c.at, errors.Unwrap(err))
+	}
+	defer a.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(a.Body, mostAnswer))
+	return b, a.StatusCode, err
+}
+
+// tabulate returns r as text.
+func tabulate(r *Report) []byte {
+	var b bytes.Buffer
+	if !r.Time.IsZero() {
+		fmt.Fprintf(&b, "%s  ", r.Time.Local().Format(time.TimeOnly))
+	}
+	fmt.Fprintf(&b, "%s", r.Summary)
+	if r.Ready {
+		fmt.Fprintf(&b, ": ready\n")
+	} else {
+		fmt.Fprintf(&b, "\nnot ready: %s\n", r.Reason)
+	}
+	fmt.Fprintf(&b, "could lose now: %s\n\n", r.CanLose.Words)
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "id\thost\tstate\tlast heard\taddress\tdoes not hear")
+	for i := range r.Hosts {
+		fmt.Fprintln(t, r.line(&r.Hosts[i]))
+	}
+	t.Flush()
+	b.WriteByte('\n')
+	return b.Bytes()
+}
+
+// line is a host in the table.
+func (r *Report) line(h *HostOf) string {
+	state, heard := h.State, "-"
+	if h.ID == r.Follows && h.Member && (r.Leads || r.Stopped == nil) {
+		state += ", leads"
+	}
+	if h.Heard != nil {
+		heard = fmt.Sprintf("%.1f s ago", *h.Heard)
+	}
+	var deaf []string
+	for _, id := range h.DoesNotHear {
+		deaf = append(deaf, r.Hosts[id-1].Name)
+	}
+	return strings.Join([]string{strconv.Itoa(int(h.ID)), h.Name, state, heard,
+		cmp.Or(strings.Join(h.Addresses, " "), "-"), cmp.Or(strings.Join(deaf, " "), "-")}, "\t")
+}

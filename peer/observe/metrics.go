@@ -1,0 +1,107 @@
+package observe
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"memberly/peer/handlers"
+	"memberly/peer/types"
+)
+
+// metrics serves the Prometheus text format.
+func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	var m exposition
+	m.family("memberly_build_info", "gauge", "The program; always 1.")
+	m.sample("memberly_build_info", fmt.Sprintf(`version=%q,wire_version="%d"`, s.config.Build, types.Version), 1)
+	st := s.peer.Status()
+	if st != nil {
+		s.gauges(&m, st)
+		counters(&m, &st.Tally)
+	}
+	m.family("memberly_dropped_total", "counter", "What came, or should have gone, and was dropped, by reason.")
+	dropped := s.peer.DropsByName()
+	for _, reason := range slices.Sorted(maps.Keys(dropped)) {
+		m.sample("memberly_dropped_total", fmt.Sprintf("reason=%q", strings.ReplaceAll(reason, " ", "_")), float64(dropped[reason]))
+	}
+	w.Write([]byte(m.String()))
+}
+
+// gauges are what is.
+func (s *Server) gauges(m *exposition, st *handlers.Status) {
+	ready, _ := s.isReady(st)
+	m.gauge("memberly_ready", "1 while the peer is in a view whose quorum is reachable and whose leader leads.", bit(ready))
+	m.gauge("memberly_hosts", "Hosts in the hosts file.", float64(len(st.Hosts)))
+	m.gauge("memberly_view_number", "Number of the view that the peer holds; 0 for none.", float64(st.View.Number))
+	m.gauge("memberly_members", "Members of that view.", float64(len(st.View.Members)))
+	m.gauge("memberly_members_reachable", "Of these, those that the peer reaches, itself counted.", float64(st.Reachable))
+	m.gauge("memberly_quorum_reachable", "1 while these are a quorum of the view.", bit(st.Quorate))
+	m.gauge("memberly_leads", "1 while the peer leads.", bit(st.Leads))
+	m.gauge("memberly_leader_id", "Id of the peer whose lead it last followed; 0 for nobody's.", float64(st.Follows))
+	m.gauge("memberly_can_lose", "How many members, whichever, could be lost now with the group going on.", float64(st.Spare.Any))
+	m.gauge("memberly_step_age_seconds", "How long ago the peer's last step was that is shown here.", s.peer.Age(st).Seconds())
+}
+
+// counters are what happened.
+func counters(m *exposition, t *handlers.Tally) {
+	m.counter("memberly_heartbeats_sent_total", "Heartbeats that the peer sent, to all at once.", t.Sent)
+	m.counter("memberly_heartbeats_received_total", "Heartbeats of other members that it received.", t.Heard)
+	m.counter("memberly_retransmissions_total", "Requests of a leader or candidate that were sent again, to each receiver.", t.Resent)
+	m.family("memberly_views_total", "counter", "Views that the peer installed, by what made them; added stands for the first one too, and for one after others were missed.")
+	for cause, n := range t.Changes {
+		name := types.Cause(cause).String()
+		if types.Cause(cause) == types.Present {
+			name = "added"
+		}
+		m.sample("memberly_views_total", fmt.Sprintf("cause=%q", name), float64(n))
+	}
+	m.histogram("memberly_view_change_seconds", "From the proposal of a view, at a follower its acceptance, at who joins its first asking, to its installation.", &t.Took)
+	m.histogram("memberly_failure_detection_seconds", "From the last that was heard of a member to the notice of its failure.", &t.Silence)
+}
+
+// exposition is metrics as text.
+type exposition struct{ strings.Builder }
+
+func (m *exposition) family(name, kind, help string) {
+	fmt.Fprintf(m, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind)
+}
+
+func (m *exposition) sample(name, labels string, value float64) {
+	if labels != "" {
+		labels = "{" + labels + "}"
+	}
+	fmt.Fprintf(m, "%s%s %v\n", name, labels, value)
+}
+
+func (m *exposition) gauge(name, help string, value float64) {
+	m.family(name, "gauge", help)
+	m.sample(name, "", value)
+}
+
+func (m *exposition) counter(name, help string, value uint64) {
+	m.family(name, "counter", help)
+	m.sample(name, "", float64(value))
+}
+
+func (m *exposition) histogram(name, help string, g *handlers.Histogram) {
+	m.family(name, "histogram", help)
+	below := uint64(0)
+	for i, bound := range handlers.Bounds {
+		below += g.Counts[i]
+		m.sample(name+"_bucket", fmt.Sprintf(`le="%v"`, bound.Seconds()), float64(below))
+	}
+	m.sample(name+"_bucket", `le="+Inf"`, float64(g.Count))
+	m.sample(name+"_sum", "", g.Sum.Round(time.Microsecond).Seconds())
+	m.sample(name+"_count", "", float64(g.Count))
+}
+
+func bit(f bool) float64 {
+	if f {
+		return 1
+	}
+	return 0
+}

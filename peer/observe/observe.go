@@ -1,0 +1,168 @@
+// Package observe shows a peer to programs and to people, over HTTP: what it is, what happened
+// to it, and a page to look at. It reads what the peer publishes, and can neither change it nor
+// hold it up: whoever asks too much is turned away here.
+package observe
+
+import (
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"memberly/peer/datastructures"
+	"memberly/peer/handlers"
+	"memberly/peer/types"
+)
+
+const (
+	// mostConnections bounds the connections; more wait to be accepted.
+	mostConnections = 128
+	// mostReaders bounds how many of them may read events.
+	mostReaders = 32
+	// patience is how long a reader has to take what it asked for; askTime, to ask; idleTime, to
+	// ask again.
+	patience = 10 * time.Second
+	askTime  = 2 * time.Second
+	idleTime = 5 * time.Second
+	// stuck is how long a peer may take no step before it is held dead.
+	stuck = 10 * time.Second
+)
+
+// Peer is what of a network.Peer is to be seen, which says what its methods do. Any goroutine
+// may call them.
+type Peer interface {
+	Status() *handlers.Status
+	Age(*handlers.Status) time.Duration
+	Events() *datastructures.SafeRing[handlers.Event]
+	Addresses(types.ID) []netip.Addr
+	DropsByName() map[string]uint64
+}
+
+// Config says where to show a peer, and what it does not know of itself.
+type Config struct {
+	Addr    netip.AddrPort
+	Names   []string // of the hosts, by ID-1
+	Monitor time.Duration
+	Build   string // the program's version
+}
+
+// Server shows one peer.
+type Server struct {
+	config  Config
+	peer    Peer
+	life    string // tells the ids of this process's events from another's
+	readers chan struct{}
+	http    http.Server
+}
+
+// Start shows a peer until Close. The error says why it cannot be shown, and what to do.
+func Start(c Config, p Peer) (*Server, error) {
+	listener, err := net.Listen("tcp", c.Addr.String())
+	if err != nil {
+		return nil, fmt.Errorf("-http %v cannot be served: %w: give another port or address", c.Addr, err)
+	}
+	s := newServer(c, p)
+	go s.http.Serve(&crowd{Listener: listener, places: make(chan struct{}, mostConnections)})
+	return s, nil
+}
+
+func newServer(c Config, p Peer) *Server {
+	s := &Server{config: c, peer: p, life: strconv.FormatInt(time.Now().UnixNano(), 36),
+		readers: make(chan struct{}, mostReaders)}
+	s.http = http.Server{Handler: s.routes(), ErrorLog: log.New(io.Discard, "", 0), MaxHeaderBytes: 16 << 10,
+		ReadTimeout: askTime, WriteTimeout: patience, IdleTimeout: idleTime}
+	return s
+}
+
+// Close ends all connections.
+func (s *Server) Close() { s.http.Close() }
+
+func (s *Server) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", s.page)
+	mux.HandleFunc("GET /page.css", asset("text/css; charset=utf-8", pageCSS))
+	mux.HandleFunc("GET /page.js", asset("text/javascript; charset=utf-8", pageJS))
+	mux.HandleFunc("GET /status", s.status)
+	mux.HandleFunc("GET /events", s.events)
+	mux.HandleFunc("GET /metrics", s.metrics)
+	mux.HandleFunc("GET /ready", s.ready)
+	mux.HandleFunc("GET /live", s.live)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; "+
+			"connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cache-Control", "no-store")
+		mux.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	writeJSON(w, s.report())
+}
+
+// ready answers 200 while the peer is in a view whose quorum is reachable and whose leader
+// leads, else 503 and the reason.
+func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
+	r := s.report()
+	verdict(w, r.Ready, r.Reason)
+}
+
+// live answers 200 while the peer takes steps.
+func (s *Server) live(w http.ResponseWriter, _ *http.Request) {
+	st := s.peer.Status()
+	if st == nil {
+		verdict(w, false, "the peer has not begun yet")
+		return
+	}
+	age := s.peer.Age(st)
+	verdict(w, age < max(stuck, 5*s.config.Monitor), fmt.Sprintf("the peer has taken no step for %v", age.Round(time.Second)))
+}
+
+// verdict answers ok, or 503 with the reason.
+func verdict(w http.ResponseWriter, ok bool, reason string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if ok {
+		fmt.Fprintln(w, "ok")
+		return
+	}
+	w.WriteHeader(http.StatusServiceUnavailable)
+	fmt.Fprintln(w, reason)
+}
+
+// crowd is a listener that accepts no more than it has places for.
+type crowd struct {
+	net.Listener
+	places chan struct{}
+}
+
+// Accept waits for a place, then for a connection.
+func (c *crowd) Accept() (net.Conn, error) {
+	c.places <- struct{}{}
+	conn, err := c.Listener.Accept()
+	if err != nil {
+		<-c.places
+		return nil, err
+	}
+	return &guest{Conn: conn, leave: c.places}, nil
+}
+
+// guest is a connection that gives its place back when it is closed.
+type guest struct {
+	net.Conn
+	leave chan struct{}
+	gone  sync.Once
+}
+
+// Close closes the connection; it may be called again.
+func (g *guest) Close() error {
+	g.gone.Do(func() { <-g.leave })
+	return g.Conn.Close()
+}

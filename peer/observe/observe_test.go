@@ -1,0 +1,401 @@
+package observe
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"memberly/peer/datastructures"
+	"memberly/peer/handlers"
+	"memberly/peer/types"
+)
+
+// fake is a peer that shows what the test says.
+type fake struct {
+	status *handlers.Status
+	age    time.Duration
+	log    datastructures.SafeRing[handlers.Event]
+}
+
+func (f *fake) Status() *handlers.Status                         { return f.status }
+func (f *fake) Age(*handlers.Status) time.Duration               { return f.age }
+func (f *fake) Events() *datastructures.SafeRing[handlers.Event] { return &f.log }
+func (f *fake) DropsByName() map[string]uint64                   { return map[string]uint64{"no member": 3} }
+func (f *fake) Addresses(id types.ID) []netip.Addr {
+	return []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, byte(id)})}
+}
+
+// three is peer one of three, the leader. two does not hear three, and three is not in touch.
+func three() *fake {
+	f := &fake{status: &handlers.Status{At: handlers.Instant{Run: time.Hour, Wall: 1e18}, ID: 1, Standing: types.Joined,
+		View: types.View{Group: types.Group{Made: 5, Maker: 1}, Number: 3, Leader: 1, Members: []types.ID{1, 2, 3},
+			Last: []types.Past{{Incarnation: 5}, {Incarnation: 6}, {Incarnation: 7}}},
+		Reachable: 3, Quorate: true, Follows: 1, Leads: true, Spare: handlers.Spare{Any: 1, Sparing: 1},
+		Hosts: []handlers.HostStatus{{State: handlers.Self, Told: true}, {State: handlers.Present, Heard: time.Second, Told: true,
+			Deaf: []types.ID{3}}, {State: handlers.Present, Heard: 1500 * time.Millisecond}},
+	}}
+	f.log.Most = 4
+	return f
+}
+
+func serve(t *testing.T, f *fake) (*Server, *httptest.Server) {
+	t.Helper()
+	s := newServer(Config{Names: []string{"one", "two", "th<ree"}, Monitor: 2200 * time.Millisecond, Build: "v1"}, f)
+	h := httptest.NewServer(s.routes())
+	t.Cleanup(h.Close)
+	return s, h
+}
+
+func get(t *testing.T, h *httptest.Server, path string) (int, string) {
+	t.Helper()
+	w := httptest.NewRecorder()
+	h.Config.Handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+	return w.Code, w.Body.String()
+}
+
+// The JSON is an interface: its names and their meaning are pinned here.
+func TestStatusJSON(t *testing.T) {
+	t.Parallel()
+	_, h := serve(t, three())
+	_, got := get(t, h, "/status")
+	got = regexp.MustCompile(`"time":"[^"]*"`).ReplaceAllString(got, `"time":""`)
+	const want = `{"version":1,"time":"","summary":"one leads view 3 with 3 members","ready":true,` +
+		`"peer":{"id":1,"name":"one","standing":"member","incarnation":0},"group":{"made":5,"maker":1},` +
+		`"view":{"number":3,"leader":1,"members":[1,2,3],"quorum":2,"reachable":3,"quorum_reachable":true},` +
+		`"follows":1,"leads":true,"stopped":null,"can_lose":{"any":1,"sparing_leader":1,"single":[1,2,3],"words":"any 1 at once"},` +
+		`"hosts":[{"id":1,"name":"one","addresses":["10.0.0.1"],"state":"self","member":true,"heard_seconds_ago":null,"does_not_hear":[]},` +
+		`{"id":2,"name":"two","addresses":["10.0.0.2"],"state":"present","member":true,"heard_seconds_ago":1,"does_not_hear":[3]},` +
+		`{"id":3,"name":"th\u003cree","addresses":["10.0.0.3"],"state":"present","member":true,"heard_seconds_ago":1.5,"does_not_hear":null}]}` + "\n"
+	if got != want {
+		t.Errorf("it serves\n%s, want\n%s", got, want)
+	}
+}
+
+// /ready and /live tell a peer that cannot go on, or takes no steps, from one that does.
+func TestReadyAndLive(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		what        string
+		change      func(*fake)
+		ready, live int
+		words       string
+	}{
+		{"well", func(*fake) {}, 200, 200, "ok"},
+		{"no quorum", func(f *fake) { f.status.Halt, f.status.Awaited = handlers.NoQuorum, []types.ID{2, 3} }, 503, 200, "two and th<ree"},
+		{"no leader", func(f *fake) { f.status.Halt = handlers.NoLeader }, 503, 200, "nobody leads"},
+		{"frozen", func(f *fake) { f.age = 3 * time.Second }, 503, 200, "no step for 3.0 s"},
+		{"dead", func(f *fake) { f.age = time.Minute }, 503, 503, "no step for 60.0 s"},
+		{"not begun", func(f *fake) { f.status = nil }, 503, 503, "not begun"},
+	} {
+		f := three()
+		c.change(f)
+		_, h := serve(t, f)
+		ready, words := get(t, h, "/ready")
+		if live, _ := get(t, h, "/live"); ready != c.ready || live != c.live || !strings.Contains(words, c.words) {
+			t.Errorf("%s: ready %d (%q), live %d, want %d (%q), %d", c.what, ready, words, live, c.ready, c.words, c.live)
+		}
+	}
+}
+
+// Every line of /metrics is a comment or a sample, and every sample's family is declared once.
+func TestMetricsFormat(t *testing.T) {
+	t.Parallel()
+	f := three()
+	f.status.Tally.Silence.Counts[3], f.status.Tally.Silence.Count, f.status.Tally.Silence.Sum = 2, 3, 5*time.Second
+	_, h := serve(t, f)
+	_, text := get(t, h, "/metrics")
+	sample := regexp.MustCompile(`^(memberly_[a-z_]+?)(_bucket|_sum|_count)?(\{([a-z_]+="[^"]*",?)+\})? [0-9.e+-]+$`)
+	kinds := make(map[string]bool)
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		if rest, ok := strings.CutPrefix(line, "# TYPE "); ok {
+			name, _, _ := strings.Cut(rest, " ")
+			if kinds[name] {
+				t.Errorf("%s is declared twice", name)
+			}
+			kinds[name] = true
+		} else if m := sample.FindStringSubmatch(line); !strings.HasPrefix(line, "# HELP ") && (m == nil || !kinds[m[1]]) {
+			t.Errorf("%q is no sample of a declared family", line)
+		}
+	}
+	for _, want := range []string{"memberly_ready 1\n", "memberly_view_number 3\n", `memberly_dropped_total{reason="no_member"} 3` + "\n",
+		`memberly_failure_detection_seconds_bucket{le="0.1"} 2` + "\n", `memberly_failure_detection_seconds_bucket{le="+Inf"} 3` + "\n",
+		"memberly_failure_detection_seconds_sum 5\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not in\n%s", want, text)
+		}
+	}
+}
+
+// The page shows a one-way link, and escapes what it shows.
+func TestPageMatrix(t *testing.T) {
+	t.Parallel()
+	_, h := serve(t, three())
+	_, page := get(t, h, "/")
+	for _, want := range []string{"two does not hear th&lt;ree", "not known whether th&lt;ree hears two", "hears th&lt;ree"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("%q is not on the page", want)
+		}
+	}
+	if strings.Contains(page, "<ree") || strings.Contains(page, "ZgotmplZ") {
+		t.Error("the page does not escape names")
+	}
+	if marks := strings.Count(page, `class="no"`); marks != 1 {
+		t.Errorf("%d links are shown as broken, want 1", marks)
+	}
+}
+
+// A page without a status yet, and one of a peer that holds no view, are pages too.
+func TestPageWithoutView(t *testing.T) {
+	t.Parallel()
+	for _, status := range []*handlers.Status{nil, {ID: 1, Standing: types.Fresh, Halt: handlers.NoGroup, Hosts: make([]handlers.HostStatus, 3)}} {
+		f := three()
+		f.status = status
+		_, h := serve(t, f)
+		if code, page := get(t, h, "/"); code != 200 || !strings.HasSuffix(page, "</html>\n") {
+			t.Errorf("of %+v it serves %d %q", status, code, page)
+		}
+	}
+}
+
+// reader reads events as a browser does.
+type reader struct {
+	t     *testing.T
+	lines *bufio.Scanner
+	last  string // id
+}
+
+func read(t *testing.T, h *httptest.Server, last string) *reader {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	t.Cleanup(cancel)
+	q, _ := http.NewRequestWithContext(ctx, http.MethodGet, h.URL+"/events", nil)
+	if last != "" {
+		q.Header.Set("Last-Event-ID", last)
+	}
+	a, err := h.Client().Do(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { a.Body.Close() })
+	return &reader{t: t, lines: bufio.NewScanner(a.Body)}
+}
+
+func (r *reader) next() (e EventOf) {
+	r.t.Helper()
+	for r.lines.Scan() {
+		if id, ok := strings.CutPrefix(r.lines.Text(), "id: "); ok {
+			r.last = id
+		}
+		if line, ok := strings.CutPrefix(r.lines.Text(), "data: "); ok {
+			if err := json.Unmarshal([]byte(line), &e); err != nil || e.ID != r.last {
+				r.t.Fatalf("%s: %v", line, err)
+			}
+			return e
+		}
+	}
+	r.t.Fatal("the stream ended", r.lines.Err())
+	return e
+}
+
+// Who comes late gets what is kept, who comes back what it missed, once each; and who was away
+// for too long, or knew another process, is told or begins anew.
+func TestEvents(t *testing.T) {
+	t.Parallel()
+	f := three()
+	say := func(texts ...string) {
+		for _, text := range texts {
+			f.log.Append(handlers.Event{Kind: handlers.Said, Text: text})
+		}
+	}
+	_, h := serve(t, f)
+	say("a", "b")
+	first := read(t, h, "")
+	expect := func(r *reader, words ...string) {
+		t.Helper()
+		for _, want := range words {
+			if got := r.next(); got.Words != want {
+				t.Errorf("%q came, want %q", got.Words, want)
+			}
+		}
+	}
+	expect(first, "a", "b")
+	say("c")
+	expect(first, "c")
+	b := strings.TrimSuffix(first.last, "3") + "2"
+	expect(read(t, h, b), "c")
+	expect(read(t, h, "another-2"), "a", "b", "c")
+	say("d", "e", "f", "g")
+	expect(read(t, h, b), "1 events were missed: they are kept no longer", "d", "e", "f", "g")
+	expect(first, "d", "e", "f", "g")
+}
+
+// Who reads events may be many, but not too many; and places come back.
+func TestMostReaders(t *testing.T) {
+	t.Parallel()
+	s, h := serve(t, three())
+	for range mostReaders {
+		s.readers <- struct{}{}
+	}
+	if code, _ := get(t, h, "/events"); code != http.StatusServiceUnavailable {
+		t.Errorf("one too many gets %d, want 503", code)
+	}
+	<-s.readers
+	r := read(t, h, "")
+	r.lines.Scan()
+	if got := r.lines.Text(); got != ": nothing new" {
+		t.Errorf("the place that came back gets %q", got)
+	}
+}
+
+// The words of what made a view.
+func TestEventWords(t *testing.T) {
+	t.Parallel()
+	s, _ := serve(t, three())
+	del := func(c types.Cause) types.Change {
+		return types.Change{Operation: types.Del, Member: types.Member{ID: 2}, Cause: c}
+	}
+	for _, c := range []struct {
+		event       handlers.Event
+		cause, want string
+	}{
+		{handlers.Event{Made: true, Asked: 1, Took: handlers.Never}, "made", "one made the group"},
+		{handlers.Event{Asked: 1, Took: 2 * time.Second}, "joined", "one asked to join, and was let in; took 2.0 s"},
+		{handlers.Event{Took: handlers.Never}, "several", "views between were missed"},
+		{handlers.Event{Change: types.Change{Operation: types.Add, Member: types.Member{ID: 2}}, Asked: 2, Answers: 3, Needed: 2,
+			Took: 12 * time.Millisecond}, "added", "two asked to join; 3 answers, 2 needed; took 12 ms"},
+		{handlers.Event{Change: del(types.Left), Asked: 2, Took: handlers.Never}, "left", "two asked to leave"},
+		{handlers.Event{Change: del(types.Unreachable), Asked: 1, Took: handlers.Never}, "unreachable", "two was unreachable; removed by one"},
+		{handlers.Event{Change: del(types.Restarted), Asked: 1, Took: handlers.Never}, "restarted", "two was restarted; removed by one"},
+		{handlers.Event{Change: del(types.Expelled), Asked: 1, Took: handlers.Never}, "expelled", "two was expelled by one"},
+	} {
+		c.event.Kind = handlers.Installed
+		got := s.event(&c.event, 1)
+		if got.Words != c.want || got.Cause != c.cause {
+			t.Errorf("%q (%s), want %q (%s)", got.Words, got.Cause, c.want, c.cause)
+		}
+	}
+}
+
+// The commands say what they are asked, and exit as they should.
+func TestCommands(t *testing.T) {
+	t.Parallel()
+	f := three()
+	_, h := serve(t, f)
+	at := strings.TrimPrefix(h.URL, "http://")
+	f2 := three()
+	f2.status.Halt, f2.status.Quorate = handlers.NoQuorum, false
+	_, h2 := serve(t, f2)
+	stopped := strings.TrimPrefix(h2.URL, "http://")
+	none := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(none.Close)
+	stranger := strings.TrimPrefix(none.URL, "http://")
+	for _, c := range []struct {
+		name string
+		args string
+		code int
+		want string // in stdout, or in stderr if the code is not 0
+	}{
+		{"status", at, yes, "one leads view 3 with 3 members: ready\n"},
+		{"status", at, yes, "2   two     present      1.0 s ago   10.0.0.2  th<ree\n"},
+		{"status", "-json " + at, yes, `{"version":1,`},
+		{"status", stopped, yes, "not ready: it reaches no quorum"},
+		{"status", stranger, no, "is no peer"},
+		{"status", "127.0.0.1:1", no, "does a peer run there with -http?"},
+		{"status", "nowhere", misuse, "Usage: memberly status"},
+		{"status", at + " " + at, misuse, "one address"},
+		{"status", "-help", yes, "Usage: memberly status"},
+		{"ready", at, yes, "ok\n"},
+		{"ready", "-watch " + at, misuse, "Usage: memberly ready"},
+		{"ready", "127.0.0.1:1", no, "refused"},
+	} {
+		var stdout, stderr strings.Builder
+		run := map[string]func() int{
+			"status": func() int { return RunStatus(t.Context(), strings.Fields(c.args), nil, &stdout, &stderr) },
+			"ready":  func() int { return RunReady(t.Context(), strings.Fields(c.args), nil, &stdout, &stderr) },
+		}[c.name]
+		code, got := run(), stdout.String()
+		if c.code != yes {
+			got = stderr.String()
+		}
+		if code != c.code || !strings.Contains(got, c.want) {
+			t.Errorf("%s %s: code %d, %q, want %d, %q", c.name, c.args, code, got, c.code, c.want)
+		}
+	}
+	var stdout strings.Builder
+	if code := RunReady(t.Context(), []string{stopped}, nil, &stdout, &stdout); code != no || !strings.Contains(stdout.String(), "no quorum") {
+		t.Errorf("ready: code %d, %q", code, stdout.String())
+	}
+}
+
+// -watch shows what changes, and not how long ago something was heard.
+func TestWatch(t *testing.T) {
+	t.Parallel()
+	var current atomic.Pointer[fake]
+	current.Store(three())
+	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		newServer(Config{Names: []string{"one", "two", "three"}, Monitor: time.Minute}, current.Load()).routes().ServeHTTP(w, r)
+	}))
+	t.Cleanup(h.Close)
+	ctx, cancel := context.WithCancel(t.Context())
+	shown := make(writes, 100)
+	done := make(chan int)
+	go func() {
+		done <- RunStatus(ctx, []string{"-watch", strings.TrimPrefix(h.URL, "http://")}, nil, shown, shown)
+	}()
+	<-shown
+	older := three()
+	older.status.Hosts[1].Heard = time.Minute
+	current.Store(older)
+	changed := three()
+	changed.status.View.Number = 4
+	current.Store(changed)
+	if got := <-shown; !strings.Contains(got, "view 4") {
+		t.Errorf("it shows %q, want view 4", got)
+	}
+	cancel()
+	if code := <-done; code != yes {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// writes hands on each text that is written.
+type writes chan string
+
+func (w writes) Write(b []byte) (int, error) {
+	w <- string(b)
+	return len(b), nil
+}
+
+// A crowd takes in no more than it has places for, and a place comes back once.
+func TestCrowd(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	c := &crowd{Listener: listener, places: make(chan struct{}, 1)}
+	for range 3 {
+		visitor, err := net.Dial("tcp", listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		host, err := c.Accept()
+		if err != nil || len(c.places) != 1 {
+			t.Fatalf("%d places are taken, want 1: %v", len(c.places), err)
+		}
+		visitor.Close()
+		host.Close()
+		host.Close()
+	}
+}

@@ -1,0 +1,192 @@
+package observe
+
+import (
+	"bytes"
+	_ "embed" // the page is part of the program
+	"fmt"
+	"html/template"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"memberly/peer/handlers"
+	"memberly/peer/types"
+)
+
+//go:embed page.html
+var pageHTML string
+
+//go:embed page.css
+var pageCSS string
+
+//go:embed page.js
+var pageJS string
+
+// pageTemplate is made when it is first asked for: a peer that nobody looks at does without.
+var pageTemplate = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("page").Parse(pageHTML))
+})
+
+const (
+	// mostColumns is how many members the matrix has room for; of more, only those are named
+	// who do not hear somebody.
+	mostColumns = 40
+	// mostLines of the timeline are shown.
+	mostLines = 60
+)
+
+// page is what the template shows.
+type page struct {
+	*Report
+	Build      string
+	LeaderName string
+	Quorum     string
+	Rows       []row
+	Matrix     []matrixRow
+	Deaf       []string
+	Timeline   []moment
+}
+
+// row is a host in the table.
+type row struct {
+	HostOf
+	Leads            bool
+	Mark, Words, Ago string
+	Where            string
+}
+
+// matrixRow is whom a member hears.
+type matrixRow struct {
+	Name  string
+	Cells []cell
+}
+
+type cell struct{ Class, Mark, Words string }
+
+// moment is an event in the timeline.
+type moment struct{ Class, Datetime, Clock, Title, Words string }
+
+// marks are for those who do not see colours.
+var marks = map[string]struct{ mark, words string }{
+	"self":        {"●", "this peer"},
+	"present":     {"●", "heard"},
+	"silent":      {"◐", "silent, being asked"},
+	"unanswering": {"◐", "heard, but does not answer its leader"},
+	"unreachable": {"✕", "unreachable"},
+	"removed":     {"○", "removed"},
+	"left":        {"○", "left"},
+	"expelled":    {"○", "expelled"},
+	"absent":      {"○", "never was a member"},
+	"unknown":     {"?", "not known"},
+}
+
+func asset(kind, text string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", kind)
+		w.Write([]byte(text))
+	}
+}
+
+func (s *Server) page(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	var b bytes.Buffer
+	if err := pageTemplate().Execute(&b, s.newPage()); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Write(b.Bytes())
+}
+
+func (s *Server) newPage() *page {
+	p := &page{Report: s.report(), Build: s.config.Build, LeaderName: "nobody"}
+	led := p.View != nil && (p.Leads || p.Stopped == nil)
+	if led {
+		p.LeaderName = s.name(p.Follows)
+	}
+	for _, h := range p.Hosts {
+		m := marks[h.State]
+		r := row{HostOf: h, Leads: led && h.ID == p.Follows, Mark: m.mark, Words: m.words, Ago: "–", Where: strings.Join(h.Addresses, ", ")}
+		if h.Heard != nil {
+			r.Ago = fmt.Sprintf("%.1f s ago", *h.Heard)
+		}
+		p.Rows = append(p.Rows, r)
+	}
+	if v := p.View; v != nil {
+		p.Quorum = quorum(v.Quorum, len(v.Members), s.name(v.Leader))
+		s.relate(p)
+	}
+	p.Timeline = s.timeline()
+	return p
+}
+
+// quorum says which of n members are one.
+func quorum(most, n int, leader string) string {
+	if n%2 == 0 {
+		return fmt.Sprintf("%d, or %d with %s", most, n/2, leader)
+	}
+	return strconv.Itoa(most)
+}
+
+// relate fills in who hears whom.
+func (s *Server) relate(p *page) {
+	members := slices.Sorted(slices.Values(p.View.Members))
+	for _, id := range members {
+		host := &p.Hosts[id-1]
+		r := matrixRow{Name: host.Name}
+		for _, other := range members {
+			c := s.cell(p.Report, host, other)
+			if r.Cells = append(r.Cells, c); c.Class == "no" {
+				p.Deaf = append(p.Deaf, c.Words)
+			}
+		}
+		if len(members) <= mostColumns {
+			p.Matrix = append(p.Matrix, r)
+		}
+	}
+}
+
+func (s *Server) cell(r *Report, host *HostOf, other types.ID) cell {
+	hears, known := r.hears(host, other)
+	name := s.name(other)
+	switch {
+	case host.ID == other:
+		return cell{"own", "·", "itself"}
+	case !known:
+		return cell{"unknown", "?", "not known whether " + host.Name + " hears " + name}
+	case hears:
+		return cell{"yes", "✓", "hears " + name}
+	}
+	return cell{"no", "✕", host.Name + " does not hear " + name}
+}
+
+// timeline returns what happened, the latest first.
+func (s *Server) timeline() []moment {
+	if s.peer.Status() == nil {
+		return nil
+	}
+	events, _, _ := s.peer.Events().After(0)
+	var moments []moment
+	for i := len(events) - 1; i >= 0 && len(moments) < mostLines; i-- {
+		moments = append(moments, s.moment(&events[i]))
+	}
+	return moments
+}
+
+func (s *Server) moment(e *handlers.Event) moment {
+	at := time.Unix(0, e.At.Wall)
+	m := moment{Class: e.Kind.String(), Datetime: at.Format(time.RFC3339Nano), Clock: at.Format("15:04:05.000"), Words: s.eventWords(e)}
+	switch {
+	case e.Kind == handlers.Installed:
+		m.Title = fmt.Sprintf("View %d: %s.", e.View, s.names(e.Members))
+	case e.Kind == handlers.Noticed:
+		m.Title = "Failure."
+	case e.Kind == handlers.Halted && e.Halt == handlers.Going:
+		m.Class, m.Title = "going", "Goes on."
+	case e.Kind == handlers.Halted:
+		m.Title = "Stands still."
+	}
+	return m
+}

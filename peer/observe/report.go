@@ -1,0 +1,185 @@
+package observe
+
+import (
+	"encoding/json"
+	"io"
+	"slices"
+	"time"
+
+	"memberly/peer/handlers"
+	"memberly/peer/types"
+)
+
+// Version is that of the JSON that /status and /events serve. It changes when a field goes or
+// gets another meaning; new fields may come without.
+const Version = 1
+
+// Report is what /status serves (README, "See inside").
+type Report struct {
+	Version int       `json:"version"`
+	Time    time.Time `json:"time"` // of the peer's last step that was shown
+	Summary string    `json:"summary"`
+	Ready   bool      `json:"ready"`
+	Reason  string    `json:"reason,omitempty"` // why it is not ready
+	Peer    PeerOf    `json:"peer"`
+	Group   *GroupOf  `json:"group"` // null while it holds no view, as is View
+	View    *ViewOf   `json:"view"`
+	Follows types.ID  `json:"follows"` // whose lead it last followed; 0 for nobody's
+	Leads   bool      `json:"leads"`
+	Stopped *Stop     `json:"stopped"` // null while the group can go on
+	CanLose Loss      `json:"can_lose"`
+	Hosts   []HostOf  `json:"hosts"`
+}
+
+// PeerOf is the peer itself.
+type PeerOf struct {
+	ID          types.ID          `json:"id"`
+	Name        string            `json:"name"`
+	Standing    string            `json:"standing"` // fresh, out, member
+	Incarnation types.Incarnation `json:"incarnation"`
+}
+
+// GroupOf names a group by its making.
+type GroupOf struct {
+	Made  types.Incarnation `json:"made"`
+	Maker types.ID          `json:"maker"`
+}
+
+// ViewOf is the view that the peer holds.
+type ViewOf struct {
+	Number    int64      `json:"number"`
+	Leader    types.ID   `json:"leader"`
+	Members   []types.ID `json:"members"`   // in the order of joining
+	Quorum    int        `json:"quorum"`    // so many are one; of an even number, half with the leader are one too
+	Reachable int        `json:"reachable"` // for the peer, itself counted
+	Quorate   bool       `json:"quorum_reachable"`
+}
+
+// Stop says why the group cannot go on.
+type Stop struct {
+	Why      string     `json:"why"`
+	Words    string     `json:"words"`
+	WaitsFor []types.ID `json:"waits_for"`
+}
+
+// Loss says which members the group could lose now, all at once, and still go on: any so many of
+// the reachable ones, or so many without the leader of the view.
+type Loss struct {
+	Any           int        `json:"any"`
+	SparingLeader int        `json:"sparing_leader"`
+	Single        []types.ID `json:"single"` // each of these alone
+	Words         string     `json:"words"`
+}
+
+// HostOf is a host of the file.
+type HostOf struct {
+	ID          types.ID   `json:"id"`
+	Name        string     `json:"name"`
+	Addresses   []string   `json:"addresses"`
+	State       string     `json:"state"`
+	Member      bool       `json:"member"`
+	Heard       *float64   `json:"heard_seconds_ago"` // null for never, and for the peer itself
+	DoesNotHear []types.ID `json:"does_not_hear"`     // of the members; null if that is not known
+}
+
+// report returns what is to be seen of the peer.
+func (s *Server) report() *Report {
+	st := s.peer.Status()
+	if st == nil {
+		return &Report{Version: Version, Time: time.Now(), Summary: starting, Reason: starting}
+	}
+	r := &Report{Version: Version, Time: time.Unix(0, st.At.Wall), Follows: st.Follows, Leads: st.Leads,
+		Peer:    PeerOf{st.ID, s.name(st.ID), st.Standing.String(), st.Incarnation},
+		CanLose: s.loss(st)}
+	if st.Standing == types.Joined {
+		v := &st.View
+		r.Group = &GroupOf{v.Group.Made, v.Group.Maker}
+		r.View = &ViewOf{v.Number, v.Leader, v.Members, len(v.Members)/2 + 1, st.Reachable, st.Quorate}
+	}
+	if st.Halt != handlers.Going {
+		r.Stopped = &Stop{st.Halt.String(), s.haltWords(st.Halt, st.Awaited), list(st.Awaited)}
+	}
+	for i := range st.Hosts {
+		r.Hosts = append(r.Hosts, s.host(st, types.ID(i+1)))
+	}
+	r.Ready, r.Reason = s.isReady(st)
+	r.Summary = s.summary(st)
+	return r
+}
+
+// isReady tells whether the peer is ready, else why not.
+func (s *Server) isReady(st *handlers.Status) (bool, string) {
+	age := s.peer.Age(st)
+	switch {
+	case age >= max(time.Second, s.config.Monitor):
+		return false, "the peer has taken no step for " + seconds(age)
+	case st.Halt != handlers.Going:
+		return false, s.haltWords(st.Halt, st.Awaited)
+	}
+	return true, ""
+}
+
+func (s *Server) host(st *handlers.Status, id types.ID) HostOf {
+	of := &st.Hosts[id-1]
+	h := HostOf{ID: id, Name: s.name(id), Addresses: []string{}, Member: of.State != handlers.Apart && st.View.Has(id),
+		State: state(st, id)}
+	for _, addr := range s.peer.Addresses(id) {
+		h.Addresses = append(h.Addresses, addr.String())
+	}
+	if id != st.ID && of.Heard != handlers.Never {
+		ago := of.Heard.Round(time.Millisecond).Seconds()
+		h.Heard = &ago
+	}
+	if of.Told && h.Member {
+		h.DoesNotHear = list(of.Deaf)
+	}
+	return h
+}
+
+// state names what a host is.
+func state(st *handlers.Status, id types.ID) string {
+	if of := st.Hosts[id-1]; of.State != handlers.Apart {
+		return of.State.String()
+	}
+	past := st.View.Past(id)
+	switch {
+	case st.View.Number == 0:
+		return "unknown"
+	case past.Cause == types.Left || past.Cause == types.Expelled:
+		return past.Cause.String()
+	case past.Incarnation > 0:
+		return "removed"
+	}
+	return "absent"
+}
+
+func (s *Server) loss(st *handlers.Status) Loss {
+	l := Loss{Any: st.Spare.Any, SparingLeader: st.Spare.Sparing, Single: []types.ID{}, Words: s.lossWords(st)}
+	for _, id := range st.View.Members {
+		spared := st.Spare.Any > 0 || st.Spare.Sparing > 0 && id != st.View.Leader
+		switch st.Hosts[id-1].State {
+		case handlers.Self, handlers.Present, handlers.Silent:
+			if spared {
+				l.Single = append(l.Single, id)
+			}
+		}
+	}
+	return l
+}
+
+// list returns ids, never nil, so that JSON has [] and not null.
+func list(ids []types.ID) []types.ID { return append([]types.ID{}, ids...) }
+
+// writeJSON writes v and the end of a line.
+func writeJSON(w io.Writer, v any) error { return json.NewEncoder(w).Encode(v) }
+
+// hears tells whether a host hears a member, by its own word; known is false if it did not say.
+func (r *Report) hears(host *HostOf, member types.ID) (hears, known bool) {
+	switch {
+	case host.DoesNotHear == nil || host.State == handlers.Gone.String():
+		return false, false
+	case slices.Contains(host.DoesNotHear, member):
+		return false, true
+	}
+	return true, host.State == handlers.Self.String() || len(host.DoesNotHear) < handlers.MostNamed
+}
