@@ -16,9 +16,17 @@ ENV HOME=/tmp GOCACHE=/tmp/go-build GOTOOLCHAIN=local GOPROXY=off CGO_ENABLED=0
 COPY . .
 RUN ["/usr/local/go/bin/go", "build", "-buildvcs=false", "-trimpath", "-ldflags=-s -w", "-o", "/memberly", "."]
 
-FROM scratch
+FROM scratch AS plain
 COPY --from=build /memberly /memberly
 COPY hostsfile.txt /hostsfile.txt
 USER 65532:65532
 EXPOSE 8080/tcp 8081/udp
 ENTRYPOINT ["/memberly"]
+
+# docker build --target watched: the same with -http, and so with a health check. There is no
+# shell on scratch: the program asks itself.
+FROM plain AS watched
+ENTRYPOINT ["/memberly", "-http", "8082"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s CMD ["/memberly", "ready"]
+
+FROM plain

@@ -1,0 +1,299 @@
+package containers_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"memberly/peer/types"
+)
+
+// group is five peers in containers, on a network of their own, all started at once. The
+// goroutine of the test owns all of it; readers only send lines.
+type group struct {
+	ctx    context.Context // of all that it starts
+	name   string          // of its network; the names of its containers begin with it
+	island string          // another network, for those who are cut off together
+	peers  []*peer         // by ID-1
+	judge  *judge
+
+	strangers []net.Conn // that are connected with some peer
+
+	lines   chan line
+	readers sync.WaitGroup
+	began   time.Time
+	play    strings.Builder // all that happened, to be read when something has failed
+}
+
+// peer is a host of a group.
+type peer struct {
+	id        types.ID
+	name      string
+	container string
+	lodging   string // the container whose network it uses: its own, or one that outlives it
+	life      int    // how often it was started
+	running   bool   // it should
+	up        bool   // its container has not ended, as far as was read
+	said      string // on stdout, in this fault
+}
+
+// line is one that a peer has written, or its end.
+type line struct {
+	peer  *peer
+	life  int
+	at    time.Time
+	from  stream // empty: the end
+	text  string
+	ended error
+}
+
+// newGroup starts a group, and returns when all hold the view of all. A lodged group has hosts
+// that stay up when a peer is killed, as machines do: they are containers too, and each peer
+// shares its host's network. All of it is removed when the test ends.
+func newGroup(t *testing.T, name string, lodged bool) *group {
+	t.Helper()
+	g := &group{ctx: t.Context(), name: name, island: name + "-island", judge: newJudge(),
+		lines: make(chan line, 4096), began: time.Now()}
+	t.Cleanup(func() { g.remove(t) })
+	err := g.create(lodged)
+	if err == nil {
+		err = g.start(g.peers...)
+	}
+	if err == nil {
+		_, err = g.settle(g.ids(), startLimit)
+	}
+	if err != nil {
+		t.Fatalf("starting group %s: %v\n%s", name, err, g.play.String())
+	}
+	return g
+}
+
+func (g *group) create(lodged bool) error {
+	for _, network := range []string{g.name, g.island} {
+		if _, err := docker(g.ctx, "network", "create", network); err != nil {
+			return err
+		}
+	}
+	for i, name := range hosts {
+		p := &peer{id: types.ID(i + 1), name: name, container: g.name + "-" + name}
+		g.peers = append(g.peers, p)
+		if err := g.createPeer(p, lodged); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *group) createPeer(p *peer, lodged bool) error {
+	network := []string{"--hostname", p.name, "--network", g.name, "--network-alias", p.name}
+	p.lodging = p.container
+	if lodged {
+		p.lodging += "-host"
+		asleep := append([]string{"run", "-d", "--name", p.lodging}, network...)
+		if _, err := docker(g.ctx, append(asleep, image, "-h", "hostsfile.txt", "-d", "3600")...); err != nil {
+			return err
+		}
+		network = []string{"--network", "container:" + p.lodging}
+	}
+	create := append([]string{"create", "--name", p.container}, network...)
+	_, err := docker(g.ctx, append(create, image, "-h", "hostsfile.txt", "-n", p.name)...)
+	return err
+}
+
+func (g *group) remove(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	rm := []string{"rm", "-f"}
+	for _, p := range g.peers {
+		rm = append(rm, p.container)
+		if p.lodging != p.container {
+			rm = append(rm, p.lodging)
+		}
+	}
+	if _, err := docker(ctx, rm...); err != nil {
+		t.Error(err)
+	}
+	g.readers.Wait()
+	if _, err := docker(ctx, "network", "rm", g.name, g.island); err != nil {
+		t.Error(err)
+	}
+}
+
+func (g *group) ids() []types.ID { return ids(g.peers) }
+
+func ids(peers []*peer) []types.ID {
+	var all []types.ID
+	for _, p := range peers {
+		all = append(all, p.id)
+	}
+	return all
+}
+
+// leader returns the peer that those who are fine follow.
+func (g *group) leader() *peer {
+	fine := g.judge.fine(g.ids())
+	return g.peers[g.judge.held[fine[0]].Leader-1]
+}
+
+// followers returns all but the leader.
+func (g *group) followers() []*peer {
+	leader := g.leader()
+	return slices.DeleteFunc(slices.Clone(g.peers), func(p *peer) bool { return p == leader })
+}
+
+// start starts peers at once; each begins another life.
+func (g *group) start(peers ...*peer) error {
+	if !slices.ContainsFunc(g.peers, func(p *peer) bool { return p.running }) {
+		g.judge.forget()
+	}
+	for _, p := range peers {
+		p.life++
+		p.running, p.up = true, true
+		g.judge.reborn(p.id)
+		life := p.life
+		g.readers.Go(func() { g.live(p, life) })
+	}
+	return nil
+}
+
+// live starts p's container, and sends what it writes until it ends.
+func (g *group) live(p *peer, life int) {
+	send := func(l line) {
+		l.peer, l.life, l.at = p, life, time.Now()
+		select {
+		case g.lines <- l:
+		case <-g.ctx.Done():
+		}
+	}
+	err := follow(g.ctx, func(from stream, text string) { send(line{from: from, text: text}) },
+		"start", "-a", p.container)
+	send(line{ended: fmt.Errorf("it ended: %v", err)})
+}
+
+// kill kills peers with SIGKILL, and returns when they have ended.
+func (g *group) kill(peers ...*peer) error {
+	kill := []string{"kill"}
+	for _, p := range peers {
+		kill = append(kill, p.container)
+		p.running = false
+	}
+	if _, err := docker(g.ctx, kill...); err != nil {
+		return err
+	}
+	deadline := time.After(patience)
+	for slices.ContainsFunc(peers, func(p *peer) bool { return p.up }) {
+		select {
+		case l := <-g.lines:
+			if err := g.note(l); err != nil {
+				return err
+			}
+		case <-deadline:
+			return errors.New("the killed have not ended")
+		}
+	}
+	return nil
+}
+
+// note takes in a line. Its error says what is wrong with it.
+func (g *group) note(l line) error {
+	if l.from != "" {
+		g.tell(l.at, "%-5s %s  %s", l.peer.name, l.from, l.text)
+	}
+	switch {
+	case l.from == stdout:
+		l.peer.said += l.text + "\n"
+		return nil
+	case l.from == stderr:
+		return g.judge.note(l.peer.id, l.text, l.at)
+	case l.peer.running && l.life == l.peer.life:
+		return fmt.Errorf("%s: %w", l.peer.name, l.ended)
+	}
+	g.tell(l.at, "%-5s has ended", l.peer.name)
+	l.peer.up = false
+	g.judge.reborn(l.peer.id)
+	return nil
+}
+
+// tell writes a line of the play.
+func (g *group) tell(at time.Time, format string, args ...any) {
+	fmt.Fprintf(&g.play, "%s %8.3f  %s\n", at.UTC().Format("15:04:05.000"), at.Sub(g.began).Seconds(),
+		fmt.Sprintf(format, args...))
+}
+
+// settle waits until all of want hold one view, of exactly them, and nobody has written
+// anything for a while. It returns when the last of them installed it.
+func (g *group) settle(want []types.ID, limit time.Duration) (time.Time, error) {
+	err := g.until(limit, func() bool { return g.judge.agreed(want) })
+	if err != nil {
+		return time.Time{}, fmt.Errorf("one view of %v has not come: %w", want, err)
+	}
+	return g.judge.last(want), nil
+}
+
+// until takes in lines until done holds and has held, with nothing more being written, for a
+// while. Done must hold when limit has passed, and from then on.
+func (g *group) until(limit time.Duration, done func() bool) error {
+	deadline := time.After(limit)
+	late := false
+	for {
+		var silence <-chan time.Time
+		if done() {
+			silence = time.After(quiet)
+		} else if late {
+			return fmt.Errorf("not within %v", limit)
+		}
+		select {
+		case l := <-g.lines:
+			if err := g.note(l); err != nil {
+				return err
+			}
+		case <-silence:
+			return nil
+		case <-deadline:
+			late = true
+		}
+	}
+}
+
+// watch takes in lines for a while. Those whom silent names may write no record.
+func (g *group) watch(d time.Duration, silent func(*peer) bool) error {
+	end := time.After(d)
+	for {
+		select {
+		case l := <-g.lines:
+			if err := g.note(l); err != nil {
+				return err
+			}
+			if l.from == stderr && silent(l.peer) {
+				return fmt.Errorf("%s had nothing to write: %s", l.peer.name, l.text)
+			}
+		case <-end:
+			return nil
+		}
+	}
+}
+
+// aftermath adds to the play what comes in a while after something went wrong, unjudged.
+func (g *group) aftermath() {
+	end := time.After(quiet)
+	for {
+		select {
+		case l := <-g.lines:
+			g.tell(l.at, "%-5s %s  %s", l.peer.name, l.from, l.text)
+		case <-end:
+			return
+		}
+	}
+}
+
+// addr returns the address that p has in the group's network at the moment.
+func (g *group) addr(p *peer) (string, error) {
+	return docker(g.ctx, "inspect", "-f",
+		fmt.Sprintf("{{(index .NetworkSettings.Networks %q).IPAddress}}", g.name), p.lodging)
+}
