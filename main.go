@@ -8,13 +8,16 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
 	"memberly/peer/config"
 	"memberly/peer/local"
 	"memberly/peer/network"
+	"memberly/peer/observe"
 	"memberly/peer/types"
 	"memberly/peer/utils"
 )
@@ -27,19 +30,28 @@ const (
 )
 
 func main() {
-	// Whoever read the output may be gone: the group's work goes on.
-	signal.Ignore(syscall.SIGPIPE)
+	if len(os.Args) < 2 || strings.HasPrefix(os.Args[1], "-") {
+		// A peer waits, and does little when it wakes: to wake a second processor for that costs
+		// more than it brings.
+		runtime.GOMAXPROCS(1)
+	}
+	// Whoever read the output may be gone: the group's work goes on. To ignore the signal would
+	// make the command of -exec ignore it too.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	// Never undone, so that a second signal is ignored.
 	ctx, _ := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
 // run does what args ask for, until it is done or ctx ends, and returns the exit code.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		return runCommand(ctx, args, stdin, stdout, stderr)
+	}
 	c, err := config.Parse(args, utils.HostName)
 	switch {
 	case errors.Is(err, config.ErrHelp):
-		fmt.Fprint(stdout, config.Usage())
+		fmt.Fprint(stdout, usage())
 		return success
 	case err != nil:
 		return fail(stderr, err)
@@ -56,7 +68,25 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err != nil {
 		return fail(stderr, err)
 	}
+	if c.HTTP.Port() == 0 {
+		return peer.Run(ctx)
+	}
+	server, err := observe.Start(observation(c), peer)
+	if err != nil {
+		peer.Close()
+		return fail(stderr, err)
+	}
+	defer server.Close()
 	return peer.Run(ctx)
+}
+
+// observation is what -http shows besides what the peer knows.
+func observation(c config.Config) observe.Config {
+	o := observe.Config{Addr: c.HTTP, Monitor: c.Monitor, Build: build()}
+	for _, h := range c.Hosts {
+		o.Names = append(o.Names, h.Name)
+	}
+	return o
 }
 
 // wait waits for d. It returns false if ctx ended first.
@@ -73,7 +103,7 @@ func wait(ctx context.Context, d time.Duration) bool {
 func fail(stderr io.Writer, err error) int {
 	fmt.Fprintf(stderr, "memberly: %v\n", err)
 	if _, ok := errors.AsType[config.UsageError](err); ok {
-		fmt.Fprintf(stderr, "\n%s", config.Usage())
+		fmt.Fprintf(stderr, "\n%s", usage())
 		return misuse
 	}
 	return failure
@@ -81,9 +111,13 @@ func fail(stderr io.Writer, err error) int {
 
 // version names this build, and the wire version by which peers must agree.
 func version() string {
-	build := "(devel)"
+	return fmt.Sprintf("memberly %s, wire version %d", build(), types.Version)
+}
+
+// build names this build alone.
+func build() string {
 	if b, ok := debug.ReadBuildInfo(); ok && b.Main.Version != "" {
-		build = b.Main.Version
+		return b.Main.Version
 	}
-	return fmt.Sprintf("memberly %s, wire version %d", build, types.Version)
+	return "(devel)"
 }

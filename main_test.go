@@ -9,8 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-
-	"memberly/peer/config"
 )
 
 // TestExitCodes runs what ends before a peer starts.
@@ -36,13 +34,15 @@ func TestExitCodes(t *testing.T) {
 		{"missing hosts file", "-h " + file + ".none -n one", 1, "", "no such file"},
 		{"empty hosts file", "-h " + empty + " -n one", 1, "", "lists no host"},
 		{"not listed", "-h " + file + " -n six", 1, "", `"six"`},
-		{"help", "--help", 0, config.Usage(), ""},
+		{"unknown command", "verfiy " + file, 2, "", "verify, simulate"},
+		{"a file for a command", file, 2, "", "unknown command"},
+		{"help", "--help", 0, usage(), ""},
 		{"version", "-version", 0, "memberly ", ""},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			t.Parallel()
 			var stdout, stderr strings.Builder
-			if code := run(t.Context(), strings.Fields(c.args), &stdout, &stderr); code != c.code {
+			if code := run(t.Context(), strings.Fields(c.args), nil, &stdout, &stderr); code != c.code {
 				t.Errorf("exit code %d, want %d", code, c.code)
 			}
 			if c.stdout == "" && stdout.Len() > 0 || !strings.HasPrefix(stdout.String(), c.stdout) {
@@ -51,7 +51,7 @@ func TestExitCodes(t *testing.T) {
 			if !strings.Contains(stderr.String(), c.stderr) || c.code == 0 && stderr.Len() > 0 {
 				t.Errorf("stderr is %q, want %q in it", stderr.String(), c.stderr)
 			}
-			if usage := strings.HasSuffix(stderr.String(), config.Usage()); usage != (c.code == 2) {
+			if usage := strings.HasSuffix(stderr.String(), usage()); usage != (c.code == 2) {
 				t.Errorf("stderr is %q: is the usage text in its place?", stderr.String())
 			}
 			if c.code == 1 && strings.Count(stderr.String(), "\n") != 1 {
@@ -73,7 +73,7 @@ func TestPortsTaken(t *testing.T) {
 			s := newSubnet(t)
 			occupy(t, c.network, net.JoinHostPort(s.host(1).String(), c.port))
 			var stdout, stderr strings.Builder
-			code := run(t.Context(), []string{"-h", s.hostsFile(t, "one"), "-n", "one"}, &stdout, &stderr)
+			code := run(t.Context(), []string{"-h", s.hostsFile(t, "one"), "-n", "one"}, nil, &stdout, &stderr)
 			if code != 1 {
 				t.Errorf("exit code %d, want 1", code)
 			}
@@ -115,7 +115,7 @@ func TestDelayOpensNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var stdout, stderr strings.Builder
-	code := run(ctx, []string{"-h", s.hostsFile(t, "one"), "-n", "one", "-d", "3600"}, &stdout, &stderr)
+	code := run(ctx, []string{"-h", s.hostsFile(t, "one"), "-n", "one", "-d", "3600"}, nil, &stdout, &stderr)
 	if code != 0 || stdout.Len()+stderr.Len() > 0 {
 		t.Errorf("exit code %d, wrote %q and %q, want 0 and nothing", code, stdout.String(), stderr.String())
 	}

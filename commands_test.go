@@ -1,0 +1,223 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"memberly/peer/golden"
+	"memberly/peer/simulation"
+	"memberly/peer/types"
+	"memberly/peer/verify"
+)
+
+// execute runs the real binary, and returns its exit code.
+func execute(t *testing.T, input string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs strings.Builder
+	cmd := exec.CommandContext(t.Context(), program, args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(input), &out, &errs
+	if err := cmd.Run(); err != nil {
+		if _, ok := errors.AsType[*exec.ExitError](err); !ok {
+			t.Fatal(err)
+		}
+	}
+	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
+}
+
+// TestCommands runs commands as a user does.
+func TestCommands(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "records.txt")
+	var all []string
+	for _, p := range golden.Scenarios()[3].Peers {
+		all = append(all, p.Records...)
+	}
+	if err := os.WriteFile(file, []byte(strings.Join(all, "\n")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args, input    string
+		code           int
+		stdout, stderr string // contains it, and is empty if this is
+	}{
+		{"verify -help", "", 0, "Usage: memberly verify", ""},
+		{"verify " + file, "", 0, "The records agree: 27 records of 5 peers, 1 group, 7 views; 0 other lines ignored\n", ""},
+		{"verify", "one | " + all[0] + "\nhello\n", 0, "The records agree: 1 record of 1 peer, 1 group, 1 view; 1 other line ignored\n", ""},
+		{"verify " + file + " -", golden.Scenarios()[3].Peers[2].Records[5], 1, "contradiction: peer 3 installs view 7 again, and", ""},
+		{"verify", "one | " + all[0][1:], 2, "", "no record among 1 line"},
+		{"verify -seed 1", "", 2, "", "Usage: memberly verify"},
+		{"simulate -help", "", 0, "Usage: memberly simulate", ""},
+		{"simulate", "", 0, "1 of 1 seeds, from 1 on: ", ""},
+		{"simulate -seeds 20 -seed 7 -cuts 2 -loss 0.2", "", 0, "20 of 20 seeds, from 7 on: ", ""},
+		{"simulate -hosts 3 -trace", "", 0, "memb_list: [<1,2,3>]", ""},
+		{"simulate -hosts 12 -records", "", 0, "\n1  | {peer_id:1, view_id: 12, leader: 1, memb_list: [<1,2,3,4,5,6,7,8,9,10,11,12>]}\n", ""},
+		{"simulate -hosts 33", "", 2, "", "give a whole number from 1 to 32"},
+		{"simulated", "", 2, "", `unknown command "simulated"`},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			t.Parallel()
+			code, out, errs := execute(t, c.input, strings.Fields(c.args)...)
+			if code != c.code || !strings.Contains(out, c.stdout) || !strings.Contains(errs, c.stderr) ||
+				c.stdout == "" && out != "" || c.stderr == "" && errs != "" {
+				t.Errorf("exit code %d, stdout\n%s\nstderr\n%s\nwant %d, %q, %q", code, out, errs, c.code, c.stdout, c.stderr)
+			}
+		})
+	}
+}
+
+// The records that the simulator prints are good for verify, and the same each time.
+func TestSimulatedRecordsVerify(t *testing.T) {
+	t.Parallel()
+	args := strings.Fields("simulate -seed 5 -restarts 3 -cuts 1 -leaves 1 -records")
+	code, records, errs := execute(t, "", args...)
+	if code != 0 || errs != "" {
+		t.Fatalf("exit code %d, %s", code, errs)
+	}
+	if _, again, _ := execute(t, "", args...); again != records {
+		t.Error("the same seed writes other records")
+	}
+	if code, out, errs := execute(t, records, "verify"); code != 0 || !strings.Contains(out, "The records agree: ") {
+		t.Errorf("exit code %d, %s\n%s", code, errs, out)
+	}
+}
+
+// verifySeeds is how many seeds verify is tried on: those of peer/simulation, and crashes that
+// write records, for these draw none.
+const verifySeeds = 400
+
+// TestVerifySeeds is the proof of verify's rules: whatever fails, what true peers write is no
+// contradiction; and if the members of one view are changed, it is.
+func TestVerifySeeds(t *testing.T) {
+	t.Parallel()
+	rejected := 0
+	for seed := range uint64(verifySeeds) {
+		lines, groups := recordsOf(t, seed+1), 0
+		code, out := verified(t, lines)
+		if fmt.Sscanf(out[strings.LastIndex(out, "peer"):], "peers, %d group", &groups); code != 0 {
+			t.Errorf("seed %d: exit code %d\n%s", seed+1, code, out)
+		}
+		if changed, ok := changeLast(lines); ok && groups == 1 {
+			rejected++
+			if code, out := verified(t, changed); code != 1 {
+				t.Errorf("seed %d with another last view: exit code %d\n%s", seed+1, code, out)
+			}
+		}
+	}
+	if rejected < verifySeeds/4 {
+		t.Errorf("%d of %d seeds were changed, want more", rejected, verifySeeds)
+	}
+}
+
+// recordsOf returns the records of a seed's plan; of every third, with crashes that are recorded.
+func recordsOf(t *testing.T, seed uint64) (lines []string) {
+	p := simulation.NewPlan(seed)
+	for i := range p.Faults {
+		if f := &p.Faults[i]; f.Kind == simulation.Crash && seed%3 == 0 {
+			f.Kind = simulation.Signal
+		}
+	}
+	r := simulation.Records(p, func(r types.Record) { lines = append(lines, r.String()) })
+	if r.Failure != "" {
+		t.Fatalf("seed %d breaks a promise: %s", seed, r.Failure)
+	}
+	return lines
+}
+
+func verified(t *testing.T, lines []string) (code int, stdout string) {
+	var out, errs strings.Builder
+	if len(lines) == 0 {
+		return 0, "0 peers, 0 groups" // nobody ran for long enough
+	}
+	code = verify.Run(t.Context(), nil, strings.NewReader(strings.Join(lines, "\n")), &out, &errs)
+	return code, out.String() + errs.String()
+}
+
+// changeLast exchanges the last two members in the last record of a view that has others.
+func changeLast(lines []string) (changed []string, ok bool) {
+	for i := len(lines) - 1; i >= 0; i-- {
+		head, members, found := strings.Cut(lines[i], "memb_list: [<")
+		ids := strings.Split(strings.TrimSuffix(members, ">]}"), ",")
+		if n := len(ids); found && n > 1 {
+			ids[n-1], ids[n-2] = ids[n-2], ids[n-1]
+			changed = slices.Clone(lines)
+			changed[i] = head + "memb_list: [<" + strings.Join(ids, ",") + ">]}"
+			return changed, true
+		}
+	}
+	return nil, false
+}
+
+// A seed that fails is named with the command that repeats it.
+func TestSimulateTells(t *testing.T) {
+	t.Parallel()
+	trial, err := parseTrial(strings.Fields("-seeds 3 -cuts 2 -drill -seed 8 -loss 0.5"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all tally
+	all.add(simulation.Result{Plan: simulation.Plan{Seed: 10}, Failure: "12.000000s: peer 1 is wrong", Views: 4, Simulated: 40 * time.Second})
+	all.add(simulation.Result{Plan: simulation.Plan{Seed: 9}, Failure: "3.000000s: peer 2 is wrong", Views: 5, Simulated: 30 * time.Second})
+	all.add(simulation.Result{Plan: simulation.Plan{Seed: 8}, Views: 1, Twins: 1})
+	var out strings.Builder
+	code := all.tell(&out, &trial, 2*time.Second)
+	want := `seed 9 breaks a promise: 3.000000s: peer 2 is wrong
+  repeat it: memberly simulate -cuts=2 -drill=true -loss=0.5 -seed 9 -trace
+seed 10 breaks a promise: 12.000000s: peer 1 is wrong
+  repeat it: memberly simulate -cuts=2 -drill=true -loss=0.5 -seed 10 -trace
+3 of 3 seeds, from 8 on: 70 s simulated in 2.0 s, 10 views, 1 groups made beside another, which nobody could prevent; 2 broke a promise
+`
+	if code != failure || out.String() != want {
+		t.Errorf("exit code %d\n%s\nwant 1\n%s", code, out.String(), want)
+	}
+}
+
+func TestSimulateFlags(t *testing.T) {
+	t.Parallel()
+	for args, want := range map[string]string{
+		"":                  "",
+		"-seed 7 -seeds 9":  "",
+		"-seed -1":          "-seed",
+		"-seeds 0":          "from 1 to",
+		"-hosts 0":          "from 1 to 32",
+		"-for 0s":           "from 1ms to 24h0m0s",
+		"-for 10":           "with its unit",
+		"-stagger 2m":       "from 0s to 1m0s",
+		"-delay 1s":         "to 100ms",
+		"-loss 1.1":         "from 0 to 1",
+		"-loss NaN":         "from 0 to 1",
+		"-resend 0.1":       "from 0 to 0.05",
+		"-drift -1":         "from 0 to 0.02",
+		"-crashes -1":       "from 0 to 1000",
+		"-cuts many":        "from 0 to 1000",
+		"-drill -hosts 3":   "-drill needs at least 4 hosts",
+		"-records -trace":   "leave one of the two out",
+		"-records -seeds 2": "leave out -seeds",
+		"-records file.txt": `unexpected argument "file.txt"`,
+		"-h hostsfile.txt":  "help requested",
+		"-again -no-udp -jumps 3 -moves 2 -offs 1 -mutes 1 -snaps 1 -freezes 1 -duplicate 0.1": "",
+	} {
+		t.Run(args, func(t *testing.T) {
+			t.Parallel()
+			trial, err := parseTrial(strings.Fields(args))
+			if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+				t.Fatalf("error is %v, want %q", err, want)
+			}
+			if err != nil {
+				return
+			}
+			if drawn := !strings.Contains(args, "-again"); trial.drawn != drawn {
+				t.Errorf("the seed draws everything: %v, want %v", trial.drawn, drawn)
+			}
+			if r := simulation.Run(trial.plan(trial.seed), nil); r.Failure != "" {
+				t.Error(r.Failure)
+			}
+		})
+	}
+}
