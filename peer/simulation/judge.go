@@ -206,13 +206,15 @@ func (j *judge) reported(p *process, d *diary, r types.Record) {
 		j.fail("peer %d reports peer %d twice in view %d", p.id, n, r.View)
 	}
 	q := j.w.host(m.ID).process
-	if q == nil || q.handler.Incarnation() != m.Incarnation {
+	latest := j.latest[view.Group]
+	late := latest != nil && latest.Number > r.View || j.w.now-p.awake < lately // it learns what was true once
+	if !late && (q == nil || q.handler.Incarnation() != m.Incarnation) {
 		if d.after[m]++; d.after[m] > 1 {
 			j.fail("peer %d reports the end of peer %d twice", p.id, n)
 		}
 	}
-	if latest := j.latest[view.Group]; latest != nil && latest.Number > r.View || j.w.now-p.awake < lately {
-		return // this peer learns late what was true when it was said
+	if late {
+		return
 	}
 	if j.accused[accusation{viewKey{view.Group, r.View}, m}] {
 		return // a removal that was begun rightly, and is only finished now
