@@ -50,7 +50,7 @@ func (h *Handler) sighted(m *types.Message) {
 
 // holdsGood tells whether s is recent, from a member that is reachable.
 func (h *Handler) holdsGood(s sign) bool {
-	return h.since(s.at) < h.Monitor && h.reaches(s.peer) && !s.term.Below(h.promised)
+	return h.since(s.at) < h.Monitor && (h.reaches(s.peer) || h.speaks(s.peer)) && !s.term.Below(h.promised)
 }
 
 // fades tells whether the leader has fallen silent, and is not yet unreachable: it leads until

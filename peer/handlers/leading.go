@@ -208,11 +208,11 @@ func (h *Handler) nextFailed() types.ID {
 	if h.lacking == 0 {
 		return 0
 	}
-	if h.view.Has(h.view.Leader) && !h.reaches(h.view.Leader) {
-		return h.view.Leader
+	if leader := h.view.Leader; !h.reaches(leader) && !h.speaks(leader) {
+		return leader
 	}
 	for _, id := range h.view.Members {
-		if !h.reaches(id) {
+		if !h.reaches(id) && !h.speaks(id) {
 			return id
 		}
 	}

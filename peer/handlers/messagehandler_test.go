@@ -125,7 +125,7 @@ func TestRule4PromiseLasts(t *testing.T) {
 	p := member(t, conf{ID: 2}, viewOf(1, 1, 2, 3))
 	p.undialed(1, types.Refusal) // it stands, under term 2
 	want(t, "the view of an older term", p.hear(msg{Kind: types.NewView, From: 1, Number: 6, Change: add(6)}),
-		"view 6 [1 2 3 6]; NEWLEADER→3,6; REFUSED promised→1")
+		"view 6 [1 2 3 6]; redial→1; PROBE→1; NEWLEADER→3,6; REFUSED promised→1")
 	want(t, "REQ of an older term", p.hear(msg{Kind: types.Req, From: 1, Change: del(6, types.Left)}), "REFUSED promised→1")
 }
 

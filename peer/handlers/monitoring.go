@@ -23,6 +23,7 @@ type host struct {
 
 	gone    bool          // unreachable: silent, refused, or followed by a newer incarnation
 	lost    time.Duration // since when it is gone
+	spoke   time.Duration // when it last said something that does not prove it alive
 	dead    bool          // gone, and its host refused a connection
 	mute    bool          // unreachable to its leader: leaves REQ or NEWVIEW unanswered
 	waiting time.Duration // to its leader: since when it owes an answer, or never
@@ -75,7 +76,8 @@ func (h *Handler) hear(m *types.Message) {
 	}
 	p := &h.hosts[m.From-1]
 	if (p.gone || p.failing) && !p.revivedBy(m) {
-		if m.Kind == types.Heartbeat && h.since(p.probed) >= h.seconds(0.2) {
+		p.spoke = h.now.Run
+		if m.Kind != types.State && h.since(p.probed) >= h.seconds(0.2) {
 			h.probe(m.From, true)
 		}
 		return
@@ -89,6 +91,16 @@ func (h *Handler) hear(m *types.Message) {
 	if p.failing && !slices.Contains(h.named, m.From) {
 		p.failing = false
 	}
+}
+
+// speaks tells whether something came lately from a member that is held unreachable: nothing is
+// done about it before its PROBE has been answered, or should have been.
+func (h *Handler) speaks(id types.ID) bool {
+	if !h.view.Has(id) || id == h.ID {
+		return false
+	}
+	p := &h.hosts[id-1]
+	return p.gone && p.spoke > p.lost && h.since(p.spoke) < h.seconds(0.5)
 }
 
 // revivedBy tells whether m shows that a member is back that was held unreachable. What the

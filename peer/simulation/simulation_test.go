@@ -137,6 +137,7 @@ func TestFoundBySeeds(t *testing.T) {
 		{3289467, "a member that answered, but late, was removed for not answering"},
 		{4317818, "a member whose leader died before telling it that it was let in was removed for not knowing"},
 		{5290348, "what a leader, long dead, had said of its members was recorded as new"},
+		{96163, "a member installed its leader's view and in the same step removed the leader, which it had held unreachable"},
 		{1059987, "a JOIN that a cut had held up, from before the clock was set back, removed a member that was fine"},
 	} {
 		if r := Run(NewPlan(bug.seed), nil); r.Failure != "" {
