@@ -234,7 +234,8 @@ func (h *Handler) anew(id types.ID) {
 
 func (h *Handler) onProbe(m *types.Message) {
 	h.state(m)
-	if h.mine(m) && m.Number < h.view.Number {
+	admitted := m.Number == 0 && h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation})
+	if admitted || h.mine(m) && m.Number < h.view.Number {
 		h.showView(m)
 	}
 }
@@ -244,7 +245,9 @@ func (h *Handler) state(m *types.Message) {
 	s := h.answer(m, types.State)
 	s.Standing, s.Leads = h.standing, h.leads()
 	s.HasLeader = s.Leads || h.hasLeader()
-	s.Last = h.view.Past(m.From).Incarnation
+	if !h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) { // else it need not take another
+		s.Last = h.view.Past(m.From).Incarnation
+	}
 	if s.Leads {
 		s.Term = h.office.term
 	} else if s.HasLeader {

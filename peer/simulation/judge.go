@@ -91,6 +91,9 @@ func (j *judge) stepped(p *process, out *handlers.Output) {
 		if inc < d.incarnation {
 			j.fail("peer %d took a lower incarnation", p.id)
 		}
+		if p.stands == types.Fresh && p.handler.Standing() == types.Fresh {
+			j.renewed(p, types.Member{ID: p.id, Incarnation: d.incarnation})
+		}
 		d.incarnation = inc
 		clear(d.after)
 	}
@@ -98,6 +101,15 @@ func (j *judge) stepped(p *process, out *handlers.Output) {
 		j.moved(p, d, &v)
 	}
 	p.view, p.stands = v, p.handler.Standing()
+}
+
+// renewed judges a fresh peer that takes a new incarnation: the old one was not let in already.
+func (j *judge) renewed(p *process, old types.Member) {
+	for _, latest := range j.latest {
+		if latest.Holds(old) {
+			j.fail("peer %d gives up the incarnation that view %d has let in", p.id, latest.Number)
+		}
+	}
 }
 
 // installed judges one view record; v is the view that the process holds after the step.

@@ -65,6 +65,36 @@ func (c *tally) add(r Result) {
 	}
 }
 
+// TestFoundBySeeds runs again every seed that once found a bug.
+func TestFoundBySeeds(t *testing.T) {
+	for _, bug := range []struct {
+		seed uint64
+		what string
+	}{
+		{16, "a fresh peer that had been let in was told of its own incarnation, and gave it up for a higher one"},
+		{90, "a healed leader's NEWVIEW waited in a connection that the cut had stalled"},
+		{4865, "what a dead process had sent came late, and its end was reported twice"},
+		{5552, "the same, where the member had been silent and not refused"},
+		{119868, "a peer whose clock was set back was removed, and never told"},
+		{207060, "two lives of a host, told the same last incarnation, took the same and made one group twice"},
+		{220514, "a thawed leader removed those it had held unreachable before it froze"},
+		{274113, "a thawed member took what a dead one had sent for a sign of life"},
+		{293125, "a NEWLEADER that a cut had held up reported failures that were over"},
+		{348536, "a NEWVIEW of a leader that had left did so too"},
+		{640090, "a datagram that came twice, late, brought back the dead"},
+		{2242569, "a STATE that a cut had held up, from the same, did so too"},
+		{3289467, "a member that answered, but late, was removed for not answering"},
+		{4317818, "a member whose leader died before telling it that it was let in was removed for not knowing"},
+		{5290348, "what a leader, long dead, had said of its members was recorded as new"},
+		{96163, "a member installed its leader's view and in the same step removed the leader, which it had held unreachable"},
+		{1059987, "a JOIN that a cut had held up, from before the clock was set back, removed a member that was fine"},
+	} {
+		if r := Run(NewPlan(bug.seed), nil); r.Failure != "" {
+			t.Errorf("seed %d (%s) fails again: %s", bug.seed, bug.what, r.Failure)
+		}
+	}
+}
+
 // TestSeeds runs groups through faults, each drawn from a seed.
 func TestSeeds(t *testing.T) {
 	if *one != 0 {
@@ -114,35 +144,6 @@ func explain(t *testing.T, seed uint64) {
 	}
 	if *play {
 		Run(p, os.Stdout)
-	}
-}
-
-// TestFoundBySeeds runs again every seed that once found a bug.
-func TestFoundBySeeds(t *testing.T) {
-	for _, bug := range []struct {
-		seed uint64
-		what string
-	}{
-		{90, "a healed leader's NEWVIEW waited in a connection that the cut had stalled"},
-		{4865, "what a dead process had sent came late, and its end was reported twice"},
-		{5552, "the same, where the member had been silent and not refused"},
-		{119868, "a peer whose clock was set back was removed, and never told"},
-		{207060, "two lives of a host, told the same last incarnation, took the same and made one group twice"},
-		{220514, "a thawed leader removed those it had held unreachable before it froze"},
-		{274113, "a thawed member took what a dead one had sent for a sign of life"},
-		{293125, "a NEWLEADER that a cut had held up reported failures that were over"},
-		{348536, "a NEWVIEW of a leader that had left did so too"},
-		{640090, "a datagram that came twice, late, brought back the dead"},
-		{2242569, "a STATE that a cut had held up, from the same, did so too"},
-		{3289467, "a member that answered, but late, was removed for not answering"},
-		{4317818, "a member whose leader died before telling it that it was let in was removed for not knowing"},
-		{5290348, "what a leader, long dead, had said of its members was recorded as new"},
-		{96163, "a member installed its leader's view and in the same step removed the leader, which it had held unreachable"},
-		{1059987, "a JOIN that a cut had held up, from before the clock was set back, removed a member that was fine"},
-	} {
-		if r := Run(NewPlan(bug.seed), nil); r.Failure != "" {
-			t.Errorf("seed %d (%s) fails again: %s", bug.seed, bug.what, r.Failure)
-		}
 	}
 }
 
