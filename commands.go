@@ -9,6 +9,7 @@ import (
 	"memberly/peer/config"
 	"memberly/peer/doctor"
 	"memberly/peer/observe"
+	"memberly/peer/simulate"
 	"memberly/peer/verify"
 )
 
@@ -24,7 +25,7 @@ var commands = []command{
 	{"ready", "exit with 0 if a peer with -http is ready, else 1", observe.RunReady},
 	{"doctor", "check, before a peer is started, what it needs", doctor.Run},
 	{"verify", "prove from records that the peers agreed", verify.Run},
-	{"simulate", "run groups on a simulated network", simulate},
+	{"simulate", "run groups on a simulated network", simulate.Run},
 }
 
 // runCommand runs the command that args begin with, and returns the exit code.

@@ -26,7 +26,7 @@ type room struct {
 
 // rooms has every room, by its folder within peer; main is the top folder.
 var rooms = map[string]room{
-	"main":           {"config doctor local network observe simulation types utils verify", "main turns flags into a peer, and that into an exit code: it does not meddle with what lies below"},
+	"main":           {"config doctor local network observe simulate types utils verify", "main turns flags into a peer, and that into an exit code: it does not meddle with what lies below"},
 	"network":        {"config datastructures handlers hook types utils", "network is the sockets and the clock around the protocol, and nothing else runs below it"},
 	"doctor":         {"config network types utils", "doctor stands in a peer's place before there is one: of network it takes the ports alone"},
 	"hook":           {"types", "hook is told of views: it cannot ask the peer anything, nor hold it up"},
@@ -34,6 +34,7 @@ var rooms = map[string]room{
 	"local":          {"config hook types utils", "local starts whole processes, and knows of them what anybody can see"},
 	"handlers":       {"datastructures types", "handlers is the protocol alone, so that the simulator runs the very code that ships"},
 	"simulation":     {"datastructures handlers types", "simulation puts its own clock and network around the protocol: the real ones must not slip in"},
+	"simulate":       {"simulation types", "simulate shows the simulator to users: it needs no daemon"},
 	"verify":         {"types", "verify judges records by what the protocol promises, not by the code that wrote them"},
 	"config":         {"types", "config checks flags and hosts file before there is a peer"},
 	"utils":          {"", "utils knows host names and addresses, and nothing of groups"},

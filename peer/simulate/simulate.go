@@ -1,4 +1,5 @@
-package main
+// Package simulate is the command `memberly simulate`: the simulator, for users.
+package simulate
 
 import (
 	"bufio"
@@ -18,7 +19,7 @@ import (
 	"memberly/peer/types"
 )
 
-const simulateUsage = `Usage: memberly simulate [options]
+const usage = `Usage: memberly simulate [options]
 
 Runs whole groups, with the code that ships, on a simulated network and clock:
 the same seed and options give the same run. Each run ends when all faults are
@@ -82,15 +83,23 @@ type trial struct {
 	options        string // of the weather, as they were given
 }
 
-// simulate is the command `memberly simulate`. It returns the exit code.
-func simulate(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) int {
+// The exit codes.
+const (
+	success = 0
+	failure = 1
+	misuse  = 2
+)
+
+// Run runs the command with args, and returns its exit code: 0 if every promise was kept, 1 if
+// one was broken, 2 for wrong usage. It stops early when ctx ends.
+func Run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	t, err := parseTrial(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, simulateUsage)
+		fmt.Fprint(stdout, usage)
 		return success
 	case err != nil:
-		fmt.Fprintf(stderr, "memberly simulate: %v\n\n%s", err, simulateUsage)
+		fmt.Fprintf(stderr, "memberly simulate: %v\n\n%s", err, usage)
 		return misuse
 	case t.records || t.trace:
 		return t.show(ctx, stdout, stderr)
