@@ -26,7 +26,7 @@ type room struct {
 
 // rooms has every room, by its folder within peer; main is the top folder.
 var rooms = map[string]room{
-	"main":           {"config doctor local network observe simulate types utils verify", "main turns flags into a peer, and that into an exit code: it does not meddle with what lies below"},
+	"main":           {"config doctor local network observe simulate simulation types utils verify", "main turns flags into a peer, and that into an exit code: it does not meddle with what lies below"},
 	"network":        {"config datastructures handlers hook types utils", "network is the sockets and the clock around the protocol, and nothing else runs below it"},
 	"doctor":         {"config network types utils", "doctor stands in a peer's place before there is one: of network it takes the ports alone"},
 	"hook":           {"types", "hook is told of views: it cannot ask the peer anything, nor hold it up"},
