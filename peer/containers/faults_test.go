@@ -42,7 +42,7 @@ var faultGroups = []struct {
 	faults []fault
 }{
 	{"lost-datagrams", false, []fault{
-		{"udp-30-percent-lost", losingUDP, nobody, unnoticed(20 * time.Second), 0},
+		{"udp-30-percent-lost", losingUDP, nobody, unnoticed(time.Minute), 0},
 		{"udp-blocked-for-a-minute", withoutUDP, nobody, unnoticed(time.Minute), 0},
 	}},
 	{"container-killed", false, []fault{

@@ -73,16 +73,16 @@ func (t *table) act(i int, out *handlers.Output) {
 	for _, r := range out.Records {
 		t.check(i, r)
 	}
-	for _, m := range out.Messages {
+	messages, exit := slices.Clone(out.Messages), out.Exit // out is good until the next step
+	for _, m := range messages {
 		j := int(m.To) - 1
-		if t.peers[j] == nil {
+		if t.peers[j] != nil {
+			t.queues[pairing{i, j}] = append(t.queues[pairing{i, j}], arrival{message: m})
+		} else if t.peers[i] != nil {
 			t.act(i, t.peers[i].Undialed(t.instant(), m.To, t.instant().Run, types.Refusal))
-			return
 		}
-		way := pairing{i, j}
-		t.queues[way] = append(t.queues[way], arrival{message: m})
 	}
-	if out.Exit {
+	if exit && t.peers[i] != nil {
 		t.crash(i)
 	}
 }

@@ -167,6 +167,19 @@ func (j *judge) created(p *process, v *types.View) {
 	}
 }
 
+// goesOn tells whether some group has a living quorum of its latest view.
+func (j *judge) goesOn() bool {
+	for group, latest := range j.latest {
+		if latest.Quorum(func(id types.ID) bool {
+			q := j.w.host(id).process
+			return q != nil && q.handler.View().Group == group && q.handler.Incarnation() == latest.Incarnation(id)
+		}) {
+			return true
+		}
+	}
+	return false
+}
+
 // excused: whoever failed between two views of a process has its record before the second.
 func (j *judge) excused(p *process, d *diary, was, is *types.View) {
 	for _, id := range was.Members {

@@ -32,8 +32,11 @@ func (w *world) run() Result {
 	p := w.plan
 	w.runUntil(p.Quiet)
 	w.settle()
-	wrong := "never asked"
-	for w.now < p.Quiet+w.patience() && w.judge.failure == "" {
+	wrong, patience := "never asked", w.patience
+	if w.judge.goesOn() {
+		patience = func() time.Duration { return 10*time.Second + p.last() - p.Quiet }
+	}
+	for w.now < p.Quiet+patience() && w.judge.failure == "" {
 		w.runUntil(w.now + 500*time.Millisecond)
 		if wrong = w.judge.agreed(); wrong == "" && w.now > p.last() {
 			break
@@ -56,8 +59,8 @@ func (p Plan) last() time.Duration {
 	return t
 }
 
-// patience is how long a group may take to agree once the faults are over: 25 s where rules 6
-// and 7 make somebody wait; and 10 s more for each host that does not run before the first in
+// patience is how long it may take to agree, once the faults are over, where no group goes on:
+// 25 s, as rules 6 and 7 make somebody wait; and 10 s more for each host that does not run before the first in
 // the file that does, and where one is silent, for then that one waits so long to found (rule 7).
 func (w *world) patience() time.Duration {
 	wait := 25*time.Second + w.plan.last() - w.plan.Quiet

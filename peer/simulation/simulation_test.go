@@ -144,6 +144,11 @@ func explain(t *testing.T, seed uint64) {
 	}
 	if *play {
 		Run(p, os.Stdout)
+	} else if r.Failure != "" {
+		var trace bytes.Buffer
+		Run(p, &trace)
+		lines := strings.SplitAfter(trace.String(), "\n")
+		t.Logf("its last moments:\n%s", strings.Join(lines[max(0, len(lines)-60):], ""))
 	}
 }
 

@@ -49,6 +49,10 @@ var moments = []moment{
 	{"pending", "The leader asks three, not two, to expel four, and dies (the drill). Two leads, learns of the\n" +
 		"pending operation from three, finishes it, then removes the old leader. Four is told, and stays out.",
 		Plan{Hosts: 4, Starts: seconds(0, 0.1, 0.2, 5), Drill: true}, 5 * time.Second, 5010 * time.Millisecond},
+	{"expelled", "Four was expelled by the drill and stays out, though it runs and hears the group. Started again,\n" +
+		"it is a new peer, and is let in.",
+		Plan{Hosts: 4, Starts: seconds(0, 0.1, 0.2, 5), Drill: true, Faults: []Fault{at(8, Crash, 4), at(8.1, Start, 4)}},
+		7 * time.Second, 8200 * time.Millisecond},
 	{"partition", "Three is cut off from one and two, which remove it when it has been silent for 2.2 s. It waits.\n" +
 		"When the cut heals, a heartbeat of its is answered with the view that it is not in, and it joins again.",
 		Plan{Hosts: 3, Starts: seconds(0, 0.1, 0.2), Faults: []Fault{cut(5, 0b100, 5)}}, 6500 * time.Millisecond, 11500 * time.Millisecond},
