@@ -19,6 +19,20 @@ var mutations = flag.Bool("mutations", false, "break the protocol in every way o
 // handlers or types, becomes new.
 type mutation struct{ name, file, old, new string }
 
+// seldom are the mutants for which a minute of seeds is not enough, as it takes a rare meeting
+// of faults, or as another rule stands in: the tables of package handlers find them.
+var seldom = map[string]bool{
+	"a leader does not prepare its next view":                       true,
+	"a thawed peer blames the others for its own stall":             true,
+	"re-forming takes silence for evidence":                         true,
+	"re-forming does not ask who else has the view":                 true,
+	"re-forming though the answering members are a quorum":          true,
+	"two lives told the same last incarnation take the same":        true,
+	"a JOIN is kept for ever":                                       true,
+	"old news of failures is recorded as new":                       true,
+	"an earlier incarnation whose clock was set back is never told": true,
+}
+
 var mutants = []mutation{
 	{"half is a quorum without the leader", "types/types.go",
 		"2*n == len(v.Members) && n > 0 && leader", "2*n == len(v.Members)"},
@@ -91,6 +105,8 @@ func TestMutants(t *testing.T) {
 			switch {
 			case err == nil:
 				t.Errorf("not found within a minute:\n%s", out)
+			case seldom[m.name] && strings.Contains(out, "--- FAIL"):
+				t.Logf("found by the tables: %s", regexp.MustCompile(`--- FAIL: (\w+)`).FindString(out))
 			case found != nil:
 				ran := "those that found bugs before"
 				if runs := regexp.MustCompile(`: (\d+) runs`).FindStringSubmatch(out); runs != nil {
@@ -149,8 +165,12 @@ func (m mutation) run(t *testing.T) (string, error) {
 			t.Fatal(err)
 		}
 	}
-	c := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-run", "^(TestFoundBySeeds|TestSeeds)$", "-v", "-failfast", "-timeout", "65s",
-		".", "-args", "-seeds", "1000000", "-at-most", "55s", "-brief")
-	out, err := c.CombinedOutput()
+	args := []string{"test", "-overlay", overlay, "-v", "-failfast", "-timeout", "65s"}
+	if seldom[m.name] {
+		args = append(args, "../handlers")
+	} else {
+		args = append(args, "-run", "^(TestFoundBySeeds|TestSeeds)$", ".", "-args", "-seeds", "1000000", "-at-most", "55s", "-brief")
+	}
+	out, err := exec.CommandContext(t.Context(), "go", args...).CombinedOutput()
 	return string(out), err
 }
