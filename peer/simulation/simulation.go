@@ -32,9 +32,12 @@ func (w *world) run() Result {
 	p := w.plan
 	w.runUntil(p.Quiet)
 	w.settle()
-	wrong, patience := "never asked", w.patience
-	if w.judge.goesOn() {
-		patience = func() time.Duration { return 10*time.Second + p.last() - p.Quiet }
+	wrong, going := "never asked", true
+	patience := func() time.Duration {
+		if going = going && w.judge.goesOn(); going { // and has done so all the time
+			return 10*time.Second + p.last() - p.Quiet
+		}
+		return w.patience()
 	}
 	for w.now < p.Quiet+patience() && w.judge.failure == "" {
 		w.runUntil(w.now + 500*time.Millisecond)
