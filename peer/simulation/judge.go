@@ -271,8 +271,6 @@ func (j *judge) fine(m types.Member, v *types.View) bool {
 	return true
 }
 
-func (j *judge) ended(*process) {}
-
 // stuck tells whether hosts that stay silent explain that there is no agreement: they are
 // half of all hosts, or somebody's view has lost its quorum, and only they could tell whether
 // it has done so for good (rule 7).

@@ -202,7 +202,6 @@ func (w *world) end(p *process) {
 	}
 	p.ended = true
 	p.process = nil
-	w.judge.ended(p)
 	for _, other := range w.hosts {
 		for _, c := range w.conns[pairOf(p.id, other.id)] {
 			if !c.open || !c.has(p) {
