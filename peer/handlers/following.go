@@ -135,6 +135,11 @@ func (h *Handler) install(next *types.View) {
 	h.highest = max(h.highest, next.Number)
 	h.accepted = types.Accepted{}
 	h.standing = types.Joined
+	for _, id := range before.Members {
+		if !next.Has(id) {
+			h.order.drop(id)
+		}
+	}
 	for _, id := range next.Members {
 		if before.Incarnation(id) != next.Incarnation(id) {
 			h.meet(id)
@@ -183,6 +188,7 @@ func (h *Handler) showView(m *types.Message) {
 // askToLeave sends LEAVE to the leader, or begins to take out the leader itself.
 func (h *Handler) askToLeave() {
 	h.asked = h.now.Run
+	h.due(h.asked + h.seconds(0.2))
 	switch {
 	case len(h.view.Members) == 1:
 		h.exit(0)

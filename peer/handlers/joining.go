@@ -28,7 +28,8 @@ func (h *Handler) becomeFresh() {
 	h.election, h.reform = noElection(), reforming{}
 	h.fresh = freshness{since: h.now.Run, hinted: never, asked: never}
 	h.noticed = never
-	h.out.Wake = h.now.Run
+	h.order = newOrder(len(h.hosts))
+	h.due(h.now.Run)
 }
 
 // renew takes an incarnation larger than any earlier one, and than last. Where the clock is
@@ -138,7 +139,7 @@ func (h *Handler) admitted(m *types.Message) {
 		h.heeded.term = types.Term{}
 		h.install(v)
 		h.beat = h.now.Run + h.Heartbeat*time.Duration(h.ID-1)/time.Duration(h.Hosts) // not all at one moment
-		h.out.Wake = h.now.Run
+		h.due(h.now.Run)
 		h.follow(m)
 		if m.From == m.Term.Peer {
 			h.ok(m, types.OK)

@@ -69,6 +69,7 @@ func (h *Handler) count(r *round, view *types.View, id types.ID) bool {
 func (h *Handler) call(r *round, view *types.View) {
 	again := r.sent != never
 	r.sent = h.now.Run
+	h.due(r.sent + h.seconds(0.2))
 	r.message.Unreachable = h.unreachable()
 	for _, id := range r.to {
 		if id == h.ID || r.answered[id-1] || h.hosts[id-1].gone {

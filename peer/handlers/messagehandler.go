@@ -91,6 +91,9 @@ type Handler struct {
 	}
 
 	hosts     []host        // by ID-1
+	order     order         // of the other members, by when they were heard
+	calm      bool          // when it last looked, no member was silent or unreachable
+	wake      time.Duration // when what was asked for since the last Tick is due
 	quorate   bool          // a quorum of the view is reachable
 	lacking   int           // how many of its members are not
 	beat      time.Duration // when the next heartbeat is due
@@ -112,7 +115,7 @@ type Handler struct {
 
 // New returns the handler of a peer that has not started.
 func New(c Config) *Handler {
-	h := &Handler{Config: c, hosts: make([]host, c.Hosts), leaving: never, thawed: never}
+	h := &Handler{Config: c, hosts: make([]host, c.Hosts), order: newOrder(c.Hosts), leaving: never, thawed: never}
 	for i := range h.hosts {
 		h.hosts[i] = host{word: never, heard: never, differed: never, probed: never, redial: never, waiting: never}
 	}
@@ -129,7 +132,7 @@ func (h *Handler) Start(now Instant) *Output {
 // Tick is the step of time: everything that is due is done.
 func (h *Handler) Tick(now Instant) *Output {
 	h.begin(now)
-	h.out.Wake = now.Run + h.seconds(0.25)
+	h.wake = math.MaxInt64
 	switch h.standing {
 	case types.Fresh:
 		h.tickFresh()
@@ -307,7 +310,7 @@ func (h *Handler) onAnswer(m *types.Message) {
 func (h *Handler) begin(now Instant) {
 	o := &h.out
 	*o = Output{Records: o.Records[:0], Notices: o.Notices[:0], Redial: o.Redial[:0],
-		Messages: o.Messages[:0], Events: o.Events[:0], Wake: o.Wake, Code: o.Code}
+		Messages: o.Messages[:0], Events: o.Events[:0], Code: o.Code}
 	gap := now.Run - h.now.Run
 	h.now = now
 	if gap > h.seconds(0.5) {
@@ -320,6 +323,8 @@ func (h *Handler) end() *Output {
 		h.review()
 	}
 	h.out.Exit = h.exited
+	// Whoever wakes so often notices every stall (begin).
+	h.out.Wake = min(h.wake, h.lull(), h.now.Run+h.seconds(0.4))
 	return &h.out
 }
 
@@ -329,7 +334,7 @@ func (h *Handler) seconds(s float64) time.Duration {
 }
 
 // due asks for a Tick at t at the latest.
-func (h *Handler) due(t time.Duration) { h.out.Wake = min(h.out.Wake, t) }
+func (h *Handler) due(t time.Duration) { h.wake = min(h.wake, t) }
 
 // until asks for a Tick at t, unless that is past.
 func (h *Handler) until(t time.Duration) {

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -42,6 +43,9 @@ func (h *Handler) meet(id types.ID) {
 	p := &h.hosts[id-1]
 	*p = host{met: h.now.Run, heard: h.now.Run, word: p.word, differed: p.differed, probed: never, redial: never, waiting: never,
 		evidence: p.evidence}
+	if id != h.ID {
+		h.order.last(id)
+	}
 }
 
 // reaches tells whether id is a member of the view and not unreachable.
@@ -87,6 +91,7 @@ func (h *Handler) hear(m *types.Message) {
 		h.recount()
 	}
 	p.heard, p.probes = h.now.Run, 0
+	h.order.last(m.From)
 	p.holds = max(p.holds, m.Number)
 	if p.failing && !slices.Contains(h.named, m.From) {
 		p.failing = false
@@ -142,6 +147,7 @@ func (h *Handler) miss(id types.ID) {
 	p := &h.hosts[id-1]
 	if !p.gone {
 		p.gone, p.lost = true, h.now.Run
+		h.due(h.now.Run)
 		h.recount()
 	}
 }
@@ -152,6 +158,8 @@ func (h *Handler) watch() {
 		h.due(h.thawed + h.seconds(0.1))
 		return // first what waited on the sockets
 	}
+	h.calm = true
+	oldest := h.now.Run // when the first was heard of those who are not silent yet
 	for _, id := range h.view.Members {
 		if id == h.ID {
 			continue
@@ -163,33 +171,50 @@ func (h *Handler) watch() {
 				h.probe(id, true)
 			}
 			h.due(p.probed + h.seconds(1))
+			h.calm = false
 			continue
 		}
 		silence := h.since(p.heard)
-		switch {
-		case silence >= h.Monitor:
+		if silence >= h.Monitor {
 			h.lose(id)
+			h.calm = false
 			continue
-		case silence >= h.patience() || h.doubts(id):
-			if h.since(p.probed) >= h.seconds(0.2) {
-				h.probe(id, p.probes > 0)
-			}
-			h.due(p.probed + h.seconds(0.2))
-		default:
-			h.due(p.heard + h.patience())
 		}
+		if silence < h.patience() && !h.doubts(id) {
+			oldest = min(oldest, p.heard)
+			continue
+		}
+		if h.since(p.probed) >= h.seconds(0.2) {
+			h.probe(id, p.probes > 0)
+		}
+		h.due(p.probed + h.seconds(0.2))
 		h.due(p.heard + h.Monitor)
+		h.calm = false
+	}
+	if !h.calm {
+		h.due(oldest + h.patience())
+		h.until(h.election.sign.at + h.patience())
 	}
 }
 
 // doubts tells whether id, the leader, has not said for too long that it leads.
 func (h *Handler) doubts(id types.ID) bool {
 	s := &h.election.sign
-	if id != s.peer {
-		return false
+	return id == s.peer && h.since(s.at) >= h.patience()
+}
+
+// lull returns when this peer will next have to look whether a member is silent, if it hears
+// nothing before.
+func (h *Handler) lull() time.Duration {
+	first := h.order.first()
+	if h.standing != types.Joined || h.farewell != nil || !h.calm || first == 0 {
+		return math.MaxInt64
 	}
-	h.until(s.at + h.patience())
-	return h.since(s.at) >= h.patience()
+	heard := h.hosts[first-1].heard
+	if s := &h.election.sign; s.at != never && h.view.Has(s.peer) && s.peer != h.ID {
+		heard = min(heard, s.at)
+	}
+	return heard + h.patience()
 }
 
 // watchAnswers holds a member unreachable that leaves its leader's requests unanswered.

@@ -176,3 +176,33 @@ func TestSection4Mute(t *testing.T) {
 	want(t, "proposed", p.when("REQ DEL 5 unreachable→2"), "[3.2s 3.4s]")
 	p.reply(5)
 }
+
+// A peer that hears everybody wakes for its heartbeat, and to notice its own stalls; it looks
+// at the silence of others only once there is some.
+func TestCalm(t *testing.T) {
+	p := member(t, conf{ID: 2}, viewOf(1, 1, 2, 3))
+	p.pass(1500*ms, 1, 3)
+	begun, ticks := p.at, 0
+	for p.at < begun+11*time.Second {
+		p.at = min(p.wake, p.at+300*ms)
+		if p.wake > p.at {
+			for _, id := range []types.ID{1, 3} {
+				p.hear(p.beat(id))
+			}
+			continue
+		}
+		p.do(p.Tick)
+		ticks++
+	}
+	if ticks != 10 {
+		t.Errorf("%d ticks in ten heartbeats, want one for each", ticks)
+	}
+	heard := p.at
+	for p.when("PROBE→3") == "[]" && p.at < heard+5*time.Second {
+		p.at = p.wake
+		p.do(p.Tick)
+	}
+	if silence := p.at - heard; silence > 1200*ms {
+		t.Errorf("it asks after %v of silence, want 1.2 s at most", silence)
+	}
+}
