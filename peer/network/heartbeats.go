@@ -26,13 +26,6 @@ const (
 	mostQueries = 64
 )
 
-// udpSocket is what pulse needs of a net.UDPConn.
-type udpSocket interface {
-	ReadFromUDPAddrPort(b []byte) (n int, from netip.AddrPort, err error)
-	WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error)
-	Close() error
-}
-
 // pulse is the UDP lane: heartbeats out and in. In the steady state it takes no memory for
 // either.
 type pulse struct {

@@ -71,6 +71,7 @@ type Peer struct {
 	door    *door
 	links   *links
 	pulse   *pulse
+	alarm   *alarm
 	hook    *hook.Hook // nil without -exec
 	window  *window    // nil without -http
 
@@ -102,14 +103,17 @@ func open(c config.Config, h protocol, names utils.Resolver, stdout, stderr io.W
 	if err != nil {
 		return nil, refused(stdout, "Error starting TCP listener", TCPPort, err)
 	}
-	socket, err := listenUDP(self)
+	socket, err := openUDP(self, len(c.Hosts))
 	if err != nil {
 		listener.Close()
 		return nil, refused(stdout, "Error starting UDP listener", UDPPort, err)
 	}
 	p := &Peer{config: c, protocol: h, start: time.Now(), quit: make(chan struct{})}
 	p.notice = newLines(stdout, mostNotices, nil)
-	if p.hook, err = hook.New(p.command()); err != nil {
+	if p.alarm, err = newAlarm(); err == nil {
+		p.hook, err = hook.New(p.command())
+	}
+	if err != nil {
 		listener.Close()
 		socket.Close()
 		return nil, err
@@ -144,14 +148,6 @@ func address(c config.Config) netip.Addr {
 }
 
 func listenTCP(self netip.Addr) (net.Listener, error) { return net.Listen("tcp", local(self, TCPPort)) }
-
-func listenUDP(self netip.Addr) (*net.UDPConn, error) {
-	socket, err := net.ListenPacket("udp", local(self, UDPPort))
-	if err != nil {
-		return nil, err
-	}
-	return socket.(*net.UDPConn), nil
-}
 
 // local is where to listen: on all addresses, if self is not valid.
 func local(self netip.Addr, port int) string {
@@ -199,6 +195,7 @@ func (p *Peer) Close() {
 		p.links.close()
 		p.sockets.end()
 		p.pulse.socket.Close()
+		p.alarm.close()
 		p.sockets.tasks.Wait()
 		p.hook.Close(p.left)
 		p.records.close(drainTime)
@@ -213,7 +210,7 @@ func (p *Peer) loop(ctx context.Context) int {
 	for _, task := range []func(){p.door.accept, p.pulse.receive, p.pulse.send, p.pulse.resolve} {
 		p.sockets.tasks.Go(task)
 	}
-	m := moments{tick: time.NewTimer(0), leave: ctx.Done(), quit: p.quit}
+	m := moments{leave: ctx.Done(), quit: p.quit}
 	if p.config.Crash > 0 {
 		m.crash = time.After(p.config.Crash)
 	}
@@ -230,7 +227,6 @@ func (p *Peer) loop(ctx context.Context) int {
 
 // moments are what the loop waits for besides events.
 type moments struct {
-	tick  *time.Timer
 	crash <-chan time.Time
 	leave <-chan struct{} // nil once it has happened
 	quit  <-chan struct{}
@@ -247,14 +243,14 @@ func (p *Peer) next(m *moments) *handlers.Output {
 			continue
 		}
 		p.inputs = 0
-		m.tick.Reset(max(p.wake, p.hold) - p.run())
+		p.alarm.set(max(p.wake, p.hold) - p.run())
 		select {
 		case e := <-p.sockets.events:
 			if out := p.handle(e); out != nil {
 				return out
 			}
-		case <-m.tick.C:
-			if !p.late() {
+		case <-p.alarm.rings():
+			if p.due() {
 				return p.protocol.Tick(p.now())
 			}
 		case <-m.crash:
@@ -281,14 +277,15 @@ func (p *Peer) input() (event, bool) {
 	}
 }
 
-// late tells whether the Tick that is due comes so late that waiting input goes first.
-func (p *Peer) late() bool {
+// due tells whether it is time for a Tick. One that comes so late that input may wait on the
+// sockets lets that go first.
+func (p *Peer) due() bool {
 	now := p.run()
-	if now-max(p.wake, p.hold) < lateness {
-		return false
+	late := now - max(p.wake, p.hold)
+	if late >= lateness {
+		p.hold = now + settling
 	}
-	p.hold = now + settling
-	return true
+	return late >= 0 && late < lateness
 }
 
 // handle takes the step that e stands for. It returns nil if that is none of the protocol's.

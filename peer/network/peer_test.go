@@ -163,10 +163,10 @@ func TestLate(t *testing.T) {
 		for _, c := range []struct {
 			after time.Duration
 			want  bool
-		}{{time.Second, false}, {time.Second, true}, {settling, false}} {
+		}{{time.Second / 2, false}, {time.Second / 2, true}, {time.Second, false}, {settling, true}} {
 			<-time.After(c.after)
-			if got := p.late(); got != c.want {
-				t.Errorf("at %v the Tick is late: %t, want %t", p.run(), got, c.want)
+			if got := p.due(); got != c.want {
+				t.Errorf("at %v the Tick is due: %t, want %t", p.run(), got, c.want)
 			}
 		}
 	})
