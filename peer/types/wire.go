@@ -12,6 +12,10 @@ import (
 // message; the kind is the second, and the sender's id the third and fourth, in all versions.
 const Version = 1
 
+// Sealed is what a payload that is sealed with a key has for its Version. Kind and sender
+// follow as in any other; the kind is one of peer/seal. DecodeMessage knows only to say so.
+const Sealed = 1<<7 | Version
+
 // MaxHosts is how many hosts a hosts file may list: a NEWVIEW among so many still fits a frame.
 const MaxHosts = 4096
 
@@ -61,12 +65,22 @@ func DecodeMessage(b []byte, hosts int, m *Message) error {
 		c.fail("%d bytes are left over", left)
 	}
 	if c.err != nil {
-		err := fmt.Errorf("%v from peer %d: %w", m.Kind, m.From, c.err)
+		err := fmt.Errorf("%s from peer %d: %w", title(b, m.Kind), m.From, c.err)
 		*m = Message{}
 		return err
 	}
 	return nil
 }
+
+// title names what b is, for errors.
+func title(b []byte, k Kind) string {
+	if len(b) > 0 && isSealed(b[0]) {
+		return "sealed message"
+	}
+	return k.String()
+}
+
+func isSealed(version uint8) bool { return version&(Sealed&^Version) != 0 }
 
 // ReadFrame reads one frame from r and returns its message's bytes, in buf's memory as far as
 // that reaches. Memory grows with what was received, not with what the length claims. The
@@ -190,6 +204,9 @@ func (c *codec) addressed(m *Message) {
 func (c *codec) version() {
 	version := uint8(Version)
 	code8(c, &version)
+	if isSealed(version) {
+		c.fail("%w %d: it is sealed with a key, and this peer has none: start all with the same -key, or none", ErrVersion, version)
+	}
 	if version != Version {
 		c.fail("%w %d, this peer speaks %d: run the same release on all hosts", ErrVersion, version, Version)
 	}

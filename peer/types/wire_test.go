@@ -468,6 +468,19 @@ func TestDecodeVersion(t *testing.T) {
 	}
 }
 
+// A payload that is sealed is no message; whoever gets it without a key learns what to do.
+func TestDecodeSealed(t *testing.T) {
+	t.Parallel()
+	for _, version := range []byte{Sealed, Sealed + 1, 0xff} {
+		want := fmt.Sprintf("sealed message from peer 2: unknown wire version %d: it is sealed with a key, and this peer has none: "+
+			"start all with the same -key, or none", version)
+		var m Message
+		if err := DecodeMessage([]byte{version, 1, 0, 2, 9, 9}, 5, &m); !errors.Is(err, ErrVersion) || err.Error() != want {
+			t.Errorf("version %d: error is %v, want %s", version, err, want)
+		}
+	}
+}
+
 func TestEncodeMalformed(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
