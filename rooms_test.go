@@ -26,9 +26,9 @@ type room struct {
 
 // rooms has every room, by its folder within peer; main is the top folder.
 var rooms = map[string]room{
-	"main":           {"config doctor local network observe simulate simulation types utils verify", "main turns flags into a peer, and that into an exit code: it does not meddle with what lies below"},
-	"network":        {"config datastructures handlers hook types utils", "network is the sockets and the clock around the protocol, and nothing else runs below it"},
-	"doctor":         {"config network types utils", "doctor stands in a peer's place before there is one: of network it takes the ports alone"},
+	"main":           {"config doctor local network observe seal simulate simulation types utils verify", "main turns flags into a peer, and that into an exit code: it does not meddle with what lies below"},
+	"network":        {"config datastructures handlers hook seal types utils", "network is the sockets and the clock around the protocol, and nothing else runs below it"},
+	"doctor":         {"config network seal types utils", "doctor stands in a peer's place before there is one: of network it takes the ports alone"},
 	"hook":           {"types", "hook is told of views: it cannot ask the peer anything, nor hold it up"},
 	"observe":        {"config datastructures handlers types", "observe reads what the peer publishes: it has no door to the network room, through which it could change or hold up anything"},
 	"local":          {"config hook types utils", "local starts whole processes, and knows of them what anybody can see"},
@@ -36,7 +36,8 @@ var rooms = map[string]room{
 	"simulation":     {"datastructures handlers types", "simulation puts its own clock and network around the protocol: the real ones must not slip in"},
 	"simulate":       {"simulation types", "simulate shows the simulator to users: it needs no daemon"},
 	"verify":         {"types", "verify judges records by what the protocol promises, not by the code that wrote them"},
-	"config":         {"types", "config checks flags and hosts file before there is a peer"},
+	"config":         {"seal types", "config checks flags, hosts file and key file before there is a peer"},
+	"seal":           {"types", "seal knows keys and bytes: sockets and clock are its users'"},
 	"utils":          {"", "utils knows host names and addresses, and nothing of groups"},
 	"types":          {"", "types is the words that all the others speak, so it can depend on none of them"},
 	"datastructures": {"", "datastructures are the same whatever is in them"},
