@@ -1,0 +1,609 @@
+package seal
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"memberly/peer/types"
+)
+
+func newLane(t testing.TB, ring Ring, self types.ID, seed byte) *Lane {
+	t.Helper()
+	l, err := NewLane(ring, self, dice(seed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// open is Open, whose results stay as they are.
+func open(to *Lane, from types.ID, b []byte, now time.Duration) (message string, reply []byte, err error) {
+	before := bytes.Clone(b)
+	m, reply, err := to.Open(from, b, now)
+	if !bytes.Equal(b, before) {
+		return "", nil, errors.New("the datagram was changed")
+	}
+	return string(m), bytes.Clone(reply), err
+}
+
+// introduced returns two lanes of peers 1 and 2; the second knows the first.
+func introduced(t testing.TB, first, second Ring) (one, two *Lane) {
+	t.Helper()
+	one, two = newLane(t, first, 1, 1), newLane(t, second, 2, 2)
+	introduce(t, one, two, 0)
+	return one, two
+}
+
+// introduce has two hear one for the first time.
+func introduce(t testing.TB, one, two *Lane, now time.Duration) {
+	t.Helper()
+	if m, err := exchange(one, two, one.Beat(nil, []byte("hello"), now), now); m != "hello" || err != nil {
+		t.Fatalf("introduced with %q, %v", m, err)
+	}
+}
+
+// exchange has to open b of from, and both answer each other until nothing is left to say. It
+// returns the last message that came to to.
+func exchange(from, to *Lane, b []byte, now time.Duration) (message string, err error) {
+	for len(b) > 0 {
+		m, reply, err := open(to, from.self, b, now)
+		if err != nil {
+			return message, err
+		}
+		if message = m; len(reply) == 0 {
+			return message, nil
+		}
+		if _, b, err = open(from, to.self, reply, now); err != nil {
+			return message, err
+		}
+	}
+	return message, nil
+}
+
+// Two meet: nothing that comes first is believed, the answer is, with the heartbeat in it.
+func TestLaneMeets(t *testing.T) {
+	t.Parallel()
+	one, two := newLane(t, ring(t, 1), 1, 1), newLane(t, ring(t, 1), 2, 2)
+	m, challenge, err := open(two, 1, one.Beat(nil, []byte("beat"), 0), 0)
+	if m != "" || len(challenge) == 0 || err != nil {
+		t.Fatalf("got %q and a reply of %d bytes, %v; want a challenge", m, len(challenge), err)
+	}
+	m, answer, err := open(one, 2, challenge, 0)
+	if m != "" || len(answer) == 0 || err != nil {
+		t.Fatalf("got %q and a reply of %d bytes, %v; want an answer", m, len(answer), err)
+	}
+	if m, reply, err := open(two, 1, answer, 0); m != "beat" || len(reply) > 0 || err != nil {
+		t.Fatalf("got %q and a reply of %d bytes, %v; want the beat", m, len(reply), err)
+	}
+	for i := range 200 {
+		want := strings.Repeat("x", i+1)
+		if m, reply, err := open(two, 1, one.Seal(nil, []byte(want)), 0); m != want || len(reply) > 0 || err != nil {
+			t.Errorf("got %q, %x, %v; want %q", m, reply, err, want)
+		}
+	}
+	if m, challenge, err := open(one, 2, two.Seal(nil, []byte("x")), 0); m != "" || len(challenge) == 0 || err != nil {
+		t.Errorf("the other way nobody is known yet, but got %q, %x, %v", m, challenge, err)
+	}
+}
+
+// The bytes, and what they are sealed with, so that nothing moves unnoticed.
+func TestLaneBytes(t *testing.T) {
+	t.Parallel()
+	one, two := newLane(t, ring(t, 9), 0x102, 1), newLane(t, ring(t, 9), 2, 2)
+	var session, number [8]byte
+	io.ReadFull(dice(1), session[:])
+	twos := dice(2)
+	io.ReadFull(twos, make([]byte, 8))
+	io.ReadFull(twos, number[:])
+	key := bytes.Repeat([]byte{9}, 32)
+	sealed := func(counter uint64, plain string) []byte {
+		b := append([]byte{0x81, 1, 1, 2}, session[:]...)
+		b = binary.BigEndian.AppendUint64(b, counter)
+		nonce := binary.BigEndian.AppendUint64(make([]byte, 4), counter)
+		return gcm(t, key, session[:], "memberly 1 datagram\x01\x02").Seal(b, nonce, []byte(plain), b)
+	}
+	first := one.Beat([]byte("before"), []byte("beat"), 0)
+	if want := append([]byte("before"), sealed(0, "\x00beat")...); !bytes.Equal(first, want) {
+		t.Errorf("a message is %x, want %x", first, want)
+	}
+	if n := len(first) - len("beforebeat"); n != DatagramOverhead {
+		t.Errorf("it grew by %d bytes, want %d", n, DatagramOverhead)
+	}
+	_, challenge, _ := open(two, 0x102, first[len("before"):], 0)
+	if _, answer, _ := open(one, 2, challenge, 0); !bytes.Equal(answer, sealed(1, "\x02"+string(number[:])+"beat")) {
+		t.Errorf("an answer is %x", answer)
+	}
+	if _, challenge, _ := open(one, 2, two.Seal(nil, nil), 0); len(challenge) != 4+8+8+1+8+16 {
+		t.Errorf("a challenge is %x", challenge)
+	}
+}
+
+// A peer without keys is told what to do by what one with keys sends, whatever it is.
+func TestUnsealedPeerIsTold(t *testing.T) {
+	t.Parallel()
+	lane := newLane(t, ring(t, 1), 2, 0)
+	for what, payload := range map[string][]byte{"hello": hello(t, accepting, 1)[4:], "datagram": lane.Seal(nil, []byte("beat"))} {
+		err := types.DecodeMessage(payload, 5, new(types.Message))
+		if !errors.Is(err, types.ErrVersion) {
+			t.Errorf("%s: %v", what, err)
+		}
+		wants(t, err, "sealed message from peer 2: ", "this peer has none: start all with the same -key, or none")
+	}
+}
+
+// Without keys, datagrams are those of a peer of before.
+func TestPlainLane(t *testing.T) {
+	t.Parallel()
+	one := newLane(t, Ring{}, 1, 1)
+	if got := one.Seal([]byte("x"), []byte("yz")); string(got) != "xyz" {
+		t.Errorf("appends %q", got)
+	}
+	if m, reply, err := open(one, 2, one.Beat(nil, []byte("beat"), 0), 0); m != "beat" || reply != nil || err != nil {
+		t.Errorf("got %q, %x, %v", m, reply, err)
+	}
+}
+
+// A lane can get its first keys later, and lose all of them.
+func TestLaneKeysComeAndGo(t *testing.T) {
+	t.Parallel()
+	one, two := newLane(t, Ring{}, 1, 1), newLane(t, Ring{}, 2, 2)
+	for _, keys := range [][]byte{{1}, nil, {2}} {
+		one.Rekey(ring(t, keys...))
+		two.Rekey(ring(t, keys...))
+		b := one.Beat(nil, []byte("beat"), 0)
+		if sealed := len(b) > len("beat"); sealed != (keys != nil) {
+			t.Errorf("keys %v: a beat is %x", keys, b)
+		}
+		if m, err := exchange(one, two, b, 0); m != "beat" && keys == nil || err != nil {
+			t.Errorf("keys %v: got %q, %v", keys, m, err)
+		}
+	}
+}
+
+// Every reason why a datagram is dropped. Peer 2 opens; it knows peer 1, but not peer 3.
+func TestLaneRefuses(t *testing.T) {
+	t.Parallel()
+	beat, err := types.AppendMessage(nil, &types.Message{Kind: types.Heartbeat, From: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(i int, to byte, b []byte) []byte {
+		b[i] = to
+		return b
+	}
+	says := func(l *Lane, says byte, message string) []byte { return l.append(nil, says, 0, []byte(message)) }
+	for _, c := range []struct {
+		what string
+		from types.ID
+		make func(one *Lane) []byte
+		want error
+	}{
+		{"not sealed", 1, func(*Lane) []byte { return beat }, ErrUnsealed},
+		{"another version", 1, func(one *Lane) []byte { return at(0, 0x82, one.Seal(nil, nil)) }, types.ErrVersion},
+		{"a hello", 1, func(one *Lane) []byte { return at(1, kindHello, one.Seal(nil, nil)) }, ErrUnopened},
+		{"another's address", 3, func(one *Lane) []byte { return one.Seal(nil, []byte("x")) }, ErrImpostor},
+		{"another's id", 3, func(one *Lane) []byte { return at(3, 3, one.Seal(nil, []byte("x"))) }, ErrUnopened},
+		{"nothing", 1, func(*Lane) []byte { return nil }, ErrUnopened},
+		{"a header alone", 1, func(one *Lane) []byte { return one.Seal(nil, nil)[:datagramHeader] }, ErrUnopened},
+		{"another key", 1, func(*Lane) []byte { return newLane(t, ring(t, 9), 1, 1).Seal(nil, []byte("x")) }, ErrUnopened},
+		{"another key, another life", 1, func(*Lane) []byte { return newLane(t, ring(t, 9), 1, 5).Seal(nil, []byte("x")) }, ErrUnopened},
+		{"says nothing", 1, func(one *Lane) []byte { return resealed(one, nil) }, ErrUnopened},
+		{"says what nobody does", 1, func(one *Lane) []byte { return says(one, 3, "x") }, ErrUnopened},
+		{"a challenge without number", 1, func(one *Lane) []byte { return resealed(one, []byte{saysChallenge, 1, 2, 3, 4, 5, 6, 7}) }, ErrUnopened},
+		{"an answer to nothing", 1, func(one *Lane) []byte { return says(one, saysAnswer, "x") }, ErrReplayed},
+		{"an answer of an earlier life", 1, func(*Lane) []byte { return says(newLane(t, ring(t, 1), 1, 5), saysAnswer, "x") }, ErrReplayed},
+		{"sound", 1, func(one *Lane) []byte { return one.Seal(nil, []byte("x")) }, nil},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			one, two := introduced(t, ring(t, 1), ring(t, 1, 2))
+			m, reply, err := open(two, c.from, c.make(one), 0)
+			if !errors.Is(err, c.want) || (m != "") != (c.want == nil) || reply != nil {
+				t.Errorf("got %q, %x, %v; want %v", m, reply, err, c.want)
+			}
+			if m, _, err := open(two, 1, one.Seal(nil, []byte("next")), 0); m != "next" {
+				t.Errorf("after it, got %q, %v", m, err)
+			}
+		})
+	}
+}
+
+// resealed returns a datagram of l that holds plain.
+func resealed(l *Lane, plain []byte) []byte {
+	b := l.Seal(nil, nil)[:datagramHeader]
+	counter := binary.BigEndian.Uint64(b[headerSize+numberLen:])
+	return l.own.aead.Seal(b, l.nonce.of(counter), plain, b)
+}
+
+// Any bit that is changed, and any byte that is cut off, is noticed; whether the session is
+// known, or the datagram is a challenge or an answer.
+func TestLaneTampering(t *testing.T) {
+	t.Parallel()
+	one, two := introduced(t, ring(t, 1), ring(t, 1, 2))
+	late := newLane(t, ring(t, 1, 2), 3, 3)
+	beat := one.Beat(nil, []byte("beat"), 0)
+	_, challenge, _ := open(late, 1, beat, 0)
+	_, answer, _ := open(one, 3, bytes.Clone(challenge), 0)
+	for _, c := range []struct {
+		what     string
+		to       *Lane
+		from     types.ID
+		datagram []byte
+	}{{"message", two, 1, beat}, {"challenge", one, 3, challenge}, {"answer", late, 1, answer}} {
+		for bit := range len(c.datagram) * 8 {
+			b := bytes.Clone(c.datagram)
+			b[bit/8] ^= 1 << (bit % 8)
+			if m, reply, err := open(c.to, c.from, b, time.Minute); m != "" || reply != nil || err == nil {
+				t.Errorf("%s with bit %d changed: %q, %x, %v", c.what, bit, m, reply, err)
+			}
+		}
+		for n := range c.datagram {
+			if m, reply, err := open(c.to, c.from, c.datagram[:n:n], time.Minute); m != "" || reply != nil || err == nil {
+				t.Errorf("%s cut to %d bytes: %q, %x, %v", c.what, n, m, reply, err)
+			}
+		}
+	}
+	if m, _, err := open(two, 1, beat, 0); m != "beat" {
+		t.Errorf("unchanged: %q, %v", m, err)
+	}
+	if m, _, err := open(late, 1, answer, 0); m != "beat" {
+		t.Errorf("unchanged: %q, %v", m, err)
+	}
+}
+
+// Datagrams may come in another order, each once.
+func TestLaneWindow(t *testing.T) {
+	t.Parallel()
+	one, two := introduced(t, ring(t, 1), ring(t, 1))
+	var sent [][]byte
+	for i := range 300 {
+		sent = append(sent, one.Seal(nil, fmt.Append(nil, i)))
+	}
+	for _, c := range []struct {
+		index int
+		fresh bool
+	}{
+		{5, true}, {3, true}, {5, false}, {3, false}, {4, true}, {68, true}, {5, false}, {4, false},
+		{6, true}, {67, true}, {68, false}, {200, true}, {136, false}, {137, true}, {137, false},
+		{68, false}, {201, true}, {137, false}, {138, true}, {299, true}, {235, false}, {236, true},
+	} {
+		m, _, err := open(two, 1, sent[c.index], 0)
+		if fresh := m == fmt.Sprint(c.index) && err == nil; fresh != c.fresh || !fresh && err != ErrReplayed {
+			t.Errorf("datagram %d: %q, %v; want it taken: %t", c.index, m, err, c.fresh)
+		}
+	}
+}
+
+// What was sealed before the answer that introduced its session is not taken after it: it may
+// have been held back.
+func TestLaneIntroductionStartsWindow(t *testing.T) {
+	t.Parallel()
+	one, two := newLane(t, ring(t, 1), 1, 1), newLane(t, ring(t, 1), 2, 2)
+	held := one.Seal(nil, []byte("held"))
+	introduce(t, one, two, 0)
+	if m, _, err := open(two, 1, held, 0); err != ErrReplayed {
+		t.Errorf("got %q, %v", m, err)
+	}
+}
+
+// A peer that restarts believes nothing that was recorded, nor do the others of one that did.
+func TestLaneReplayFromEarlierLife(t *testing.T) {
+	t.Parallel()
+	one, two := newLane(t, ring(t, 1), 1, 1), newLane(t, ring(t, 1), 2, 2)
+	beat := one.Beat(nil, []byte("old"), 0)
+	_, challenge, _ := open(two, 1, beat, 0)
+	_, answer, _ := open(one, 2, challenge, 0)
+	open(two, 1, answer, 0)
+	recorded := [][]byte{beat, answer, one.Seal(nil, []byte("older"))}
+
+	refuses := func(to *Lane, now time.Duration) {
+		t.Helper()
+		for i, b := range recorded {
+			if m, _, _ := open(to, 1, b, now); m != "" {
+				t.Errorf("recorded datagram %d hands on %q", i, m)
+			}
+		}
+	}
+	restarted := newLane(t, ring(t, 1), 2, 22)
+	refuses(restarted, 0) // with its challenge pending, too
+	refuses(restarted, time.Hour)
+	next := newLane(t, ring(t, 1), 1, 11)
+	introduce(t, next, two, time.Hour)
+	refuses(two, time.Hour)
+	if m, _, err := open(two, 1, next.Seal(nil, []byte("new")), time.Hour); m != "new" {
+		t.Errorf("the new life is heard no more: %q, %v", m, err)
+	}
+}
+
+// What a host sealed for one is nothing to its own lane, nor to a third that expects an answer.
+func TestLaneReflection(t *testing.T) {
+	t.Parallel()
+	one, two := introduced(t, ring(t, 1), ring(t, 1))
+	if m, reply, err := open(two, 1, two.Seal(nil, []byte("mine")), 0); err != ErrImpostor {
+		t.Errorf("its own message is %q, %x, %v", m, reply, err)
+	}
+	three := newLane(t, ring(t, 1), 3, 3)
+	_, toOne, _ := open(three, 1, one.Beat(nil, []byte("1"), 0), 0)
+	open(three, 2, two.Beat(nil, []byte("2"), 0), 0)
+	_, answer, _ := open(two, 3, toOne, 0) // it reaches the wrong one
+	if m, _, err := open(three, 2, answer, 0); err != ErrReplayed {
+		t.Errorf("an answer to another's number is %q, %v", m, err)
+	}
+}
+
+// Challenges and answers are few, whatever comes; each number and each heartbeat is good for
+// a while, and a number for one answer.
+func TestLanePace(t *testing.T) {
+	t.Parallel()
+	const ms = time.Millisecond
+	one, two := newLane(t, ring(t, 1), 1, 1), newLane(t, ring(t, 1), 2, 2)
+	challengeAt := func(now time.Duration) []byte {
+		_, challenge, err := open(two, 1, one.Seal(nil, []byte("x")), now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return challenge
+	}
+	var challenges []time.Duration
+	for now := time.Duration(0); now <= time.Second; now += 10 * ms {
+		if len(challengeAt(now)) > 0 {
+			challenges = append(challenges, now)
+		}
+	}
+	if got := fmt.Sprint(challenges); got != "[0s 200ms 400ms 600ms 800ms 1s]" {
+		t.Errorf("challenges at %s", got)
+	}
+	challenge := challengeAt(2 * time.Second)
+	var answers []string
+	for now := 2 * time.Second; now <= 2200*ms; now += 10 * ms {
+		if now == 2050*ms {
+			one.Beat(nil, []byte("beat"), now-101*ms)
+		}
+		if _, answer, _ := open(one, 2, challenge, now); len(answer) > 0 {
+			answers = append(answers, fmt.Sprintf("%v+%d", now, len(answer)-45))
+		}
+	}
+	if got := fmt.Sprint(answers); got != "[2s+0 2.05s+4 2.1s+4 2.15s+0 2.2s+0]" {
+		t.Errorf("answers at %s", got)
+	}
+	_, late, _ := open(one, 2, challenge, 2300*ms)
+	if m, _, err := open(two, 1, late, 3001*ms); err != ErrReplayed {
+		t.Errorf("an answer after over a second: %q, %v", m, err)
+	}
+	if m, _, err := open(two, 1, late, 3000*ms); m != "" || err != nil {
+		t.Errorf("an answer without a heartbeat: %q, %v", m, err)
+	}
+	_, twice, _ := open(one, 2, challenge, 2400*ms)
+	if m, _, err := open(two, 1, twice, 2400*ms); err != ErrReplayed {
+		t.Errorf("a second answer: %q, %v", m, err)
+	}
+	if m, _, _ := open(two, 1, one.Seal(nil, []byte("known")), 2400*ms); m != "known" {
+		t.Errorf("got %q", m)
+	}
+}
+
+// An answer of the session that is known goes through its window: it opens nothing again.
+func TestLaneAnswerOfKnownSession(t *testing.T) {
+	t.Parallel()
+	old := newLane(t, ring(t, 1), 1, 11).Seal(nil, []byte("old"))
+	one, two := introduced(t, ring(t, 1), ring(t, 1))
+	passed := one.Seal(nil, []byte("passed"))
+	open(two, 1, passed, 0)
+	_, challenge, _ := open(two, 1, old, time.Second) // somebody repeats what he recorded
+	one.Beat(nil, []byte("beat"), time.Second)
+	before := one.Seal(nil, []byte("before"))
+	_, answer, _ := open(one, 2, challenge, time.Second)
+	if m, _, err := open(two, 1, answer, time.Second); m != "beat" {
+		t.Errorf("the answer hands on %q, %v", m, err)
+	}
+	if m, _, err := open(two, 1, before, time.Second); m != "before" {
+		t.Errorf("what it overtook hands on %q, %v", m, err)
+	}
+	if m, _, err := open(two, 1, passed, time.Second); err != ErrReplayed {
+		t.Errorf("what had passed hands on %q, %v", m, err)
+	}
+}
+
+// A group of two changes its key in three steps, one peer after the other: no message is lost,
+// and nobody needs to be introduced again.
+func TestLaneRotates(t *testing.T) {
+	t.Parallel()
+	one, two := introduced(t, ring(t, 1), ring(t, 1))
+	introduce(t, two, one, time.Second)
+	var held [][]byte
+	for step, keys := range [][]byte{{1}, {1, 2}, {2, 1}, {2}} {
+		for i, l := range []*Lane{one, two} {
+			l.Rekey(ring(t, keys...))
+			for _, pair := range [][2]*Lane{{one, two}, {two, one}} {
+				held = append(held, pair[0].Seal(nil, []byte("held")))
+				want := fmt.Sprint(step, i)
+				m, reply, err := open(pair[1], pair[0].self, pair[0].Seal(nil, []byte(want)), time.Second)
+				if m != want || reply != nil || err != nil {
+					t.Errorf("keys %v at peer %d: %d hears %q, %x, %v", keys, i+1, pair[1].self, m, reply, err)
+				}
+			}
+		}
+	}
+	for i, b := range held[len(held)-4:] { // of the last step: the window went on
+		to := []*Lane{two, one}[i%2]
+		if m, _, err := open(to, 3-to.self, b, time.Second); m != "held" {
+			t.Errorf("what was held back hands on %q, %v", m, err)
+		}
+		if m, _, err := open(to, 3-to.self, b, time.Second); err != ErrReplayed {
+			t.Errorf("again it hands on %q, %v", m, err)
+		}
+	}
+}
+
+// What is under way while a sender changes keys, comes in any order.
+func TestLaneKeysMixed(t *testing.T) {
+	t.Parallel()
+	one, two := introduced(t, ring(t, 1, 2), ring(t, 1, 2))
+	old := [][]byte{one.Seal(nil, []byte("a")), one.Seal(nil, []byte("b"))}
+	one.Rekey(ring(t, 2, 1))
+	later := [][]byte{one.Seal(nil, []byte("c")), one.Seal(nil, []byte("d"))}
+	for _, b := range [][]byte{later[0], old[1], later[1], old[0]} {
+		if m, _, err := open(two, 1, b, 0); m == "" || err != nil {
+			t.Errorf("got %q, %v", m, err)
+		}
+	}
+	for _, b := range append(old, later...) {
+		if m, _, err := open(two, 1, b, 0); err != ErrReplayed {
+			t.Errorf("again it hands on %q, %v", m, err)
+		}
+	}
+}
+
+// A key that is taken away opens nothing more, and whom it introduced must be introduced anew:
+// so nobody who stole it can have spoilt the counters for good.
+func TestLaneKeyTakenAway(t *testing.T) {
+	t.Parallel()
+	one, two := introduced(t, ring(t, 1), ring(t, 1, 2))
+	thief := newLane(t, ring(t, 1), 1, 1) // the same session
+	thief.counter = 1 << 63
+	if m, _, _ := open(two, 1, thief.Seal(nil, []byte("forged")), 0); m != "forged" {
+		t.Fatal("a thief with the key is not heard")
+	}
+	two.Rekey(ring(t, 2))
+	if m, reply, err := open(two, 1, thief.Seal(nil, []byte("forged")), 0); err != ErrUnopened {
+		t.Errorf("with the key taken away: %q, %x, %v", m, reply, err)
+	}
+	one.Rekey(ring(t, 2))
+	if m, err := exchange(one, two, one.Beat(nil, []byte("beat"), time.Second), time.Second); m != "beat" || err != nil {
+		t.Errorf("the true one is heard no more: %q, %v", m, err)
+	}
+}
+
+func TestLaneWithoutDice(t *testing.T) {
+	t.Parallel()
+	failed := errors.New("no more dice")
+	if _, err := NewLane(ring(t, 1), 1, iotest.ErrReader(failed)); !errors.Is(err, failed) {
+		t.Errorf("error is %v", err)
+	}
+	two, err := NewLane(ring(t, 1), 2, io.MultiReader(bytes.NewReader(make([]byte, 8)), iotest.ErrReader(failed)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, reply, err := open(two, 1, newLane(t, ring(t, 1), 1, 1).Seal(nil, []byte("x")), 0)
+	if m != "" || reply != nil || !errors.Is(err, failed) {
+		t.Errorf("got %q, %x, %v", m, reply, err)
+	}
+}
+
+// One goroutine seals, another opens, a third changes keys.
+func TestLaneAtOnce(t *testing.T) {
+	t.Parallel()
+	one, two := introduced(t, ring(t, 1, 2), ring(t, 1, 2))
+	sealed := make(chan []byte)
+	var all sync.WaitGroup
+	all.Go(func() {
+		defer close(sealed)
+		for i := range 300 {
+			sealed <- one.Beat(nil, []byte("beat"), time.Duration(i))
+		}
+	})
+	all.Go(func() {
+		for i := range 50 {
+			one.Rekey(ring(t, 1+byte(i%2), 2-byte(i%2)))
+			two.Rekey(ring(t, 2, 1))
+		}
+	})
+	for b := range sealed {
+		if m, _, err := open(two, 1, b, 0); m != "beat" {
+			t.Errorf("got %q, %v", m, err)
+		}
+	}
+	all.Wait()
+}
+
+// A heartbeat costs no memory to seal, nor to open.
+func TestLaneAllocations(t *testing.T) {
+	one, two := introduced(t, ring(t, 1), ring(t, 1))
+	message := make([]byte, 100)
+	var b []byte
+	allocations := testing.AllocsPerRun(100, func() {
+		b = one.Beat(b[:0], message, 0)
+		if m, _, err := two.Open(1, b, 0); len(m) != 100 {
+			t.Error(err)
+		}
+	})
+	if allocations != 0 {
+		t.Errorf("a heartbeat sealed and opened takes memory %v times", allocations)
+	}
+}
+
+// FuzzLane is a datagram of a stranger, which does not open unless it is one that was sealed;
+// and what a member gone mad seals, which is handed on only if it is a message.
+func FuzzLane(f *testing.F) {
+	one, two := introduced(f, ring(f, 1), ring(f, 1, 2))
+	sound := one.Seal(nil, []byte("message"))
+	_, challenge, _ := open(newLane(f, ring(f, 1), 1, 9), 2, two.Seal(nil, nil), 0)
+	for _, seed := range [][]byte{sound, challenge, sound[:36], {}, {0, 'x'}, {saysChallenge, 1, 2, 3, 4, 5, 6, 7, 8}, {saysAnswer, 1}} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		one, two := introduced(t, ring(t, 1), ring(t, 1, 2))
+		m, reply, err := open(two, 1, b, 0)
+		if (m != "" || reply != nil || err == nil) && !bytes.Equal(b, sound) && !bytes.Equal(b, challenge) {
+			t.Errorf("%x is %q, %x, %v", b, m, reply, err)
+		}
+		m, reply, err = open(two, 1, resealed(one, b), 0)
+		switch {
+		case len(b) > 0 && b[0] == saysMessage:
+			if m != string(b[1:]) || reply != nil || err != nil {
+				t.Errorf("the message %x is %q, %x, %v", b[1:], m, reply, err)
+			}
+		case m != "", err == nil && (len(b) < 9 || b[0] != saysChallenge):
+			t.Errorf("the sealed %x is %q, %x, %v", b, m, reply, err)
+		}
+	})
+}
+
+func BenchmarkSealHeartbeat(b *testing.B) {
+	one := newLane(b, ring(b, 1), 1, 1)
+	message := make([]byte, 60)
+	var buf []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = one.Beat(buf[:0], message, 0)
+	}
+}
+
+// What opening costs: a heartbeat (it is sealed too), and a stranger's datagrams, by the
+// number of keys that do not open them.
+func BenchmarkOpen(b *testing.B) {
+	b.Run("heartbeat", func(b *testing.B) {
+		one, two := introduced(b, ring(b, 1), ring(b, 1))
+		message := make([]byte, 60)
+		var buf []byte
+		b.ReportAllocs()
+		for b.Loop() {
+			buf = one.Beat(buf[:0], message, 0)
+			if _, _, err := two.Open(1, buf, 0); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	for _, keys := range [][]byte{{1}, {1, 2}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}} {
+		for i, what := range []string{"known", "other"} {
+			b.Run(fmt.Sprintf("forged/session=%s/keys=%d", what, len(keys)), func(b *testing.B) {
+				_, two := introduced(b, ring(b, 1), ring(b, keys...))
+				forged := newLane(b, ring(b, 99), 1, byte(i+1)).Seal(nil, make([]byte, 60))
+				b.ReportAllocs()
+				for b.Loop() {
+					if _, _, err := two.Open(1, forged, 0); err != ErrUnopened {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
