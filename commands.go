@@ -9,6 +9,7 @@ import (
 	"memberly/peer/config"
 	"memberly/peer/doctor"
 	"memberly/peer/observe"
+	"memberly/peer/seal"
 	"memberly/peer/simulate"
 	"memberly/peer/verify"
 )
@@ -24,6 +25,7 @@ var commands = []command{
 	{"status", "show what a peer with -http knows of its group", observe.RunStatus},
 	{"ready", "exit with 0 if a peer with -http is ready, else 1", observe.RunReady},
 	{"doctor", "check, before a peer is started, what it needs", doctor.Run},
+	{"keygen", "make a key for -key", seal.RunKeygen},
 	{"verify", "prove from records that the peers agreed", verify.Run},
 	{"simulate", "run groups on a simulated network", simulate.Run},
 }

@@ -58,6 +58,10 @@ func TestCommands(t *testing.T) {
 		{"simulate -hosts 3 -trace", "", 0, "memb_list: [<1,2,3>]", ""},
 		{"simulate -hosts 12 -records", "", 0, "\n1  | {peer_id:1, view_id: 12, leader: 1, memb_list: [<1,2,3,4,5,6,7,8,9,10,11,12>]}\n", ""},
 		{"simulate -hosts 33", "", 2, "", "give a whole number from 1 to 32"},
+		{"keygen -help", "", 0, "Usage: memberly keygen", ""},
+		{"keygen", "", 0, "=\n", ""},
+		{"keygen " + file, "", 1, "", "is there already, and may hold keys in use: name a new file"},
+		{"keygen a b", "", 2, "", `unexpected argument "b"`},
 		{"simulated", "", 2, "", `unknown command "simulated"`},
 	} {
 		t.Run(c.args, func(t *testing.T) {
