@@ -1,5 +1,5 @@
-// Package config turns the command line and the hosts file into a checked Config, or into an
-// error that says what to do.
+// Package config turns the command line, the hosts file and the key file into a checked
+// Config, or into an error that says what to do.
 //
 // The hosts file is text in UTF-8, one host a line: its name and, if wanted, its IP address.
 // Blank lines and surrounding space are ignored. A host's id is its place among the lines that
@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"memberly/peer/seal"
 	"memberly/peer/types"
 )
 
@@ -56,6 +57,10 @@ Whole group on this machine
                  apart; -c is then for the last host, -t for the first. Each has
                  the file's address if all are loopback, else 127.0.0.1 onwards
 
+Trust it (off unless given)
+  -key FILE      seal all that is sent, and take nothing that is not, with the
+                 keys in FILE, alike on all hosts; memberly keygen makes one
+
 See inside (off unless given)
   -http ADDR     serve status, events, metrics and a page for a browser at
                  PORT, on the loopback network alone, or at ADDRESS:PORT
@@ -74,6 +79,8 @@ type Config struct {
 	ID        types.ID       // this host's; 0 if Local
 	Delay     time.Duration  // to wait before doing anything; if Local, between two starts
 	Crash     time.Duration  // after the delay; 0 for never
+	KeyFile   string         // where Keys are from; "" for nowhere
+	Keys      seal.Ring      // what all that is sent is sealed with; none: nothing is
 	Exec      string         // the command to run on each view; "" for none
 	Drill     bool           // the leader-failure drill; this is the first host, or Local
 	Heartbeat time.Duration  // between two heartbeats
@@ -100,12 +107,13 @@ var ErrHelp = errors.New("the usage text was asked for")
 func Usage() string { return usage }
 
 // Parse returns what args, the command line without the program's name, ask for. It reads the
-// hosts file, and asks hostname for the machine's host name unless args make that pointless.
+// hosts file and the key file, and asks hostname for the machine's host name unless args make that pointless.
 // A machine goes by the line of the same name or, if there is none and one of the two names
 // has no dot, by the only line with the same first label: "one" and "one.example.org" match.
 // With -n, only the same name will do.
 //
-// The error is a UsageError, ErrHelp, or says what is wrong with the hosts file or this host.
+// The error is a UsageError, ErrHelp, or says what is wrong with the hosts file, the key file or
+// this host.
 func Parse(args []string, hostname func() (string, error)) (Config, error) {
 	c, err := parseFlags(args)
 	if err != nil || c.Version {
@@ -115,6 +123,11 @@ func Parse(args []string, hostname func() (string, error)) (Config, error) {
 		return Config{}, fmt.Errorf("hosts file %q: %w", c.HostsFile, err)
 	}
 	c.Digest = digest(c.Hosts)
+	if c.KeyFile != "" {
+		if c.Keys, err = seal.Read(c.KeyFile); err != nil {
+			return Config{}, err
+		}
+	}
 	if !c.Local {
 		if err := c.findSelf(hostname); err != nil {
 			return Config{}, err
@@ -139,6 +152,7 @@ func parseFlags(args []string) (Config, error) {
 	flags.Func("heartbeat", "", interval(&c.Heartbeat, maxHeartbeat))
 	flags.Func("monitor", "", interval(&c.Monitor, maxMonitor))
 	flags.Func("exec", "", text(&c.Exec, "give the command to run on each view"))
+	flags.Func("key", "", text(&c.KeyFile, "give the path of the key file"))
 	flags.Func("http", "", c.setHTTP)
 	flags.BoolVar(&c.Drill, "t", false, "")
 	flags.BoolVar(&c.Local, "local", false, "")

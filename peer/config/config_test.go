@@ -140,6 +140,8 @@ func TestWrongUsage(t *testing.T) {
 		{"-h F -http 65536", "-http: give a port"},
 		{"-h F -local -http 127.0.0.1:8082", "give the port alone"},
 		{"-h F -exec=", "-exec: give the command"},
+		{"-h F -key=", "-key: give the path of the key file"},
+		{"-h F -key", "-key"},
 		{"-h F -port 8080", "-port"},
 		{"-h F -heartbeat 0s", "give a duration"},
 		{"-h F -heartbeat -1s", "give a duration"},
@@ -180,6 +182,23 @@ func TestWrongUsage(t *testing.T) {
 	}
 }
 
+// The key file is read whether one host is run or all; what is wrong with it is no wrong usage.
+func TestKeyFile(t *testing.T) {
+	t.Parallel()
+	hosts, sound, bad := write(t, five), write(t, strings.Repeat("A", 43)+"=\n"), write(t, "secret\n")
+	for _, local := range []string{"-local=false", "-local"} {
+		c, err := Parse([]string{"-h", hosts, "-key", sound, local}, on("one"))
+		if err != nil || c.KeyFile != sound || c.Keys.Len() != 1 {
+			t.Errorf("%s: %d keys of %q, %v", local, c.Keys.Len(), c.KeyFile, err)
+		}
+		c, err = Parse([]string{"-h", hosts, "-key", bad, local}, on("one"))
+		wants(t, err, fmt.Sprintf("key file %q: line 1: not a key", bad))
+		if _, ok := errors.AsType[UsageError](err); ok || c.Hosts != nil {
+			t.Errorf("%s: %+v, %v", local, c, err)
+		}
+	}
+}
+
 func TestHelpAndVersion(t *testing.T) {
 	t.Parallel()
 	for _, arg := range []string{"-help", "--help"} {
@@ -203,7 +222,7 @@ func TestUsage(t *testing.T) {
 			t.Errorf("line is too wide, or ends with space: %q", line)
 		}
 	}
-	for _, f := range []string{"-h FILE", "-d N", "-c N", "-t ", "-n NAME", "-heartbeat D", "-monitor D", "-http ADDR", "-local", "-version"} {
+	for _, f := range []string{"-h FILE", "-d N", "-c N", "-t ", "-n NAME", "-heartbeat D", "-monitor D", "-key FILE", "-http ADDR", "-local", "-version"} {
 		if !strings.Contains(Usage(), "\n  "+f) {
 			t.Errorf("the usage text does not explain %s", f)
 		}

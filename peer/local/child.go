@@ -58,6 +58,9 @@ func (g *group) args(id types.ID) []string {
 	if g.config.Exec != "" {
 		args = append(args, "-exec", g.config.Exec)
 	}
+	if g.config.KeyFile != "" {
+		args = append(args, "-key", g.config.KeyFile)
+	}
 	if port := g.config.HTTP.Port(); port != 0 {
 		args = append(args, "-http", strconv.Itoa(int(port)))
 	}

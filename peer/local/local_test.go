@@ -37,7 +37,7 @@ func play(how string, args []string) int {
 }
 
 func threeHosts() config.Config {
-	return config.Config{Hosts: []config.Host{{Name: "one"}, {Name: "two"}, {Name: "three"}}, Local: true,
+	return config.Config{Hosts: []config.Host{{Name: "one"}, {Name: "two"}, {Name: "three"}}, Local: true, KeyFile: "group.key",
 		Delay: 2 * time.Second, Crash: 4 * time.Second, Drill: true, Heartbeat: time.Second, Monitor: 3 * time.Second}
 }
 
@@ -67,9 +67,9 @@ func TestRun(t *testing.T) {
 			}
 			file := `"one 127.0.0.1\ntwo 127.0.0.2\nthree 127.0.0.3\n" <nil>`
 			for _, want := range append(c.stdout,
-				"one   | -h /dev/fd/3 -n one -t -heartbeat 1s -monitor 3s",
-				"two   | -h /dev/fd/3 -n two -d 2 -heartbeat 1s -monitor 3s",
-				"three | -h /dev/fd/3 -n three -d 4 -c 4 -heartbeat 1s -monitor 3s",
+				"one   | -h /dev/fd/3 -n one -key group.key -t -heartbeat 1s -monitor 3s",
+				"two   | -h /dev/fd/3 -n two -d 2 -key group.key -heartbeat 1s -monitor 3s",
+				"three | -h /dev/fd/3 -n three -d 4 -c 4 -key group.key -heartbeat 1s -monitor 3s",
 				"one   | "+file, "two   | "+file, "three | "+file) {
 				if !slices.Contains(lines[4:], want) {
 					t.Errorf("stdout lacks %q:\n%s", want, stdout.String())
