@@ -44,10 +44,9 @@ const (
 	stderr stream = "stderr"
 )
 
-// follow runs docker, hands each line that it writes to said, one at a time, and returns how it
+// follow runs c, hands each line that it writes to said, one at a time, and returns how it
 // ended: nil, or with what exit code.
-func follow(ctx context.Context, said func(from stream, text string), args ...string) error {
-	c := exec.CommandContext(ctx, "docker", args...)
+func follow(c *exec.Cmd, said func(from stream, text string)) error {
 	out, err := c.StdoutPipe()
 	if err != nil {
 		return err

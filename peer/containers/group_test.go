@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -41,6 +42,8 @@ type peer struct {
 	running   bool   // it should
 	up        bool   // its container has not ended, as far as was read
 	said      string // on stdout, in this fault
+
+	command func() *exec.Cmd // starts it
 }
 
 // line is one that a peer has written, or its end.
@@ -101,6 +104,7 @@ func (g *group) createPeer(p *peer, lodged bool) error {
 		}
 		network = []string{"--network", "container:" + p.lodging}
 	}
+	p.command = func() *exec.Cmd { return exec.CommandContext(g.ctx, "docker", "start", "-a", p.container) }
 	create := append([]string{"create", "--name", p.container}, network...)
 	_, err := docker(g.ctx, append(create, image, "-h", "hostsfile.txt", "-n", p.name)...)
 	return err
@@ -120,7 +124,11 @@ func (g *group) remove(t *testing.T) {
 		t.Error(err)
 	}
 	g.readers.Wait()
-	if _, err := docker(ctx, "network", "rm", g.name, g.island); err != nil {
+	networks := []string{"network", "rm", g.name}
+	if g.island != "" {
+		networks = append(networks, g.island)
+	}
+	if _, err := docker(ctx, networks...); err != nil {
 		t.Error(err)
 	}
 }
@@ -162,7 +170,7 @@ func (g *group) start(peers ...*peer) error {
 	return nil
 }
 
-// live starts p's container, and sends what it writes until it ends.
+// live starts p, and sends what it writes until it ends.
 func (g *group) live(p *peer, life int) {
 	send := func(l line) {
 		l.peer, l.life, l.at = p, life, time.Now()
@@ -171,8 +179,7 @@ func (g *group) live(p *peer, life int) {
 		case <-g.ctx.Done():
 		}
 	}
-	err := follow(g.ctx, func(from stream, text string) { send(line{from: from, text: text}) },
-		"start", "-a", p.container)
+	err := follow(p.command(), func(from stream, text string) { send(line{from: from, text: text}) })
 	send(line{ended: fmt.Errorf("it ended: %v", err)})
 }
 
@@ -186,6 +193,11 @@ func (g *group) kill(peers ...*peer) error {
 	if _, err := docker(g.ctx, kill...); err != nil {
 		return err
 	}
+	return g.ended(peers)
+}
+
+// ended returns when peers that were killed have ended.
+func (g *group) ended(peers []*peer) error {
 	deadline := time.After(patience)
 	for slices.ContainsFunc(peers, func(p *peer) bool { return p.up }) {
 		select {

@@ -3,6 +3,7 @@ package containers_test
 import (
 	"context"
 	"fmt"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -45,11 +46,12 @@ func (w *watch) read(ctx context.Context, peer int) {
 		case <-ctx.Done():
 		}
 	}
-	err := follow(ctx, func(from stream, text string) {
+	logs := exec.CommandContext(ctx, "docker", "logs", "-f", w.peers[peer].container)
+	err := follow(logs, func(from stream, text string) {
 		if from == stderr {
 			send(event{peer: peer, record: text})
 		}
-	}, "logs", "-f", w.peers[peer].container)
+	})
 	send(event{peer: peer, ended: fmt.Errorf("its log ended: %v", err)})
 }
 
