@@ -34,6 +34,15 @@ func laneOf(m *types.Message) lane {
 	return single
 }
 
+// kind is what runs on a host, as far as is known.
+type kind int
+
+const (
+	nobody kind = iota // or nobody knows who
+	aDoctor
+	aPeer
+)
+
 // evidence is what was found of one host. Of this host, only the names count.
 type evidence struct {
 	addrs  []netip.Addr
@@ -45,8 +54,8 @@ type evidence struct {
 	called   bool        // it opened a connection to here, and said something
 	version  error       // it speaks another wire version
 	digest   uint64      // of its hosts file, if it said so
-	peer     bool        // a peer runs there, not a doctor
-	view     int64       // that this peer holds; 0 for none
+	kind     kind        // what runs there
+	view     int64       // that this peer holds, if it echoed; 0 for none
 	sent     [lanes]bool // a datagram of this lane reached it, and its answer came back
 	came     [lanes]bool // a datagram of this lane came from it
 	beats    bool        // a heartbeat came from it

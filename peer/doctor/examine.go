@@ -46,6 +46,7 @@ type examination struct {
 
 // examine examines until ctx ends, or all is well and nobody else needs an answer.
 func examine(ctx context.Context, c config.Config) *findings {
+	began := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
 	x := &examination{ctx: ctx, nonce: rand.Uint64(), owner: make(map[netip.Addr]types.ID),
 		found: findings{config: c, hosts: make([]evidence, len(c.Hosts))}}
@@ -64,7 +65,7 @@ func examine(ctx context.Context, c config.Config) *findings {
 		x.tasks.Go(x.hear)
 		context.AfterFunc(ctx, func() { socket.Close() })
 	}
-	x.tasks.Go(x.watch)
+	x.tasks.Go(func() { x.watch(began) })
 	x.rounds()
 	cancel()
 	x.tasks.Wait()
@@ -100,7 +101,7 @@ func (x *examination) done() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for _, e := range x.found.other {
-		if !e.peer {
+		if e.kind != aPeer {
 			return false
 		}
 	}
@@ -255,10 +256,13 @@ func (x *examination) overTCP(addr netip.Addr, m *types.Message, err error, call
 	}
 	switch m.Kind {
 	case types.Echo:
-		e.digest, e.peer = m.Digest, false
+		e.digest, e.kind = m.Digest, aDoctor
 	case types.Echoed:
 		if m.Request == x.nonce {
-			e.echoed, e.digest, e.peer, e.view = true, m.Digest, m.Standing != 0, m.Number
+			e.echoed, e.digest, e.kind, e.view = true, m.Digest, aDoctor, m.Number
+			if m.Standing != 0 {
+				e.kind = aPeer
+			}
 		}
 	}
 	return true
@@ -337,47 +341,52 @@ func (x *examination) hear() {
 			continue
 		}
 		var m types.Message
-		if types.DecodeMessage(buf[:n], len(x.found.hosts), &m) != nil {
-			continue
-		}
-		if x.overUDP(bare(from.Addr()), &m) && m.Kind == types.Echo {
+		err = types.DecodeMessage(buf[:n], len(x.found.hosts), &m)
+		if x.overUDP(bare(from.Addr()), &m, err) && m.Kind == types.Echo {
 			m.Kind, m.From = types.Echoed, x.found.config.ID
 			x.send(from.Addr().Unmap(), &m)
 		}
 	}
 }
 
-// overUDP notes what the datagram m from addr shows. It returns false if that is no host's.
-func (x *examination) overUDP(addr netip.Addr, m *types.Message) bool {
+// overUDP notes what the datagram m from addr shows, or that it was none of this release. It
+// returns false if that is no host's.
+func (x *examination) overUDP(addr netip.Addr, m *types.Message, err error) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.found.isOwn(addr) {
-		return false // this doctor's own broadcast
+	otherVersion := errors.Is(err, types.ErrVersion)
+	if x.found.isOwn(addr) || err != nil && !otherVersion {
+		return false // this doctor's own broadcast, or rubbish
 	}
 	e := x.sender(addr, m)
 	if e == nil {
 		return false
 	}
+	if otherVersion {
+		e.version = err
+		return true
+	}
 	switch m.Kind {
 	case types.Echo:
-		e.came[laneOf(m)] = true
+		e.came[laneOf(m)], e.kind = true, aDoctor
 	case types.Echoed:
 		e.sent[laneOf(m)] = e.sent[laneOf(m)] || m.Request == x.nonce
 	case types.Heartbeat:
-		e.beats = true
+		e.beats, e.kind = true, aPeer
 	}
 	return true
 }
 
-// watch looks at the clock for moments in which this process did not run.
-func (x *examination) watch() {
+// watch looks at the clock for moments in which this process did not run, from began to the end:
+// the time may have ended in one.
+func (x *examination) watch(began time.Time) {
 	tick := time.NewTicker(stallTick)
 	defer tick.Stop()
-	for last := time.Now(); ; {
+	for last, ended := began, false; !ended; {
 		select {
 		case <-tick.C:
 		case <-x.ctx.Done():
-			return
+			ended = true
 		}
 		now := time.Now()
 		x.mu.Lock()

@@ -109,3 +109,15 @@ func TestExamineOddOnes(t *testing.T) {
 		}
 	}
 }
+
+// A stall is seen though the time ended in it, before anything was looked at.
+func TestWatchSeesWholeStall(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	x := &examination{ctx: ctx}
+	x.watch(time.Now().Add(-2 * longStall))
+	if x.found.stall < longStall {
+		t.Errorf("it was %v", x.found.stall)
+	}
+}

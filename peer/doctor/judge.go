@@ -62,21 +62,44 @@ var (
 // judge says what is well and what is not. It asks nobody.
 func judge(f *findings) report {
 	r := report{here: f.here()}
+	misplaced := f.ownAddress().mark == red
 	for id, e := range f.other {
-		runs := "no answer"
-		switch {
-		case e.peer && e.view > 0:
-			runs = fmt.Sprintf("peer, view %d", e.view)
-		case e.peer:
-			runs = "peer, in no view"
-		case e.everSeen:
-			runs = "doctor"
-		}
-		j := judged{f, e, f.config.Hosts[id-1].Name}
-		r.others = append(r.others, row{j.name, []cell{j.resolves(id), j.file(), j.tcpTo(), j.tcpFrom(),
-			j.udpTo(single), j.udpFrom(single), j.udpTo(broadcast), j.udpFrom(broadcast)}, runs})
+		j := judged{f, e, f.config.Hosts[id-1].Name, misplaced}
+		r.others = append(r.others, j.row(id))
 	}
 	return r
+}
+
+// row judges a host. Of one whose address is another's, nothing more is known.
+func (j judged) row(id types.ID) row {
+	r := row{j.name, []cell{j.resolves(id), j.file(), j.tcpTo(), j.tcpFrom(),
+		j.udpTo(single), j.udpFrom(single), j.udpTo(broadcast), j.udpFrom(broadcast)}, j.runs()}
+	if r.cells[0].mark == red && len(j.addrs) > 0 {
+		for i := range r.cells[1:] {
+			r.cells[i+1] = cell{mark: unknown}
+		}
+		r.runs = string(unknown)
+	}
+	return r
+}
+
+// runs tells what answers there.
+func (j judged) runs() string {
+	switch {
+	case j.version != nil && !j.echoed:
+		return "another release"
+	case j.kind == aPeer && !j.echoed:
+		return "peer"
+	case j.kind == aPeer && j.view == 0:
+		return "peer, in no view"
+	case j.kind == aPeer:
+		return fmt.Sprintf("peer, view %d", j.view)
+	case j.kind == aDoctor:
+		return "doctor"
+	case j.everSeen:
+		return "peer or doctor"
+	}
+	return "no answer"
 }
 
 // well tells whether nothing is red, nor unknown.
@@ -124,13 +147,17 @@ func port(protocol string, number int, err error) cell {
 type judged struct {
 	*findings
 	*evidence
-	name string
+	name      string
+	misplaced bool // the others look for this host elsewhere, and take nothing from here
 }
 
 func (j judged) resolves(id types.ID) cell {
 	switch {
 	case utils.NoSuchName(j.lookup):
-		return check(false, "The name service does not know %s: add it there, or write its address behind its name in the hosts file", j.name)
+		return check(false, "The name service does not know %s: start it, if it is a container or a pod; else add it there, "+
+			"or write its address behind its name in the hosts file", j.name)
+	case len(j.addrs) == 0 && j.lookup == nil:
+		return cell{mark: unknown} // there was no time to look
 	case len(j.addrs) == 0:
 		return check(false, "The name service did not answer for %s (%v): mend it, or write the address behind the name in the hosts file", j.name, j.lookup)
 	}
@@ -175,24 +202,40 @@ func (j judged) tcpTo() cell {
 		return cell{mark: unknown}
 	case j.version != nil:
 		return check(false, "%s runs another release: %v", j.name, j.version)
+	case j.reached && j.misplaced:
+		return cell{mark: unknown}
 	case j.reached:
-		return check(false, "%s lets a connection to TCP 8080 be opened, and does not answer: what listens there is no peer, or of "+
-			"another release; or the hosts file there has this host at another address, or not at all", j.name)
+		return check(false, "%s lets a connection to TCP 8080 be opened, and does not answer: what listens there is no peer, or stopped, "+
+			"or of another release; or the hosts file there has this host at another address, or not at all", j.name)
 	case errors.Is(j.dialled, syscall.ECONNREFUSED):
 		return check(false, "Nothing listens on TCP 8080 of %s: start `memberly doctor` there too, or the peer", j.name)
+	case j.isStray():
+		return cell{mark: unknown} // it is elsewhere
 	}
-	return check(false, "No connection to TCP 8080 of %s at %s (%v): start the host, and let TCP 8080 through to it "+
-		"(its firewall, security groups, routes)", j.name, list(j.addrs), j.dialled)
+	start := "start the host, and "
+	if j.everSeen {
+		start = ""
+	}
+	return check(false, "No connection to TCP 8080 of %s at %s (%v): %slet TCP 8080 through to it "+
+		"(its firewall, security groups, routes)", j.name, list(j.addrs), j.dialled, start)
 }
 
+// isStray tells whether it came from an address that is not its own. What came before its name was
+// looked up shows nothing.
+func (j judged) isStray() bool {
+	return j.stray.IsValid() && len(j.addrs) > 0 &&
+		!slices.ContainsFunc(j.addrs, func(a netip.Addr) bool { return bare(a) == j.stray })
+}
+
+// tcpFrom goes by what a doctor does unasked, and a peer that was asked over TCP.
 func (j judged) tcpFrom() cell {
 	switch {
 	case j.called:
 		return cell{mark: good}
-	case j.stray.IsValid():
+	case j.isStray():
 		return check(false, "%s came from %v, but here it is at %s: peers drop that. Correct its address in the name service or the "+
 			"hosts file, or take the address translation between the two away", j.name, j.stray, list(j.addrs))
-	case !j.everSeen || j.tcp != nil:
+	case j.tcp != nil || j.misplaced || j.kind != aDoctor && !j.echoed:
 		return cell{mark: unknown}
 	}
 	return check(false, "%s does not reach TCP 8080 here: let TCP 8080 through to this machine, from %s", j.name, list(j.addrs))
@@ -205,17 +248,25 @@ func (j judged) udpTo(l lane) cell {
 		return cell{mark: unused}
 	case j.sent[l]:
 		return cell{mark: good}
-	case !j.everSeen || j.udp != nil:
-		return cell{mark: unknown}
-	case !j.peer && !j.came[single]:
+	case j.untold() || j.kind == aDoctor && !j.came[single]:
 		return cell{mark: unknown} // its answer would not have come
-	case l == broadcast:
-		return check(false, "Broadcasts to %v do not reach %s: let UDP 8081 to that address through. Where the network has no broadcast, "+
-			"see docs/deploy.md: the group works without, by asking over TCP", target, j.name)
-	case j.came[single]:
+	case l == single && (j.came[single] || j.beats && j.uses(j.evidence) == single):
 		return check(false, "Datagrams reach this host from %s, but not the other way: let UDP 8081 through to %s", j.name, j.name)
+	case l == single:
+		return check(false, "Datagrams to %s, or its answers, are lost: let UDP 8081 through to %s, and to this machine", j.name, j.name)
+	case !j.sent[single] && !j.came[single]:
+		return cell{mark: unknown} // the same for its answer to a broadcast
 	}
-	return check(false, "Datagrams to %s, or its answers, are lost: let UDP 8081 through to %s, and to this machine", j.name, j.name)
+	without := ""
+	if j.sent[single] {
+		without = ". Where the network has no broadcast, see docs/deploy.md: the group works without, by asking over TCP"
+	}
+	return check(false, "Broadcasts to %v do not reach %s: let UDP 8081 to that address through%s", target, j.name, without)
+}
+
+// untold tells whether nothing can be said of datagrams: by whom they would be sent, or answered.
+func (j judged) untold() bool {
+	return j.kind == nobody || j.udp != nil || j.misplaced || j.version != nil && !j.echoed
 }
 
 // udpFrom goes by what a doctor sends unasked on both lanes, and a peer on the one that it uses.
@@ -227,10 +278,12 @@ func (j judged) udpFrom(l lane) cell {
 		return cell{mark: unused}
 	case j.came[l] || used && j.beats:
 		return cell{mark: good}
-	case !j.everSeen || j.udp != nil:
-		return cell{mark: unknown}
-	case j.peer && (!used || j.view == 0):
+	case j.kind == aPeer && !used:
 		return cell{mark: unused} // it sends nothing there
+	case j.untold():
+		return cell{mark: unknown}
+	case j.kind == aPeer && j.view == 0:
+		return cell{mark: unused} // it sends nothing yet
 	case l == broadcast:
 		return check(false, "Broadcasts of %s do not come here: let UDP 8081 from %s through to this machine's broadcast address", j.name, list(j.addrs))
 	}

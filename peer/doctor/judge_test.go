@@ -25,12 +25,12 @@ func healthy() *findings {
 		attached: []utils.Network{{Prefix: netip.MustParsePrefix("10.0.0.1/24"), Broadcast: true}}}
 	for i := range 3 {
 		e := evidence{addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)})},
-			reached: true, echoed: true, called: true, digest: 7, everSeen: true}
+			reached: true, echoed: true, called: true, digest: 7, everSeen: true, kind: aDoctor}
 		e.sent, e.came = [lanes]bool{true, true}, [lanes]bool{true, true}
 		f.hosts = append(f.hosts, e)
 	}
 	three := &f.hosts[2]
-	three.peer, three.view, three.beats, three.came = true, 5, true, [lanes]bool{}
+	three.kind, three.view, three.beats, three.came = aPeer, 5, true, [lanes]bool{}
 	return f
 }
 
@@ -51,7 +51,7 @@ func TestJudge(t *testing.T) {
 			f.tcp, two.called, three.called = syscall.EADDRINUSE, false, false
 		},
 			"+!++ +++?++++ +++?+-++", "TCP 8080 is in use here"},
-		{"UDP port forbidden", func(f *findings, two, three *evidence) { f.udp = syscall.EACCES }, "++!+ ++++++++ +++++?++", "UDP 8081 cannot be opened"},
+		{"UDP port forbidden", func(f *findings, two, three *evidence) { f.udp = syscall.EACCES }, "++!+ ++++++++ +++++-++", "UDP 8081 cannot be opened"},
 		{"another's address here", func(f *findings, two, three *evidence) { f.tcp = syscall.EADDRNOTAVAIL }, "+!++ ++++++++ +++++-++", "does not have the address"},
 		{"stall", func(f *findings, two, three *evidence) { f.stall = 1234 * time.Millisecond }, "+++! ++++++++ +++++-++", "did not run for 1.23s"},
 		{"looked for elsewhere", func(f *findings, two, three *evidence) { f.hosts[0].addrs[0] = netip.MustParseAddr("10.0.0.99") },
@@ -61,11 +61,11 @@ func TestJudge(t *testing.T) {
 			*two = evidence{lookup: &net.DNSError{Err: "no such host", IsNotFound: true}}
 		}, "++++ !?????-- +++++-++", "does not know two"},
 		{"no name service", func(f *findings, two, three *evidence) { *two = evidence{lookup: errors.New("timeout")} }, "++++ !?????-- +++++-++", "(timeout)"},
-		{"one address for two", func(f *findings, two, three *evidence) { three.addrs = two.addrs }, "++++ !+++++++ !++++-++", "two and three are both at 10.0.0.2"},
+		{"one address for two", func(f *findings, two, three *evidence) { three.addrs = two.addrs }, "++++ !??????? !???????", "two and three are both at 10.0.0.2"},
 		{"loopback", func(f *findings, two, three *evidence) { two.addrs = []netip.Addr{netip.MustParseAddr("127.0.1.1")} },
-			"++++ !+++++-- +++++-++", "two is at 127.0.1.1, which is this machine"},
+			"++++ !??????? +++++-++", "two is at 127.0.1.1, which is this machine"},
 		{"this machine's", func(f *findings, two, three *evidence) { two.addrs = []netip.Addr{netip.MustParseAddr("10.0.0.1")} },
-			"++++ !+++++-- +++++-++", "which is this machine"},
+			"++++ !??????? +++++-++", "which is this machine"},
 		{"another file", func(f *findings, two, three *evidence) { two.digest = 8 }, "++++ +!++++++ +++++-++", "two has another hosts file"},
 		{"nothing runs", func(f *findings, two, three *evidence) { silent(two, refused) }, "++++ +?!????? +++++-++", "Nothing listens on TCP 8080 of two"},
 		{"no way", func(f *findings, two, three *evidence) { silent(two, errors.New("i/o timeout")) }, "++++ +?!????? +++++-++", "at 10.0.0.2 (i/o timeout)"},
@@ -81,7 +81,34 @@ func TestJudge(t *testing.T) {
 		{"no broadcast", func(f *findings, two, three *evidence) { two.came[broadcast], two.sent[broadcast] = false, false },
 			"++++ ++++++!! +++++-++", "Broadcasts to 10.0.0.255 do not reach two"},
 		{"no heartbeat", func(f *findings, two, three *evidence) { three.beats = false }, "++++ ++++++++ +++++-+!", "Broadcasts of three do not come"},
-		{"a peer's answers lost", func(f *findings, two, three *evidence) { three.sent = [lanes]bool{} }, "++++ ++++++++ ++++!-!+", "or its answers, are lost"},
+		{"a peer's answers lost", func(f *findings, two, three *evidence) { three.sent = [lanes]bool{} }, "++++ ++++++++ ++++!-?+", "or its answers, are lost"},
+		{"no way to a peer", func(f *findings, two, three *evidence) {
+			three.reached, three.echoed, three.called, three.view, three.digest = false, false, false, 0, 0
+			three.dialled = errors.New("i/o timeout")
+		}, "++++ ++++++++ +?!?+-++", "(i/o timeout): let TCP 8080 through to it"},
+		{"datagrams of another version", func(f *findings, two, three *evidence) {
+			silent(two, nil)
+			two.reached, two.everSeen, two.version = true, true, types.ErrVersion
+		}, "++++ +?!????? +++++-++", "two runs another release"},
+		{"no time", func(f *findings, two, three *evidence) { *two = evidence{} }, "++++ ??????-- +++++-++", "give it more time"},
+		{"looked for elsewhere, and refused", func(f *findings, two, three *evidence) {
+			f.hosts[0].addrs[0] = netip.MustParseAddr("10.0.0.99")
+			*two = evidence{addrs: two.addrs, reached: true, everSeen: true, kind: aDoctor, came: [lanes]bool{broadcast: true}}
+		}, "!+++ +??????+ +++++-++", "which is no address of this machine"},
+		{"seen before its name was known", func(f *findings, two, three *evidence) {
+			two.called, two.stray = false, two.addrs[0]
+		}, "++++ +++!++++ +++++-++", "two does not reach TCP 8080 here"},
+		{"seen, and never looked up", func(f *findings, two, three *evidence) {
+			*two = evidence{stray: netip.MustParseAddr("10.0.0.2")}
+		}, "++++ ??????-- +++++-++", "give it more time"},
+		{"elsewhere", func(f *findings, two, three *evidence) {
+			silent(two, errors.New("i/o timeout"))
+			two.stray = netip.MustParseAddr("10.9.9.9")
+		}, "++++ +??!???? +++++-++", "two came from 10.9.9.9"},
+		{"all UDP out is blocked", func(f *findings, two, three *evidence) { two.sent = [lanes]bool{} }, "++++ ++++!+!+ +++++-++", "to that address through.\n"},
+		{"heartbeats come one by one, answers do not", func(f *findings, two, three *evidence) {
+			f.attached, f.hosts[0].addrs, three.sent = nil, nil, [lanes]bool{}
+		}, "-+++ ++++++-- ++++!+--", "reach this host from three, but not the other way"},
 		{"a peer in no view", func(f *findings, two, three *evidence) { three.beats, three.view = false, 0 }, "++++ ++++++++ +++++-+-", ""},
 		{"another network", func(f *findings, two, three *evidence) { f.attached = nil; f.hosts[0].addrs = nil }, "-+++ ++++++-- ++++++--", ""},
 	} {
