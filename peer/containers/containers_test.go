@@ -1,9 +1,10 @@
 // Package containers_test starts the compose files in real containers and holds what each
 // peer writes on stderr against the tables of package golden. Then it takes groups through real
-// faults, and holds what they write against what is true of them (judge_test.go).
+// faults, and holds what they write against what is true of them (judge_test.go); and it has
+// doctors find them (doctor_test.go).
 //
-// It needs Docker and Compose, and for the faults root, nsenter and nft, so it starts containers only when MEMBERLY_CONTAINERS is set;
-// then whatever is missing is a failure. MEMBERLY_REPEAT runs each scenario so many times,
+// It needs Docker and Compose, and for the faults root, nsenter, setpriv, nft and ip, so it starts
+// containers only when MEMBERLY_CONTAINERS is set; then whatever is missing is a failure. MEMBERLY_REPEAT runs each scenario so many times,
 // GO_IMAGE names the image to build with (see the Dockerfile), and MEMBERLY_NAME is what the
 // names of all images and projects made here begin with.
 package containers_test
@@ -28,6 +29,10 @@ const scenarioLimit = 3 * time.Minute
 var image string
 
 func TestMain(m *testing.M) {
+	if kind := os.Getenv(impostorKey); kind != "" {
+		fmt.Println(impersonate(kind))
+		os.Exit(1)
+	}
 	os.Exit(withImage(m.Run))
 }
 

@@ -1,0 +1,301 @@
+package containers_test
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// examination is one row of a ward: doctors at work, with some trouble, and what each of them is to say.
+type examination struct {
+	name  string
+	runs  string            // on each host: d doctor, p peer, b both, - nothing
+	plans map[string]string // the hosts file of those that have another
+	is    trouble           // nil: none
+	stops string            // this host's doctor is stopped before the others begin, and goes on later
+	until time.Duration     // so much later; 0: when the others have ended
+	lasts time.Duration     // the peers are watched for so long afterwards
+	want  []verdict
+}
+
+// verdict is what a host's doctor is to say. Its marks are a word for the host, and one for each of
+// the others: + ok, ! RED, ? and - as they are, and then what runs there: d doctor, p peer in a view,
+// q peer, o another release, - nothing that answers. A word * is not looked at.
+type verdict struct {
+	host, marks string
+	sentences   []string // "host: column: sentence"; without marks, a line of stderr
+}
+
+func says(host, marks string, sentences ...string) verdict { return verdict{host, marks, sentences} }
+
+// trouble is what befalls a ward until the function that it returns is called.
+type trouble func(*ward) (heal func() error, err error)
+
+// lost are the packets that match, in the words of nftables, on their way into a host; @name is an address.
+func lost(host, match string) trouble {
+	return func(w *ward) (func() error, error) {
+		p := w.host(host)
+		return func() error { return restorePackets(w.group, p) }, dropPackets(w.group, p, "input", w.spell(match))
+	}
+}
+
+// gone is a host that has lost its network, and with it its name.
+func gone(host string) trouble {
+	return func(w *ward) (func() error, error) {
+		p := w.host(host)
+		return func() error { return errors.Join(plug(w.group, p), w.locate()) }, unplug(w.group, p)
+	}
+}
+
+// windows are how long doctors are given, one after the other, until they say what they are to say:
+// a machine that is too busy for the first may have time in the last.
+var windows = []time.Duration{3 * time.Second, 6 * time.Second, 15 * time.Second}
+
+// run has the doctors at work, and holds what they say against the table.
+func (x *examination) run(t *testing.T, w *ward) {
+	if err := w.arrange(x.runs); err != nil {
+		t.Fatalf("%v\n%s", err, w.play.String())
+	}
+	if x.is != nil {
+		heal, err := x.is(w)
+		defer func() {
+			if heal == nil {
+				return
+			}
+			if err := heal(); err != nil {
+				t.Error(err)
+			}
+		}()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, window := range windows {
+		wrong := x.examine(w, window)
+		if err := w.undisturbed(); err != nil {
+			t.Fatalf("%v\n%s", err, w.play.String())
+		}
+		if wrong == nil {
+			if err := w.watch(x.lasts, func(*peer) bool { return true }); err != nil {
+				t.Errorf("%v\n%s", err, w.play.String())
+			}
+			return
+		}
+		t.Logf("in %v: %v", window, wrong)
+	}
+	t.Error("they do not say what they are to say")
+}
+
+// arrange starts the peers that are to run.
+func (w *ward) arrange(runs string) error {
+	var missing []*peer
+	for i, p := range w.peers {
+		if strings.ContainsRune("pb", rune(runs[i])) && !p.running {
+			missing = append(missing, p)
+		}
+	}
+	if missing == nil {
+		return nil
+	}
+	return w.admit(missing...)
+}
+
+// examine runs the doctors once. The error says what they say that they are not to say.
+func (x *examination) examine(w *ward, window time.Duration) error {
+	ctx, cancel := context.WithTimeout(w.ctx, window+startLimit)
+	defer cancel()
+	doctors := make(map[string]*doctor)
+	send := func(host string) error {
+		file, err := w.write("plan-of-"+host, cmp.Or(x.plans[host], x.plans["all"], w.plan))
+		doctors[host] = call(w.memberly(ctx, host, "doctor", "-h", file, "-n", host, "-for", window.String()))
+		return err
+	}
+	if x.stops != "" {
+		if err := errors.Join(send(x.stops), doctors[x.stops].stop(w.at[x.stops])); err != nil {
+			return err
+		}
+	}
+	for i, p := range w.peers {
+		if strings.ContainsRune("db", rune(x.runs[i])) && p.name != x.stops {
+			if err := send(p.name); err != nil {
+				return err
+			}
+		}
+	}
+	return errors.Join(x.resume(doctors), x.compare(w, doctors))
+}
+
+// resume has the doctor that was stopped go on.
+func (x *examination) resume(doctors map[string]*doctor) error {
+	if x.stops == "" {
+		return nil
+	}
+	if x.until > 0 {
+		<-time.After(x.until)
+	} else {
+		for host, d := range doctors {
+			if host != x.stops {
+				<-d.ended
+			}
+		}
+	}
+	return doctors[x.stops].c.Process.Signal(syscall.SIGCONT)
+}
+
+// compare returns what the doctors say that they are not to say.
+func (x *examination) compare(w *ward, doctors map[string]*doctor) error {
+	var wrong error
+	for _, v := range x.want {
+		d := doctors[v.host]
+		<-d.ended
+		if err := v.compare(w, d); err != nil {
+			wrong = errors.Join(wrong, fmt.Errorf("%s: %w\n%s", v.host, err, d.text))
+		}
+	}
+	return wrong
+}
+
+// doctor is one at work.
+type doctor struct {
+	c      *exec.Cmd
+	begun  chan struct{} // closed when it has said something
+	ended  chan struct{} // closed when it has ended
+	text   string        // all that it said, when it has ended
+	errors string        // and what of that came on stderr
+}
+
+func call(c *exec.Cmd) *doctor {
+	d := &doctor{c: c, begun: make(chan struct{}), ended: make(chan struct{})}
+	go func() {
+		defer close(d.ended)
+		follow(c, func(from stream, text string) { // its exit code is looked at later
+			if d.text == "" {
+				close(d.begun)
+			}
+			d.text += text + "\n"
+			if from == stderr {
+				d.errors += text + "\n"
+			}
+		})
+	}()
+	return d
+}
+
+// stop stops a doctor that is alone, at addr, as soon as it listens.
+func (d *doctor) stop(addr string) error {
+	select {
+	case <-d.begun:
+	case <-d.ended:
+	}
+	for deadline := time.After(startLimit); ; {
+		c, err := net.DialTimeout("tcp", net.JoinHostPort(addr, "8080"), slowStranger)
+		if err == nil {
+			c.Close()
+			return d.c.Process.Signal(syscall.SIGSTOP)
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-d.ended:
+			return fmt.Errorf("it has ended: %s", d.text)
+		case <-deadline:
+			return fmt.Errorf("it does not listen: %w", err)
+		}
+	}
+}
+
+// compare returns what of d's words is not as it should be.
+func (v verdict) compare(w *ward, d *doctor) error {
+	var err error
+	said, code, end := read(w.unspell(d.text)), 0, "All is well."
+	switch {
+	case v.marks == "":
+		said, code, end = reading{sentences: strings.Split(strings.TrimSpace(d.errors), "\n")}, 1, ""
+	case strings.Contains(v.marks, "!"):
+		code, end = 1, "What is RED is to be mended; ? could not be found out because of it."
+	}
+	if got := d.c.ProcessState.ExitCode(); got != code {
+		err = errors.Join(err, fmt.Errorf("exit code %d, want %d", got, code))
+	}
+	if !alike(said.marks, v.marks) {
+		err = errors.Join(err, fmt.Errorf("marks\n    %s, want\n    %s", said.marks, v.marks))
+	}
+	if !slices.Equal(said.of(v.marks), v.sentences) {
+		err = errors.Join(err, fmt.Errorf("sentences\n    %s\nwant\n    %s", strings.Join(said.sentences, "\n    "), strings.Join(v.sentences, "\n    ")))
+	}
+	if said.end != end {
+		err = errors.Join(err, fmt.Errorf("the end is %q, want %q", said.end, end))
+	}
+	return err
+}
+
+// alike compares words of marks.
+func alike(got, want string) bool {
+	return slices.EqualFunc(strings.Fields(got), strings.Fields(want), func(g, w string) bool { return g == w || w == "*" })
+}
+
+// of returns the sentences but those of hosts whose marks are not looked at.
+func (r reading) of(marks string) []string {
+	words := strings.Fields(marks)
+	return slices.DeleteFunc(r.sentences, func(sentence string) bool {
+		host, _, _ := strings.Cut(sentence, ": ")
+		i := slices.Index(r.hosts, host)
+		return i >= 0 && i < len(words) && words[i] == "*"
+	})
+}
+
+// reading is what a doctor said.
+type reading struct {
+	marks     string
+	hosts     []string // whose they are
+	sentences []string
+	end       string
+}
+
+var (
+	letters = map[string]string{"ok": "+", "RED": "!", "?": "?", "-": "-",
+		"doctor": "d", "peer, view N": "p", "peer": "q", "another release": "o", "no answer": "-"}
+	// What differs from one time to the next.
+	viewNumber  = regexp.MustCompile(`peer, view \d+`)
+	dialFailure = regexp.MustCompile(`\((dial tcp|lookup) [^)]*\)`)
+	stallLength = regexp.MustCompile(`run for [\d.]+m?s`)
+)
+
+// read reads what a doctor printed.
+func read(text string) reading {
+	var r reading
+	host := ""
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\n")
+		switch {
+		case line == "" || strings.HasPrefix(line, "Asking ") || strings.HasPrefix(line, "this host ") || strings.HasPrefix(line, "host "):
+		case strings.HasPrefix(line, "  "):
+			line = dialFailure.ReplaceAllString(line, "($1 …)")
+			line = stallLength.ReplaceAllString(line, "run for …")
+			r.sentences = append(r.sentences, host+": "+strings.TrimSpace(line))
+		case strings.HasPrefix(line, "What is ") || line == "All is well.":
+			r.end = line
+		default:
+			cells := strings.Fields(line)
+			host = cells[0]
+			r.hosts = append(r.hosts, host)
+			word := ""
+			for _, c := range cells[1:min(len(cells), 9)] {
+				word += letters[c]
+			}
+			if len(cells) > 9 {
+				word += letters[viewNumber.ReplaceAllString(strings.Join(cells[9:], " "), "peer, view N")]
+			}
+			r.marks += word + " "
+		}
+	}
+	return r
+}

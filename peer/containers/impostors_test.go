@@ -1,0 +1,102 @@
+package containers_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+
+	"memberly/peer/types"
+)
+
+// impostorKey is set for a process that is not to run tests but to be an impostor: something in a
+// peer's place that is none of this release.
+const impostorKey = "MEMBERLY_IMPOSTOR"
+
+// The impostors. One holds the port and says nothing. The others are of a later release: they do
+// not understand what they are asked, and what they send is not understood.
+const (
+	silentImpostor = "silent"
+	laterPeer      = "later-peer"
+	laterDoctor    = "later-doctor"
+)
+
+// laterMessage is one of a later wire version.
+var laterMessage = []byte{types.Version + 1, byte(types.Heartbeat), 0, 3}
+
+// impersonate is an impostor's life. It says so on stdout when it has begun.
+func impersonate(kind string) error {
+	listener, err := net.Listen("tcp", ":8080")
+	if err != nil {
+		return err
+	}
+	go func() {
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			if kind == laterPeer {
+				types.ReadFrame(bufio.NewReader(c), nil)
+				c.Close()
+			}
+		}
+	}()
+	if kind == silentImpostor {
+		fmt.Println("ready")
+		select {}
+	}
+	socket, err := net.ListenPacket("udp", ":8081")
+	if err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	for buf := make([]byte, 1500); ; {
+		_, from, err := socket.ReadFrom(buf)
+		if err != nil {
+			return err
+		}
+		socket.WriteTo(laterMessage, from)
+		if host, _, _ := net.SplitHostPort(from.String()); kind == laterDoctor {
+			if c, err := net.DialTimeout("tcp", net.JoinHostPort(host, "8080"), slowStranger); err == nil {
+				c.Write(append([]byte{0, 0, 0, byte(len(laterMessage))}, laterMessage...))
+				c.Close()
+			}
+		}
+	}
+}
+
+// impostor is the fault that a host has an impostor in it.
+func impostor(host, kind string) trouble {
+	return func(w *ward) (func() error, error) {
+		ctx, end := context.WithCancel(w.ctx)
+		self, err := os.Executable()
+		if err != nil {
+			end()
+			return nil, err
+		}
+		c := w.in(ctx, host, "-n", self)
+		c.Env = append(os.Environ(), impostorKey+"="+kind)
+		said, ended := make(chan string, 16), make(chan struct{})
+		go func() {
+			follow(c, func(_ stream, text string) { said <- text }) // it is killed
+			close(ended)
+		}()
+		heal := func() error {
+			end()
+			<-ended
+			return nil
+		}
+		select {
+		case text := <-said:
+			if !strings.Contains(text, "ready") {
+				err = fmt.Errorf("the impostor in %s: %s", host, text)
+			}
+		case <-ended:
+			err = fmt.Errorf("the impostor in %s has ended", host)
+		}
+		return heal, err
+	}
+}
