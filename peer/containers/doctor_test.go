@@ -176,4 +176,5 @@ func TestDoctor(t *testing.T) {
 			}
 		})
 	}
+	t.Run("overlay", doctorsOnOverlay)
 }
