@@ -1,8 +1,11 @@
 package containers_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
+
+	"memberly/peer/types"
 )
 
 // Sentences, from the colon on, that several doctors say.
@@ -17,8 +20,10 @@ const (
 	ownAddress     = "give each host an address of its own."
 	moreProcessor  = "give the machine more of a processor, and do not let it be suspended. A peer that stalls for 2.2 s is removed."
 	endOther       = "end the peer that runs on this machine already, or whatever else uses the port."
-	sameRelease    = "unknown wire version 2, this peer speaks 1: run the same release on all hosts."
 )
+
+// sameRelease is what is said of an impostor's.
+var sameRelease = fmt.Sprintf("unknown wire version %d, this peer speaks %d: run the same release on all hosts.", types.Version+1, types.Version)
 
 // wards are the doctors' rows by the hosts that go through them.
 var wards = []struct {
