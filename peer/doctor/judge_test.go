@@ -37,81 +37,85 @@ func healthy() *findings {
 // silent is the evidence of a host of which nothing came.
 func silent(e *evidence, dialled error) { *e = evidence{addrs: e.addrs, dialled: dialled} }
 
+var refused = &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+
+// ailing is healthy but for one change, and what is made of it.
+var ailing = []struct {
+	what   string
+	change func(f *findings, two, three *evidence)
+	marks  string // of this host, of two, of three: + ok, ! red, ? unknown, - unused
+	want   string // part of a remedy
+}{
+	{"all is well", func(f *findings, two, three *evidence) {}, "++++ ++++++++ +++++-++", ""},
+	{"TCP port taken", func(f *findings, two, three *evidence) {
+		f.tcp, two.called, three.called = syscall.EADDRINUSE, false, false
+	},
+		"+!++ +++?++++ +++?+-++", "TCP 8080 is in use here"},
+	{"UDP port forbidden", func(f *findings, two, three *evidence) { f.udp = syscall.EACCES }, "++!+ ++++++++ +++++-++", "UDP 8081 cannot be opened"},
+	{"another's address here", func(f *findings, two, three *evidence) { f.tcp = syscall.EADDRNOTAVAIL }, "+!++ ++++++++ +++++-++", "does not have the address"},
+	{"stall", func(f *findings, two, three *evidence) { f.stall = 1234 * time.Millisecond }, "+++! ++++++++ +++++-++", "did not run for 1.23s"},
+	{"looked for elsewhere", func(f *findings, two, three *evidence) { f.hosts[0].addrs[0] = netip.MustParseAddr("10.0.0.99") },
+		"!+++ ++++++++ +++++-++", "at 10.0.0.99, which is no address of this machine"},
+	{"own name unknown", func(f *findings, two, three *evidence) { f.hosts[0].addrs = nil }, "-+++ ++++++++ +++++-++", ""},
+	{"no such name", func(f *findings, two, three *evidence) {
+		*two = evidence{lookup: &net.DNSError{Err: "no such host", IsNotFound: true}}
+	}, "++++ !?????-- +++++-++", "does not know two"},
+	{"no name service", func(f *findings, two, three *evidence) { *two = evidence{lookup: errors.New("timeout")} }, "++++ !?????-- +++++-++", "(timeout)"},
+	{"one address for two", func(f *findings, two, three *evidence) { three.addrs = two.addrs }, "++++ !??????? !???????", "two and three are both at 10.0.0.2"},
+	{"loopback", func(f *findings, two, three *evidence) { two.addrs = []netip.Addr{netip.MustParseAddr("127.0.1.1")} },
+		"++++ !??????? +++++-++", "two is at 127.0.1.1, which is this machine"},
+	{"this machine's", func(f *findings, two, three *evidence) { two.addrs = []netip.Addr{netip.MustParseAddr("10.0.0.1")} },
+		"++++ !??????? +++++-++", "which is this machine"},
+	{"another file", func(f *findings, two, three *evidence) { two.digest = 8 }, "++++ +!++++++ +++++-++", "two has another hosts file"},
+	{"nothing runs", func(f *findings, two, three *evidence) { silent(two, refused) }, "++++ +?!????? +++++-++", "Nothing listens on TCP 8080 of two"},
+	{"no way", func(f *findings, two, three *evidence) { silent(two, errors.New("i/o timeout")) }, "++++ +?!????? +++++-++", "at 10.0.0.2 (i/o timeout)"},
+	{"mute", func(f *findings, two, three *evidence) { silent(two, nil); two.reached = true }, "++++ +?!????? +++++-++", "does not answer"},
+	{"another version", func(f *findings, two, three *evidence) { two.echoed, two.version = false, types.ErrVersion }, "++++ ++!+++++ +++++-++", "two runs another release"},
+	{"TCP in is blocked", func(f *findings, two, three *evidence) { two.called = false }, "++++ +++!++++ +++++-++", "two does not reach TCP 8080 here"},
+	{"address translation", func(f *findings, two, three *evidence) {
+		two.called, two.stray = false, netip.MustParseAddr("10.9.9.9")
+	},
+		"++++ +++!++++ +++++-++", "two came from 10.9.9.9, but here it is at 10.0.0.2"},
+	{"UDP out is blocked", func(f *findings, two, three *evidence) { two.sent = [lanes]bool{} }, "++++ ++++!+!+ +++++-++", "but not the other way"},
+	{"UDP in is blocked", func(f *findings, two, three *evidence) { two.came, two.sent = [lanes]bool{}, [lanes]bool{} }, "++++ ++++?!?! +++++-++", "UDP 8081 from 10.0.0.2"},
+	{"no broadcast", func(f *findings, two, three *evidence) { two.came[broadcast], two.sent[broadcast] = false, false },
+		"++++ ++++++!! +++++-++", "Broadcasts to 10.0.0.255 do not reach two"},
+	{"no heartbeat", func(f *findings, two, three *evidence) { three.beats = false }, "++++ ++++++++ +++++-+!", "Broadcasts of three do not come"},
+	{"a peer's answers lost", func(f *findings, two, three *evidence) { three.sent = [lanes]bool{} }, "++++ ++++++++ ++++!-?+", "or its answers, are lost"},
+	{"no way to a peer", func(f *findings, two, three *evidence) {
+		three.reached, three.echoed, three.called, three.view, three.digest = false, false, false, 0, 0
+		three.dialled = errors.New("i/o timeout")
+	}, "++++ ++++++++ +?!?+-++", "(i/o timeout): let TCP 8080 through to it"},
+	{"datagrams of another version", func(f *findings, two, three *evidence) {
+		silent(two, nil)
+		two.reached, two.everSeen, two.version = true, true, types.ErrVersion
+	}, "++++ +?!????? +++++-++", "two runs another release"},
+	{"no time", func(f *findings, two, three *evidence) { *two = evidence{} }, "++++ ??????-- +++++-++", "give it more time"},
+	{"looked for elsewhere, and refused", func(f *findings, two, three *evidence) {
+		f.hosts[0].addrs[0] = netip.MustParseAddr("10.0.0.99")
+		*two = evidence{addrs: two.addrs, reached: true, everSeen: true, kind: aDoctor, came: [lanes]bool{broadcast: true}}
+	}, "!+++ +??????+ +++++-++", "which is no address of this machine"},
+	{"seen before its name was known", func(f *findings, two, three *evidence) {
+		two.called, two.stray = false, two.addrs[0]
+	}, "++++ +++!++++ +++++-++", "two does not reach TCP 8080 here"},
+	{"seen, and never looked up", func(f *findings, two, three *evidence) {
+		*two = evidence{stray: netip.MustParseAddr("10.0.0.2")}
+	}, "++++ ??????-- +++++-++", "give it more time"},
+	{"elsewhere", func(f *findings, two, three *evidence) {
+		silent(two, errors.New("i/o timeout"))
+		two.stray = netip.MustParseAddr("10.9.9.9")
+	}, "++++ +??!???? +++++-++", "two came from 10.9.9.9"},
+	{"all UDP out is blocked", func(f *findings, two, three *evidence) { two.sent = [lanes]bool{} }, "++++ ++++!+!+ +++++-++", "to that address through.\n"},
+	{"heartbeats come one by one, answers do not", func(f *findings, two, three *evidence) {
+		f.attached, f.hosts[0].addrs, three.sent = nil, nil, [lanes]bool{}
+	}, "-+++ ++++++-- ++++!+--", "reach this host from three, but not the other way"},
+	{"a peer in no view", func(f *findings, two, three *evidence) { three.beats, three.view = false, 0 }, "++++ ++++++++ +++++-+-", ""},
+	{"another network", func(f *findings, two, three *evidence) { f.attached = nil; f.hosts[0].addrs = nil }, "-+++ ++++++-- ++++++--", ""},
+}
+
 func TestJudge(t *testing.T) {
 	t.Parallel()
-	refused := &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
-	for _, c := range []struct {
-		what   string
-		change func(f *findings, two, three *evidence)
-		marks  string // of this host, of two, of three: + ok, ! red, ? unknown, - unused
-		want   string // part of a remedy
-	}{
-		{"all is well", func(f *findings, two, three *evidence) {}, "++++ ++++++++ +++++-++", ""},
-		{"TCP port taken", func(f *findings, two, three *evidence) {
-			f.tcp, two.called, three.called = syscall.EADDRINUSE, false, false
-		},
-			"+!++ +++?++++ +++?+-++", "TCP 8080 is in use here"},
-		{"UDP port forbidden", func(f *findings, two, three *evidence) { f.udp = syscall.EACCES }, "++!+ ++++++++ +++++-++", "UDP 8081 cannot be opened"},
-		{"another's address here", func(f *findings, two, three *evidence) { f.tcp = syscall.EADDRNOTAVAIL }, "+!++ ++++++++ +++++-++", "does not have the address"},
-		{"stall", func(f *findings, two, three *evidence) { f.stall = 1234 * time.Millisecond }, "+++! ++++++++ +++++-++", "did not run for 1.23s"},
-		{"looked for elsewhere", func(f *findings, two, three *evidence) { f.hosts[0].addrs[0] = netip.MustParseAddr("10.0.0.99") },
-			"!+++ ++++++++ +++++-++", "at 10.0.0.99, which is no address of this machine"},
-		{"own name unknown", func(f *findings, two, three *evidence) { f.hosts[0].addrs = nil }, "-+++ ++++++++ +++++-++", ""},
-		{"no such name", func(f *findings, two, three *evidence) {
-			*two = evidence{lookup: &net.DNSError{Err: "no such host", IsNotFound: true}}
-		}, "++++ !?????-- +++++-++", "does not know two"},
-		{"no name service", func(f *findings, two, three *evidence) { *two = evidence{lookup: errors.New("timeout")} }, "++++ !?????-- +++++-++", "(timeout)"},
-		{"one address for two", func(f *findings, two, three *evidence) { three.addrs = two.addrs }, "++++ !??????? !???????", "two and three are both at 10.0.0.2"},
-		{"loopback", func(f *findings, two, three *evidence) { two.addrs = []netip.Addr{netip.MustParseAddr("127.0.1.1")} },
-			"++++ !??????? +++++-++", "two is at 127.0.1.1, which is this machine"},
-		{"this machine's", func(f *findings, two, three *evidence) { two.addrs = []netip.Addr{netip.MustParseAddr("10.0.0.1")} },
-			"++++ !??????? +++++-++", "which is this machine"},
-		{"another file", func(f *findings, two, three *evidence) { two.digest = 8 }, "++++ +!++++++ +++++-++", "two has another hosts file"},
-		{"nothing runs", func(f *findings, two, three *evidence) { silent(two, refused) }, "++++ +?!????? +++++-++", "Nothing listens on TCP 8080 of two"},
-		{"no way", func(f *findings, two, three *evidence) { silent(two, errors.New("i/o timeout")) }, "++++ +?!????? +++++-++", "at 10.0.0.2 (i/o timeout)"},
-		{"mute", func(f *findings, two, three *evidence) { silent(two, nil); two.reached = true }, "++++ +?!????? +++++-++", "does not answer"},
-		{"another version", func(f *findings, two, three *evidence) { two.echoed, two.version = false, types.ErrVersion }, "++++ ++!+++++ +++++-++", "two runs another release"},
-		{"TCP in is blocked", func(f *findings, two, three *evidence) { two.called = false }, "++++ +++!++++ +++++-++", "two does not reach TCP 8080 here"},
-		{"address translation", func(f *findings, two, three *evidence) {
-			two.called, two.stray = false, netip.MustParseAddr("10.9.9.9")
-		},
-			"++++ +++!++++ +++++-++", "two came from 10.9.9.9, but here it is at 10.0.0.2"},
-		{"UDP out is blocked", func(f *findings, two, three *evidence) { two.sent = [lanes]bool{} }, "++++ ++++!+!+ +++++-++", "but not the other way"},
-		{"UDP in is blocked", func(f *findings, two, three *evidence) { two.came, two.sent = [lanes]bool{}, [lanes]bool{} }, "++++ ++++?!?! +++++-++", "UDP 8081 from 10.0.0.2"},
-		{"no broadcast", func(f *findings, two, three *evidence) { two.came[broadcast], two.sent[broadcast] = false, false },
-			"++++ ++++++!! +++++-++", "Broadcasts to 10.0.0.255 do not reach two"},
-		{"no heartbeat", func(f *findings, two, three *evidence) { three.beats = false }, "++++ ++++++++ +++++-+!", "Broadcasts of three do not come"},
-		{"a peer's answers lost", func(f *findings, two, three *evidence) { three.sent = [lanes]bool{} }, "++++ ++++++++ ++++!-?+", "or its answers, are lost"},
-		{"no way to a peer", func(f *findings, two, three *evidence) {
-			three.reached, three.echoed, three.called, three.view, three.digest = false, false, false, 0, 0
-			three.dialled = errors.New("i/o timeout")
-		}, "++++ ++++++++ +?!?+-++", "(i/o timeout): let TCP 8080 through to it"},
-		{"datagrams of another version", func(f *findings, two, three *evidence) {
-			silent(two, nil)
-			two.reached, two.everSeen, two.version = true, true, types.ErrVersion
-		}, "++++ +?!????? +++++-++", "two runs another release"},
-		{"no time", func(f *findings, two, three *evidence) { *two = evidence{} }, "++++ ??????-- +++++-++", "give it more time"},
-		{"looked for elsewhere, and refused", func(f *findings, two, three *evidence) {
-			f.hosts[0].addrs[0] = netip.MustParseAddr("10.0.0.99")
-			*two = evidence{addrs: two.addrs, reached: true, everSeen: true, kind: aDoctor, came: [lanes]bool{broadcast: true}}
-		}, "!+++ +??????+ +++++-++", "which is no address of this machine"},
-		{"seen before its name was known", func(f *findings, two, three *evidence) {
-			two.called, two.stray = false, two.addrs[0]
-		}, "++++ +++!++++ +++++-++", "two does not reach TCP 8080 here"},
-		{"seen, and never looked up", func(f *findings, two, three *evidence) {
-			*two = evidence{stray: netip.MustParseAddr("10.0.0.2")}
-		}, "++++ ??????-- +++++-++", "give it more time"},
-		{"elsewhere", func(f *findings, two, three *evidence) {
-			silent(two, errors.New("i/o timeout"))
-			two.stray = netip.MustParseAddr("10.9.9.9")
-		}, "++++ +??!???? +++++-++", "two came from 10.9.9.9"},
-		{"all UDP out is blocked", func(f *findings, two, three *evidence) { two.sent = [lanes]bool{} }, "++++ ++++!+!+ +++++-++", "to that address through.\n"},
-		{"heartbeats come one by one, answers do not", func(f *findings, two, three *evidence) {
-			f.attached, f.hosts[0].addrs, three.sent = nil, nil, [lanes]bool{}
-		}, "-+++ ++++++-- ++++!+--", "reach this host from three, but not the other way"},
-		{"a peer in no view", func(f *findings, two, three *evidence) { three.beats, three.view = false, 0 }, "++++ ++++++++ +++++-+-", ""},
-		{"another network", func(f *findings, two, three *evidence) { f.attached = nil; f.hosts[0].addrs = nil }, "-+++ ++++++-- ++++++--", ""},
-	} {
+	for _, c := range ailing {
 		t.Run(c.what, func(t *testing.T) {
 			t.Parallel()
 			f := healthy()
