@@ -42,6 +42,7 @@ type Output struct {
 	Messages  []types.Message // over TCP, each to its To
 	Heartbeat *types.Message  // over UDP, to every other host of the file
 	Events    []Event         // for those who look on; nothing needs to be done about them
+	Misled    bool            // the message was for another incarnation, and was dropped; nothing needs to be done
 	Exit      bool            // the peer is done, with
 	Code      int             // this exit code
 	Wake      time.Duration   // call Tick no later than this Instant.Run
@@ -205,7 +206,7 @@ func (h *Handler) Message(now Instant, remote types.ID, m *types.Message) *Outpu
 	case (m.Kind == types.Join || m.Kind == types.Probe) && m.Digest != h.Digest:
 		h.refuseFile(remote, m)
 	case m.Kind == types.Refused && m.Reason == types.Differs:
-		if m.For == h.incarnation {
+		if h.addressed(m) {
 			h.differs(remote)
 		}
 	case h.known(m.From) && m.From == remote && h.meant(m):
@@ -224,13 +225,20 @@ func (h *Handler) meant(m *types.Message) bool {
 	case types.Join, types.Probe, types.Heartbeat:
 		return h.farewell == nil || m.Kind == types.Probe
 	}
-	if m.For != h.incarnation {
+	if !h.addressed(m) {
 		return false
 	}
 	if h.farewell != nil && m.Kind != types.OK {
 		return false
 	}
 	return !h.mine(m) || m.Incarnation >= h.view.Past(m.From).Incarnation
+}
+
+// addressed tells whether this incarnation is the one that m names, and tells the caller of the
+// step if it is not.
+func (h *Handler) addressed(m *types.Message) bool {
+	h.out.Misled = m.For != h.incarnation
+	return !h.out.Misled
 }
 
 func (h *Handler) receive(m *types.Message) {

@@ -75,6 +75,25 @@ func TestRule4Dropped(t *testing.T) {
 	}
 }
 
+// What is dropped as it is for another incarnation is told the caller, and nothing else is.
+func TestMisled(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []types.Kind{types.Req, types.NewView, types.NewLeader, types.OK, types.Leave, types.State, types.Refused} {
+		for _, reason := range []types.Reason{types.Promised, types.Differs} {
+			for _, off := range []types.Incarnation{0, 1} {
+				p := member(t, conf{ID: 3}, viewOf(1, 1, 2, 3))
+				m := msg{Kind: kind, From: 2, Incarnation: 20, For: p.Incarnation() + off, Reason: reason}
+				if out := p.Message(handlers.Instant{Run: epoch}, 2, &m); out.Misled != (off != 0) {
+					t.Errorf("%v for its incarnation and %d: misled is %v", kind, off, out.Misled)
+				}
+				if out := p.Tick(handlers.Instant{Run: epoch}); out.Misled {
+					t.Error("the next step says so too")
+				}
+			}
+		}
+	}
+}
+
 // Rule 4: one with a later view answers with it and nothing else, one with an earlier view says so.
 func TestRule4AboutOneView(t *testing.T) {
 	t.Parallel()

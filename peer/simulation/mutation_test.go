@@ -41,7 +41,7 @@ var mutants = []mutation{
 	{"a member does not say what it has accepted", "handlers/following.go",
 		"a.Change, a.Accepted = h.accepted.Change, h.accepted.Term", "if kind == types.OK {\n\t\ta.Change, a.Accepted = h.accepted.Change, h.accepted.Term\n\t}"},
 	{"a restarted peer keeps its vote: any incarnation answers", "handlers/messagehandler.go",
-		"	if m.For != h.incarnation {\n		return false\n	}\n", ""},
+		"	if !h.addressed(m) {\n		return false\n	}\n", ""},
 	{"a promise is not kept", "handlers/following.go",
 		"if m.Term.Below(h.promised) || !h.view.Admits(m.Change)", "if !h.view.Admits(m.Change)"},
 	{"NEWVIEW is never sent again", "handlers/leading.go",

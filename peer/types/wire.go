@@ -25,6 +25,9 @@ const MaxFrame = 1 << 16
 // ErrVersion is wrapped by the error for a message of another wire version.
 var ErrVersion = errors.New("unknown wire version")
 
+// ErrSealed is wrapped, besides ErrVersion, by the error for a message that is sealed.
+var ErrSealed = errors.New("it is sealed with a key, and this peer has none: start all with the same -key, or none")
+
 // frameLength is how many bytes a frame's length takes.
 const frameLength = 4
 
@@ -205,7 +208,7 @@ func (c *codec) version() {
 	version := uint8(Version)
 	code8(c, &version)
 	if isSealed(version) {
-		c.fail("%w %d: it is sealed with a key, and this peer has none: start all with the same -key, or none", ErrVersion, version)
+		c.fail("%w %d: %w", ErrVersion, version, ErrSealed)
 	}
 	if version != Version {
 		c.fail("%w %d, this peer speaks %d: run the same release on all hosts", ErrVersion, version, Version)
