@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"memberly/peer/seal"
 	"memberly/peer/types"
 )
 
@@ -37,6 +38,8 @@ type connection struct {
 	dialled bool       // by this end
 	in      *bufio.Reader
 	buf     []byte      // for the bytes of one message, reused
+	sealed  *seal.Conn  // nil without keys
+	packed  []byte      // for what is sealed to be written, reused
 	out     chan []byte // frames to be written; closed by finish
 }
 
@@ -81,29 +84,42 @@ func (c *connection) write() {
 // gather appends to frame whatever else is queued, so that all of it is one write. The memory
 // behind frame stays as it is: the frame may wait in another connection's queue too.
 func (c *connection) gather(frame []byte) []byte {
-	frame = slices.Clip(frame)
+	all := slices.Clip(frame)
+	if c.sealed != nil {
+		all = c.pack(c.packed[:0], frame)
+	}
 	for {
 		select {
 		case more := <-c.out: // nil once finish has closed it
 			if more == nil {
-				return frame
+				return all
 			}
-			frame = append(frame, more...)
+			all = c.pack(all, more)
 		default:
-			return frame
+			return all
 		}
 	}
+}
+
+// pack appends a frame to b, sealed if c is.
+func (c *connection) pack(b, frame []byte) []byte {
+	if c.sealed == nil {
+		return append(b, frame...)
+	}
+	b = c.sealed.Append(b, frame[lengthSize:])
+	c.packed = nil
+	if cap(b) <= types.MaxFrame { // a burst is no reason to keep more
+		c.packed = b
+	}
+	return b
 }
 
 // receive returns the next message. A fault is the other end's; any other error is the end of
 // the connection.
 func (c *connection) receive(hosts int) (*types.Message, error) {
-	payload, err := types.ReadFrame(c.in, c.buf)
+	payload, err := c.read()
 	if err != nil {
-		if _, ok := errors.AsType[net.Error](err); ok || err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
-			return nil, err
-		}
-		return nil, &fault{Malformed, err}
+		return nil, blamed(err)
 	}
 	c.buf = payload
 	m := new(types.Message)
@@ -111,6 +127,21 @@ func (c *connection) receive(hosts int) (*types.Message, error) {
 		return nil, err
 	}
 	return m, nil
+}
+
+func (c *connection) read() ([]byte, error) {
+	if c.sealed != nil {
+		return c.sealed.Read(c.in, c.buf)
+	}
+	return types.ReadFrame(c.in, c.buf)
+}
+
+// blamed makes an error of reading a connection a fault, unless it is the end of that.
+func blamed(err error) error {
+	if _, ok := errors.AsType[net.Error](err); ok || err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
+		return err
+	}
+	return &fault{unopenable(err), err}
 }
 
 // decode is types.DecodeMessage, its errors being faults.
@@ -172,7 +203,7 @@ func (x *exchange) listen(c *connection, m *types.Message) (err error) {
 				return nil // c was dialled by an address that is another host's by now
 			}
 		}
-		if !x.put(event{kind: said, host: c.host, message: m}) {
+		if !x.put(event{kind: said, host: c.host, message: m, conn: c}) {
 			return nil
 		}
 	}

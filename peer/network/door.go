@@ -82,6 +82,9 @@ func (d *door) identify(c *connection) (*types.Message, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := d.shake(c); err != nil {
+		return nil, err
+	}
 	return c.receive(len(d.book.hosts))
 }
 

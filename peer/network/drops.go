@@ -21,21 +21,32 @@ const (
 	Unencodable             // a message of this peer that breaks the rules of the wire
 	Stuck                   // a connection whose other end does not read
 	Unsent                  // a heartbeat that could not be sent
+	Unsealed                // it is not sealed, and this peer has keys
+	Unopened                // no key here opens it
+	Replayed                // it is sealed, but came before, or too late
+	Misled                  // a message for another incarnation of this peer
 	reasons
 )
 
 // String names the reason.
 func (d Drop) String() string {
 	return [reasons]string{"stranger", "silent", "crowded", "malformed", "no member", "impostor",
-		"unencodable", "stuck", "unsent"}[d]
+		"unencodable", "stuck", "unsent", "unsealed", "unopened", "replayed", "other incarnation"}[d]
 }
 
-// words are what the reference says of the faults of those who send.
+// words are what is said of the faults of those who send; by the reference, as far as it knows them.
 var words = [reasons]string{
 	Stranger:  "Error getting hostname from address",
 	Malformed: "Error decoding byte array to integers",
 	NoMember:  "Error: member ID not found in peerIdToName map",
+	Impostor:  openingFailed,
+	Unsealed:  openingFailed,
+	Unopened:  openingFailed,
+	Replayed:  openingFailed,
+	Misled:    "Error: message for another incarnation",
 }
+
+const openingFailed = "Error opening message"
 
 // fault is an error that whoever sent something is to blame for.
 type fault struct {

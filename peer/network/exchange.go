@@ -16,6 +16,7 @@ const (
 	opened                    // a connection with host is there to be used
 	broken                    // it ended
 	undialed                  // host could not be dialled
+	rekeyed                   // the keys changed, which concerns the connections with host
 )
 
 // event is what the goroutines at the sockets tell the one that owns the protocol.
@@ -24,7 +25,7 @@ type event struct {
 	host     types.ID
 	message  *types.Message // said
 	datagram bool           // said: message goes back to exchange.spare after the step
-	conn     *connection    // opened, broken
+	conn     *connection    // opened, broken; said: nil for a datagram
 	began    time.Duration  // undialed: when the dial began, as an Instant.Run
 	outcome  types.Outcome  // undialed
 }
@@ -35,6 +36,7 @@ type exchange struct {
 	book   *book
 	drops  *drops
 	notice *lines
+	keys   *keys               // nil without -key
 	events chan event          // in the order in which each goroutine put them
 	spare  chan *types.Message // for datagrams: they go round, so that heartbeats cost no memory
 

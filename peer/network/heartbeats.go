@@ -38,6 +38,7 @@ type pulse struct {
 	own atomic.Pointer[[]netip.Addr] // this machine's addresses
 
 	// The rest belongs to send.
+	sealed  []byte // the heartbeat, if there are keys
 	targets []netip.AddrPort
 	found   time.Time // when targets were
 	changes uint64    // of the book, at that time
@@ -88,7 +89,8 @@ func (p *pulse) send() {
 	}
 }
 
-// spread sends b to every host. Where that fails, the networks are looked at again the next time.
+// spread sends b to every host; sealed for each target anew, as one host may have several, and
+// would take the second for a repetition. Where that fails, the networks are looked at again the next time.
 func (p *pulse) spread(b []byte) {
 	if len(b) == 0 {
 		return
@@ -97,7 +99,12 @@ func (p *pulse) spread(b []byte) {
 		p.aim()
 	}
 	for _, to := range p.targets {
-		if _, err := p.socket.WriteToUDPAddrPort(b, to); err != nil {
+		out := b
+		if p.keys != nil {
+			p.sealed = p.keys.beat(p.sealed[:0], b)
+			out = p.sealed
+		}
+		if _, err := p.socket.WriteToUDPAddrPort(out, to); err != nil {
 			p.drops.count(Unsent)
 			p.drops.failure("Error sending heartbeat", err)
 			p.found = time.Time{}
@@ -197,6 +204,11 @@ func (p *pulse) hear(addr netip.Addr, b []byte) {
 		p.drops.count(Stranger)
 		p.question(addr, b)
 		return
+	}
+	if p.keys != nil {
+		if b = p.open(addr, host, b); b == nil {
+			return
+		}
 	}
 	select {
 	case m := <-p.spare:

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"net/netip"
@@ -57,6 +58,8 @@ type fakeUDP struct {
 	reads []datagram
 	sent  []netip.AddrPort
 	fail  error // of writes
+	keep  bool  // what is written
+	bytes [][]byte
 }
 
 type datagram struct {
@@ -76,6 +79,9 @@ func (f *fakeUDP) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
 
 func (f *fakeUDP) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
 	f.sent = append(f.sent, to)
+	if f.keep {
+		f.bytes = append(f.bytes, bytes.Clone(b))
+	}
 	return len(b), f.fail
 }
 

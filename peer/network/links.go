@@ -130,6 +130,26 @@ func (l *links) broken(c *connection) bool {
 	return newest
 }
 
+// renew closes those connections with id that the keys of now are not for, once what is queued
+// is written. It returns true if the one in use was among them.
+func (l *links) renew(id types.ID) bool {
+	k := &l.byHost[id-1]
+	last := len(k.open) - 1
+	if l.keys == nil || last < 0 {
+		return false
+	}
+	inUse := l.keys.stale(k.open[last])
+	k.open = slices.DeleteFunc(k.open, func(c *connection) bool {
+		if !l.keys.stale(c) {
+			return false
+		}
+		c.finish()
+		l.book.vouch(c.host, c.addr)
+		return true
+	})
+	return inUse
+}
+
 // dialled ends a dial, that failed or led to a connection that was opened.
 func (l *links) dialled(id types.ID) {
 	k := &l.byHost[id-1]
@@ -168,6 +188,7 @@ func (l *links) dial(id types.ID) {
 	k.dialling = true
 	began := l.run()
 	l.tasks.Go(func() {
+		deadline := time.Now().Add(dialTimeout)
 		socket, outcome := l.connect(id)
 		if socket == nil {
 			l.put(event{kind: undialed, host: id, began: began, outcome: outcome})
@@ -176,6 +197,12 @@ func (l *links) dial(id types.ID) {
 		c := newConnection(socket)
 		defer l.tie(c)()
 		c.host, c.dialled = id, true
+		if err := l.greet(c, deadline); err != nil {
+			l.drops.blame(c.addr, err)
+			l.book.doubt(id)
+			l.put(event{kind: undialed, host: id, began: began, outcome: types.NoAnswer})
+			return
+		}
 		l.converse(c, nil)
 	})
 }

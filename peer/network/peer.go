@@ -110,7 +110,11 @@ func open(c config.Config, h protocol, names utils.Resolver, stdout, stderr io.W
 	}
 	p := &Peer{config: c, protocol: h, start: time.Now(), quit: make(chan struct{})}
 	p.notice = newLines(stdout, mostNotices, nil)
+	var k *keys
 	if p.alarm, err = newAlarm(); err == nil {
+		k, err = newKeys(c, p.start)
+	}
+	if err == nil {
 		p.hook, err = hook.New(p.command())
 	}
 	if err != nil {
@@ -120,6 +124,9 @@ func open(c config.Config, h protocol, names utils.Resolver, stdout, stderr io.W
 	}
 	p.records = newLines(stderr, 0, func(err error) { p.notice.printf("Error writing records: %v", err) })
 	p.sockets = newExchange(c.ID, newBook(c.Hosts, names), newDrops(p.notice))
+	if p.sockets.keys = k; k != nil {
+		p.sayKeys(c.Keys)
+	}
 	p.door = &door{exchange: p.sockets, listener: listener}
 	p.links = newLinks(p.sockets, self, p.run)
 	p.pulse = newPulse(p.sockets, socket)
@@ -300,9 +307,15 @@ func (p *Peer) handle(e event) *handlers.Output {
 		if e.datagram {
 			p.sockets.spare <- e.message
 		}
+		if out.Misled {
+			p.misled(e)
+		}
 		return out
 	case opened:
 		p.links.opened(e.conn)
+		return p.renew(e.host) // it may have begun before the keys changed
+	case rekeyed:
+		return p.renew(e.host)
 	case broken:
 		if p.links.broken(e.conn) {
 			return p.protocol.Closed(p.now(), e.host)

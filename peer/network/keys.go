@@ -1,0 +1,171 @@
+package network
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"memberly/peer/config"
+	"memberly/peer/handlers"
+	"memberly/peer/seal"
+	"memberly/peer/types"
+)
+
+// This file seals all that goes out, and opens all that comes in, where there are keys (package
+// seal). The protocol never sees it.
+
+// keys are those in use, and what seals datagrams with them. Any goroutine may use it, but for
+// Lane.Open, which is the reader's of datagrams.
+type keys struct {
+	ring  atomic.Pointer[seal.Ring]
+	lane  *seal.Lane
+	start time.Time
+}
+
+// newKeys returns the keys that c gives the peer, or nil for none.
+func newKeys(c config.Config, start time.Time) (*keys, error) {
+	if c.Keys.Len() == 0 {
+		return nil, nil
+	}
+	lane, err := seal.NewLane(c.Keys, c.ID, rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	k := &keys{lane: lane, start: start}
+	k.ring.Store(&c.Keys)
+	return k, nil
+}
+
+// stale tells whether c was made with other keys than those of now, such that it is to be closed.
+func (k *keys) stale(c *connection) bool { return c.sealed.Stale(*k.ring.Load()) }
+
+func (k *keys) now() time.Duration { return time.Since(k.start) }
+
+// seal returns the datagram with a message, which is the message itself without keys.
+func (k *keys) seal(message []byte) []byte {
+	if k == nil {
+		return message
+	}
+	return k.lane.Seal(nil, message)
+}
+
+// beat appends to b the datagram with a heartbeat.
+func (k *keys) beat(b, message []byte) []byte { return k.lane.Beat(b, message, k.now()) }
+
+// Rekey reads the key file again, and has all be sealed and opened with its keys from now on; if
+// it is unsound, that is said, and the keys stay. Connections that other keys are in use on are
+// replaced. It does nothing without Config.Keys. One goroutine may call it, at any time; it may
+// wait for the file.
+func (p *Peer) Rekey() {
+	k := p.sockets.keys
+	if k == nil {
+		return
+	}
+	ring, err := seal.Read(p.config.KeyFile)
+	if err != nil {
+		p.notice.printf("Error reading keys: %v; the keys in use stay", err)
+		return
+	}
+	k.ring.Store(&ring)
+	k.lane.Rekey(ring)
+	p.sayKeys(ring)
+	for i := range p.config.Hosts {
+		p.sockets.put(event{kind: rekeyed, host: types.ID(i + 1)})
+	}
+}
+
+// sayKeys says that keys were read.
+func (p *Peer) sayKeys(ring seal.Ring) {
+	if ring.Len() == 1 {
+		p.notice.printf("Read 1 key from %q, which seals and opens", p.config.KeyFile)
+		return
+	}
+	p.notice.printf("Read %d keys from %q: the first seals, all open", ring.Len(), p.config.KeyFile)
+}
+
+// renew replaces the connections with a host that the keys of now are not for: the protocol
+// looks into the one that closes, by PROBE over a new one, and nobody is unreachable for it.
+func (p *Peer) renew(host types.ID) *handlers.Output {
+	if p.links.renew(host) {
+		return p.protocol.Closed(p.now(), host)
+	}
+	return nil
+}
+
+// misled counts a message for another incarnation. Without keys nothing is said of it, as
+// anybody could have sent it.
+func (p *Peer) misled(e event) {
+	f := &fault{Misled, fmt.Errorf("%v from peer %d was for another life of this peer, and sent before its end "+
+		"was known; if its sender is well, nothing is to be done", e.message.Kind, e.message.From)}
+	if p.sockets.keys == nil || e.conn == nil {
+		p.sockets.drops.count(f.reason)
+		return
+	}
+	p.sockets.drops.blame(e.conn.addr, f)
+}
+
+// greet is shake on a connection that was dialled, within the dial's time.
+func (x *exchange) greet(c *connection, deadline time.Time) error {
+	if x.keys == nil {
+		return nil
+	}
+	c.socket.SetReadDeadline(deadline)
+	err := x.shake(c)
+	c.socket.SetReadDeadline(time.Time{})
+	return err
+}
+
+// shake agrees with the other end of c on what is sealed with. The error is as receive's.
+func (x *exchange) shake(c *connection) error {
+	if x.keys == nil {
+		return nil
+	}
+	// The id that the other end claims counts for nothing: its messages have one, and its hosts
+	// file may differ.
+	sealed, _, err := seal.Shake(c.in, c.socket, rand.Reader, *x.keys.ring.Load(), x.self, c.dialled)
+	if errors.Is(err, seal.ErrImpostor) {
+		return &fault{Impostor, errors.New("it bears this host's own id: use the same hosts file on all hosts, and start each once")}
+	}
+	if err != nil {
+		return blamed(err)
+	}
+	c.sealed = sealed
+	return nil
+}
+
+// unopenable is the reason to drop what could not be read, or opened.
+func unopenable(err error) Drop {
+	switch {
+	case errors.Is(err, seal.ErrUnsealed):
+		return Unsealed
+	case errors.Is(err, seal.ErrUnopened):
+		return Unopened
+	case errors.Is(err, seal.ErrReplayed):
+		return Replayed
+	}
+	return Malformed
+}
+
+// open returns the message in a sealed datagram from addr, which is a host's; nil if there is
+// none for this peer.
+func (p *pulse) open(addr netip.Addr, host types.ID, b []byte) []byte {
+	message, reply, err := p.keys.lane.Open(host, b, p.keys.now())
+	if reply != nil {
+		if _, err := p.socket.WriteToUDPAddrPort(reply, netip.AddrPortFrom(addr, UDPPort)); err != nil {
+			p.drops.count(Unsent)
+			p.drops.failure("Error sending heartbeat", err)
+		}
+	}
+	switch {
+	case errors.Is(err, seal.ErrImpostor):
+		p.drops.count(Impostor)
+		from, _ := sender(b)
+		p.ask(query{from, addr})
+	case err != nil:
+		p.drops.blame(addr, &fault{unopenable(err), err})
+	}
+	return message
+}
