@@ -61,6 +61,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case c.Local:
 		return local.Run(ctx, c, stdout, stderr)
 	}
+	hangups := hangups(c)
 	if !wait(ctx, c.Delay) {
 		return success
 	}
@@ -68,6 +69,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err != nil {
 		return fail(stderr, err)
 	}
+	go rekey(ctx, peer, hangups)
 	if c.HTTP.Port() == 0 {
 		return peer.Run(ctx)
 	}
@@ -87,6 +89,28 @@ func observation(c config.Config) observe.Config {
 		o.Names = append(o.Names, h.Name)
 	}
 	return o
+}
+
+// hangups delivers SIGHUP, which with -key has the key file read again. Without, it ends the
+// process, as ever.
+func hangups(c config.Config) <-chan os.Signal {
+	hangups := make(chan os.Signal, 1)
+	if c.KeyFile != "" {
+		signal.Notify(hangups, syscall.SIGHUP)
+	}
+	return hangups
+}
+
+// rekey has a peer read its keys at each hangup, until ctx ends.
+func rekey(ctx context.Context, peer *network.Peer, hangups <-chan os.Signal) {
+	for {
+		select {
+		case <-hangups:
+			peer.Rekey()
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // wait waits for d. It returns false if ctx ended first.

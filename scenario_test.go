@@ -11,7 +11,7 @@ import (
 )
 
 // TestScenarios runs the scenarios of the compose files as processes on loopback, in real
-// time: every peer must write just the records of its table.
+// time, without and with a key: every peer must write just the records of its table.
 func TestScenarios(t *testing.T) {
 	t.Parallel()
 	for _, s := range golden.Scenarios() {
@@ -19,10 +19,14 @@ func TestScenarios(t *testing.T) {
 			t.Parallel()
 			runScenario(t, s)
 		})
+		t.Run(s.Name+", sealed", func(t *testing.T) {
+			t.Parallel()
+			runScenario(t, s, "-key", keyFile(t, newKeys(t, 1)...))
+		})
 	}
 }
 
-func runScenario(t *testing.T, s golden.Scenario) {
+func runScenario(t *testing.T, s golden.Scenario, more ...string) {
 	var names []string
 	for _, p := range s.Peers {
 		names = append(names, p.Name)
@@ -30,7 +34,7 @@ func runScenario(t *testing.T, s golden.Scenario) {
 	file := newSubnet(t).hostsFile(t, names...)
 	var daemons []*daemon
 	for _, p := range s.Peers {
-		daemons = append(daemons, start(t, file, p.Name, p.Args[2:]...))
+		daemons = append(daemons, start(t, file, p.Name, slices.Concat(p.Args[2:], more)...))
 	}
 	for i, p := range s.Peers {
 		daemons[i].awaitRecords(len(p.Records))

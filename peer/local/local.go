@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"os/signal"
 	"runtime"
 	"strings"
 	"syscall"
@@ -26,7 +27,8 @@ const orphanCheck = 200 * time.Millisecond
 
 // Run starts a process for each host of c, c.Delay apart, and shows what they write: their
 // stdout on stdout, their stderr on stderr, each line behind its host's name. At the end of
-// ctx it ends them, and it returns when all have ended.
+// ctx it ends them, and it returns when all have ended. If they have keys, SIGHUP to this process
+// is passed on to all.
 //
 // The exit code is 1 if a process could not be started, or failed by itself; to crash as
 // c.Crash or c.Drill tell it is no failure. However this process ends, theirs do too.
@@ -48,6 +50,10 @@ func Run(ctx context.Context, c config.Config, stdout, stderr io.Writer) int {
 		}()
 	}
 	g := newGroup(c, executable, stdout, stderr)
+	if c.KeyFile != "" {
+		signal.Notify(g.hangups, syscall.SIGHUP)
+		defer signal.Stop(g.hangups)
+	}
 	if err := g.start(); err != nil {
 		fmt.Fprintf(stderr, "memberly: %v\n", err)
 		return 1
@@ -85,14 +91,15 @@ type group struct {
 	stdout     *stream
 	stderr     *stream
 	ended      chan *child
-	failed     bool // some child
+	hangups    chan os.Signal // to be passed on
+	failed     bool           // some child
 }
 
 func newGroup(c config.Config, executable string, stdout, stderr io.Writer) *group {
 	return &group{
 		executable: executable, config: c, hosts: addresses(c.Hosts),
 		stdout: newStream(stdout), stderr: newStream(stderr),
-		ended: make(chan *child, len(c.Hosts)),
+		ended: make(chan *child, len(c.Hosts)), hangups: make(chan os.Signal, 1),
 	}
 }
 
@@ -182,6 +189,8 @@ func (g *group) run(ctx context.Context) int {
 			done, kill = nil, time.After(g.killTime())
 			g.signal(syscall.SIGTERM)
 			g.signal(syscall.SIGCONT) // the frozen ones too
+		case s := <-g.hangups:
+			g.signal(s.(syscall.Signal))
 		case <-kill:
 			g.signal(syscall.SIGKILL)
 		}

@@ -98,8 +98,8 @@ func (p *Peer) renew(host types.ID) *handlers.Output {
 // misled counts a message for another incarnation. Without keys nothing is said of it, as
 // anybody could have sent it.
 func (p *Peer) misled(e event) {
-	f := &fault{Misled, fmt.Errorf("%v from peer %d was for another life of this peer, and sent before its end "+
-		"was known; if its sender is well, nothing is to be done", e.message.Kind, e.message.From)}
+	f := &fault{Misled, fmt.Errorf("%v from peer %d was for another life of this peer: nothing needs to be done "+
+		"if this one has just begun", e.message.Kind, e.message.From)}
 	if p.sockets.keys == nil || e.conn == nil {
 		p.sockets.drops.count(f.reason)
 		return
