@@ -292,3 +292,49 @@ func tapped(t *testing.T, sealed bool, args []string) {
 		}
 	}
 }
+
+// Doctors with the key find all well among themselves and beside a sealed group; one with another
+// key, or none, or with one where there is none, says so, and not that nobody answers.
+func TestSealedDoctor(t *testing.T) {
+	t.Parallel()
+	keys := newKeys(t, 2)
+	right, wrong := []string{"-key", keyFile(t, keys[0])}, []string{"-key", keyFile(t, keys[1])}
+	for _, c := range []struct {
+		what          string
+		group, doctor []string
+		code          int
+		texts         []string
+	}{
+		{"the key", right, right, 0, []string{"one   ok    ok    ok      ok        ok      ok        -             -               peer, view 2", "All is well."}},
+		{"another key", right, wrong, 1, []string{"one has another key than this doctor, or none: ", "               another key"}},
+		{"no key", right, nil, 1, []string{"one has a key, and this doctor has none: give it -key FILE too", "               with a key"}},
+		{"a key in a group without", nil, right, 1, []string{"one has no key, and this doctor has: start all with -key FILE", "               without a key"}},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			file := newSubnet(t).hostsFile(t, "one", "two", "three")
+			daemons := []*daemon{start(t, file, "one", c.group...), start(t, file, "two", c.group...)}
+			awaitView(daemons, 2)
+			d := diagnose(t, file, "three", append(c.doctor, "-for", "5s")...)
+			d.awaitVerdict(c.code, c.texts...)
+			if d.countNotices("does not answer") > 0 {
+				t.Error("it says that somebody does not answer")
+			}
+			for _, p := range daemons {
+				if records, _ := p.stderr.lines(); contains("unreachable")(records) {
+					t.Errorf("%s noticed: %q", p.name, records)
+				}
+			}
+		})
+	}
+	t.Run("doctors alone", func(t *testing.T) {
+		t.Parallel()
+		file := newSubnet(t).hostsFile(t, "one", "two", "three", "four")
+		odd := diagnose(t, file, "four", append(wrong, "-for", "4s")...)
+		row := "ok    ok    ok      ok        ok      ok        -             -               doctor"
+		for _, name := range []string{"one", "two", "three"} {
+			defer diagnose(t, file, name, append(right, "-for", "4s")...).awaitVerdict(1, row, "four has another key than this doctor, or none: ")
+		}
+		odd.awaitVerdict(1, "one has another key than this doctor, or none: ", "three has another key than this doctor, or none: ")
+	})
+}

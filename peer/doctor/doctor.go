@@ -20,13 +20,14 @@ import (
 )
 
 // Usage is how the command is called.
-const Usage = `Usage: memberly doctor -h FILE [-n NAME] [-for D]
+const Usage = `Usage: memberly doctor -h FILE [-n NAME] [-key FILE] [-for D]
 
 Checks, before the peer is started, what it needs: start it on all hosts, or
 on one while the peers of the others run. Ctrl-C shows what is known so far.
 
   -h FILE   hosts file
   -n NAME   this host's name in the file (default: the machine's host name)
+  -key FILE the keys that the peers have, if they have any
   -for D    how long to ask and to answer others (default 10s)
 
 Exit code: 0 all is well, 1 something is not, 2 wrong usage
@@ -71,6 +72,7 @@ func parse(args []string) (config.Config, time.Duration, error) {
 	flags.SetOutput(io.Discard)
 	file := flags.String("h", "", "")
 	name := flags.String("n", "", "")
+	keys := flags.String("key", "", "")
 	window := flags.Duration("for", defaultWindow, "")
 	err := flags.Parse(args)
 	switch {
@@ -89,6 +91,9 @@ func parse(args []string) (config.Config, time.Duration, error) {
 	}
 	if *name != "" {
 		peer = append(peer, "-n", *name)
+	}
+	if *keys != "" {
+		peer = append(peer, "-key", *keys)
 	}
 	c, err := config.Parse(peer, utils.HostName)
 	return c, *window, err

@@ -53,6 +53,8 @@ type evidence struct {
 	echoed   bool        // it answered over TCP
 	called   bool        // it opened a connection to here, and said something
 	version  error       // it speaks another wire version
+	keys     error       // what it sends cannot be understood: types.ErrSealed, seal.ErrUnsealed or seal.ErrUnopened
+	twin     bool        // it says that it has this host's id
 	digest   uint64      // of its hosts file, if it said so
 	kind     kind        // what runs there
 	view     int64       // that this peer holds, if it echoed; 0 for none

@@ -3,16 +3,21 @@ package doctor
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
-	"math/rand/v2"
+	"io"
+	mrand "math/rand/v2"
 	"net"
 	"net/netip"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"memberly/peer/config"
 	"memberly/peer/network"
+	"memberly/peer/seal"
 	"memberly/peer/types"
 	"memberly/peer/utils"
 )
@@ -36,6 +41,8 @@ type examination struct {
 	self   netip.Addr // the only address to use, if it is on the loopback network
 	nonce  uint64     // marks what this doctor asks
 	socket *net.UDPConn
+	lane   *seal.Lane
+	began  time.Time
 	ctx    context.Context
 	tasks  sync.WaitGroup
 
@@ -48,12 +55,13 @@ type examination struct {
 func examine(ctx context.Context, c config.Config) *findings {
 	began := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
-	x := &examination{ctx: ctx, nonce: rand.Uint64(), owner: make(map[netip.Addr]types.ID),
+	x := &examination{ctx: ctx, began: began, nonce: mrand.Uint64(), owner: make(map[netip.Addr]types.ID),
 		found: findings{config: c, hosts: make([]evidence, len(c.Hosts))}}
 	if own := c.Hosts[c.ID-1].Addr.Unmap(); own.IsLoopback() {
 		x.self = own
 	}
-	x.found.attached, _ = utils.Attached() // none found shows in the addresses
+	x.found.attached, _ = utils.Attached()              // none found shows in the addresses
+	x.lane, _ = seal.NewLane(c.Keys, c.ID, rand.Reader) // which never fails
 	listener, err := net.Listen("tcp", x.here(network.TCPPort))
 	if x.found.tcp = err; err == nil {
 		x.tasks.Go(func() { x.accept(listener) })
@@ -209,13 +217,23 @@ func (x *examination) converse(c net.Conn, first *types.Message) {
 	defer context.AfterFunc(x.ctx, func() { c.Close() })()
 	addr := bare(c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr())
 	c.SetDeadline(time.Now().Add(patience))
-	if first != nil {
-		x.write(c, first)
-	}
 	in := bufio.NewReader(c)
-	for {
-		payload, err := types.ReadFrame(in, nil)
+	ring := x.found.config.Keys
+	sealed, _, err := seal.Shake(in, c, rand.Reader, ring, x.found.config.ID, first != nil)
+	if err != nil {
+		x.unread(addr, err, first == nil)
+		return
+	}
+	if first != nil {
+		x.write(c, sealed, first)
+	}
+	for heard := false; ; heard = true {
+		payload, err := sealed.Read(in, nil)
 		if err != nil {
+			if !heard && first != nil && ring.Len() > 0 && ended(err) {
+				err = seal.ErrUnopened // it agreed on keys, and could not open what came with them
+			}
+			x.unread(addr, err, first == nil)
 			return
 		}
 		var m types.Message
@@ -227,16 +245,36 @@ func (x *examination) converse(c net.Conn, first *types.Message) {
 		case err == nil && m.Kind == types.Echo:
 			answer := x.message(types.Echoed, single)
 			answer.Request = m.Request
-			x.write(c, answer)
+			x.write(c, sealed, answer)
 		case first != nil && m.Kind == types.Echoed:
 			return
 		}
 	}
 }
 
-func (x *examination) write(c net.Conn, m *types.Message) {
-	if frame, err := types.AppendFrame(nil, m); err == nil {
-		c.Write(frame) // what fails shows in that no answer comes
+// ended tells whether err is that the other end closed a connection.
+func ended(err error) bool { return err == io.EOF || errors.Is(err, syscall.ECONNRESET) }
+
+// unread notes of the host at addr that what it sent could not be read, if that is what err says.
+func (x *examination) unread(addr netip.Addr, err error, called bool) {
+	if keyFault(err) != nil || errors.Is(err, types.ErrVersion) || errors.Is(err, seal.ErrImpostor) {
+		x.overTCP(addr, new(types.Message), err, called)
+	}
+}
+
+// keyFault returns that of the errors about keys which err is, if any.
+func keyFault(err error) error {
+	for _, fault := range []error{types.ErrSealed, seal.ErrUnsealed, seal.ErrUnopened} {
+		if errors.Is(err, fault) {
+			return fault
+		}
+	}
+	return nil
+}
+
+func (x *examination) write(c net.Conn, sealed *seal.Conn, m *types.Message) {
+	if b, err := types.AppendMessage(nil, m); err == nil {
+		c.Write(sealed.Append(nil, b)) // what fails shows in that no answer comes
 	}
 }
 
@@ -251,9 +289,7 @@ func (x *examination) overTCP(addr netip.Addr, m *types.Message, err error, call
 		return false
 	}
 	e.called = e.called || called
-	if errors.Is(err, types.ErrVersion) {
-		e.version = err
-	}
+	e.understand(err)
 	switch m.Kind {
 	case types.Echo:
 		e.digest, e.kind = m.Digest, aDoctor
@@ -266,6 +302,18 @@ func (x *examination) overTCP(addr netip.Addr, m *types.Message, err error, call
 		}
 	}
 	return true
+}
+
+// understand notes why what came from a host could not be understood, if err says so.
+func (e *evidence) understand(err error) {
+	switch fault := keyFault(err); {
+	case fault != nil && (e.keys == nil || fault != seal.ErrUnopened): // anybody can send what does not open
+		e.keys = fault
+	case fault == nil && errors.Is(err, types.ErrVersion):
+		e.version = err
+	case errors.Is(err, seal.ErrImpostor):
+		e.twin = true
+	}
 }
 
 // sender returns the host that addr belongs to. If it is nobody's, that is noted of the host
@@ -324,6 +372,10 @@ func (x *examination) send(to netip.Addr, m *types.Message) {
 	if x.socket == nil || err != nil {
 		return
 	}
+	x.sendBytes(to, x.lane.Seal(nil, b))
+}
+
+func (x *examination) sendBytes(to netip.Addr, b []byte) {
 	// What fails shows in that no answer comes.
 	x.socket.WriteToUDPAddrPort(b, netip.AddrPortFrom(to, network.UDPPort))
 }
@@ -340,13 +392,48 @@ func (x *examination) hear() {
 			x.pause()
 			continue
 		}
-		var m types.Message
-		err = types.DecodeMessage(buf[:n], len(x.found.hosts), &m)
-		if x.overUDP(bare(from.Addr()), &m, err) && m.Kind == types.Echo {
-			m.Kind, m.From = types.Echoed, x.found.config.ID
-			x.send(from.Addr().Unmap(), &m)
-		}
+		x.datagramFrom(from.Addr().Unmap(), buf[:n])
 	}
+}
+
+// datagramFrom notes and answers a datagram.
+func (x *examination) datagramFrom(from netip.Addr, b []byte) {
+	var m types.Message
+	b, err := x.open(from, b, &m)
+	if b == nil && err == nil {
+		return
+	}
+	if err == nil {
+		err = types.DecodeMessage(b, len(x.found.hosts), &m)
+	}
+	if x.overUDP(bare(from), &m, err) && m.Kind == types.Echo {
+		m.Kind, m.From = types.Echoed, x.found.config.ID
+		x.send(from, &m)
+	}
+}
+
+// open returns the message in a datagram, if there is one, and replies to what is none. Of a
+// sealed one that comes from an address that is no host's, it tells only who m claims to be from.
+func (x *examination) open(from netip.Addr, b []byte, m *types.Message) ([]byte, error) {
+	if x.found.config.Keys.Len() == 0 {
+		return b, nil
+	}
+	x.mu.Lock()
+	host := x.owner[bare(from)]
+	x.mu.Unlock()
+	if host == x.found.config.ID {
+		return nil, nil // its own broadcast
+	}
+	if host == 0 && len(b) >= 4 && b[0] == types.Sealed {
+		m.From = types.ID(binary.BigEndian.Uint16(b[2:]))
+		x.overUDP(bare(from), m, nil)
+		return nil, nil
+	}
+	b, reply, err := x.lane.Open(host, b, time.Since(x.began))
+	if reply != nil {
+		x.sendBytes(from, reply)
+	}
+	return b, err
 }
 
 // overUDP notes what the datagram m from addr shows, or that it was none of this release. It
@@ -354,16 +441,16 @@ func (x *examination) hear() {
 func (x *examination) overUDP(addr netip.Addr, m *types.Message, err error) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	otherVersion := errors.Is(err, types.ErrVersion)
-	if x.found.isOwn(addr) || err != nil && !otherVersion {
+	odd := errors.Is(err, types.ErrVersion) || keyFault(err) != nil
+	if x.found.isOwn(addr) || err != nil && !odd {
 		return false // this doctor's own broadcast, or rubbish
 	}
 	e := x.sender(addr, m)
 	if e == nil {
 		return false
 	}
-	if otherVersion {
-		e.version = err
+	if odd {
+		e.understand(err)
 		return true
 	}
 	switch m.Kind {

@@ -3,16 +3,19 @@ package doctor
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"net"
 	"net/netip"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"memberly/peer/config"
 	"memberly/peer/network"
+	"memberly/peer/seal"
 	"memberly/peer/types"
 )
 
@@ -119,5 +122,92 @@ func TestWatchSeesWholeStall(t *testing.T) {
 	x.watch(time.Now().Add(-2 * longStall))
 	if x.found.stall < longStall {
 		t.Errorf("it was %v", x.found.stall)
+	}
+}
+
+// Doctors that hold different keys, or one of them none, know why they do not understand each
+// other; so does one whose hosts file gives two the same id.
+func TestExamineKeys(t *testing.T) {
+	t.Parallel()
+	keys := func(line string) seal.Ring {
+		ring, err := seal.Parse(strings.Repeat(line, 43) + "=")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ring
+	}
+	a, b := keys("A"), keys("E")
+	for _, c := range []struct {
+		what       string
+		one, two   seal.Ring
+		id         types.ID // that two has
+		ones, twos error
+		twin       bool
+	}{
+		{"the same", a, a, 2, nil, nil, false},
+		{"different", a, b, 2, seal.ErrUnopened, seal.ErrUnopened, false},
+		{"one has none", seal.Ring{}, b, 2, types.ErrSealed, seal.ErrUnsealed, false},
+		{"the same id", a, a, 1, nil, nil, true},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+			defer cancel()
+			one := three(t)
+			one.Hosts = one.Hosts[:2]
+			two := as(one, 2)
+			one.Keys, two.Keys = c.one, c.two
+			if two.ID = c.id; c.id == 1 { // another order of names
+				two.Hosts = []config.Host{one.Hosts[1], one.Hosts[0]}
+			}
+			var both sync.WaitGroup
+			both.Go(func() {
+				if e := examine(ctx, one).hosts[1]; e.keys != c.ones || e.echoed != (c.ones == nil && !c.twin) || e.twin != c.twin {
+					t.Errorf("one finds %v, answered %v, twin %v", e.keys, e.echoed, e.twin)
+				}
+			})
+			both.Go(func() {
+				if e := examine(ctx, two).hosts[2-c.id]; c.id == 2 && (e.keys != c.twos || e.echoed != (c.twos == nil)) {
+					t.Errorf("two finds %v, answered %v", e.keys, e.echoed)
+				}
+			})
+			both.Wait()
+		})
+	}
+}
+
+// A host that agrees on keys, and closes at what comes with them, has another, though nothing of
+// its own came.
+func TestExamineCloses(t *testing.T) {
+	t.Parallel()
+	c := three(t)
+	ring, err := seal.Parse(strings.Repeat("A", 43) + "=")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Keys = ring
+	two, err := net.Listen("tcp", port8080(c.Hosts[1].Addr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer two.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	go func() {
+		for range 3 {
+			socket, err := two.Accept()
+			if err != nil {
+				return
+			}
+			in := bufio.NewReader(socket)
+			if _, _, err := seal.Shake(in, socket, rand.Reader, ring, 2, false); err == nil {
+				types.ReadFrame(in, nil)
+			}
+			socket.Close()
+		}
+		cancel() // all that is asked before the third question is known
+	}()
+	if e := examine(ctx, c).hosts[1]; e.keys != seal.ErrUnopened || e.echoed {
+		t.Errorf("it found %v, answered %v", e.keys, e.echoed)
 	}
 }

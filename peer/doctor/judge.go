@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"memberly/peer/network"
+	"memberly/peer/seal"
 	"memberly/peer/types"
 	"memberly/peer/utils"
 )
@@ -88,6 +89,8 @@ func (j judged) runs() string {
 	switch {
 	case j.version != nil && !j.echoed:
 		return "another release"
+	case j.keys != nil && !j.echoed:
+		return otherKeys[j.keys].runs
 	case j.kind == aPeer && !j.echoed:
 		return "peer"
 	case j.kind == aPeer && j.view == 0:
@@ -194,6 +197,15 @@ func (j judged) file() cell {
 	return check(j.digest == j.config.Digest, "%s has another hosts file: use the same names in the same order everywhere", j.name)
 }
 
+// otherKeys says what a host runs that is not understood for its keys, and what mends that.
+var otherKeys = map[error]struct{ runs, remedy string }{
+	types.ErrSealed: {"with a key", "%s has a key, and this doctor has none: give it -key FILE too, with the same keys"},
+	seal.ErrUnsealed: {"without a key", "%s has no key, and this doctor has: start all with -key FILE and the same keys, " +
+		"or all without"},
+	seal.ErrUnopened: {"another key", "%s has another key than this doctor, or none: bring the same key file to both hosts, " +
+		"and where it was changed while the peer runs, send that a SIGHUP"},
+}
+
 func (j judged) tcpTo() cell {
 	switch {
 	case j.echoed:
@@ -202,11 +214,19 @@ func (j judged) tcpTo() cell {
 		return cell{mark: unknown}
 	case j.version != nil:
 		return check(false, "%s runs another release: %v", j.name, j.version)
+	case j.keys != nil:
+		return check(false, otherKeys[j.keys].remedy, j.name)
+	case j.twin:
+		return check(false, "%s says that it has this host's id: use the same names in the same order everywhere", j.name)
 	case j.reached && j.misplaced:
 		return cell{mark: unknown}
 	case j.reached:
+		keyless := ""
+		if j.config.Keys.Len() > 0 {
+			keyless = ", or has no key"
+		}
 		return check(false, "%s lets a connection to TCP 8080 be opened, and does not answer: what listens there is no peer, or stopped, "+
-			"or of another release; or the hosts file there has this host at another address, or not at all", j.name)
+			"or of another release%s; or the hosts file there has this host at another address, or not at all", j.name, keyless)
 	case errors.Is(j.dialled, syscall.ECONNREFUSED):
 		return check(false, "Nothing listens on TCP 8080 of %s: start `memberly doctor` there too, or the peer", j.name)
 	case j.isStray():
@@ -266,7 +286,7 @@ func (j judged) udpTo(l lane) cell {
 
 // untold tells whether nothing can be said of datagrams: by whom they would be sent, or answered.
 func (j judged) untold() bool {
-	return j.kind == nobody || j.udp != nil || j.misplaced || j.version != nil && !j.echoed
+	return j.kind == nobody || j.udp != nil || j.misplaced || (j.version != nil || j.keys != nil) && !j.echoed
 }
 
 // udpFrom goes by what a doctor sends unasked on both lanes, and a peer on the one that it uses.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"memberly/peer/config"
+	"memberly/peer/seal"
 	"memberly/peer/types"
 	"memberly/peer/utils"
 )
@@ -90,6 +91,24 @@ var ailing = []struct {
 		silent(two, nil)
 		two.reached, two.everSeen, two.version = true, true, types.ErrVersion
 	}, "++++ +?!????? +++++-++", "two runs another release"},
+	{"another key", func(f *findings, two, three *evidence) {
+		silent(two, nil)
+		two.reached, two.called, two.everSeen, two.keys = true, true, true, seal.ErrUnopened
+	}, "++++ +?!+???? +++++-++", "two has another key than this doctor, or none"},
+	{"no key", func(f *findings, two, three *evidence) {
+		silent(two, nil)
+		two.reached, two.everSeen, two.keys = true, true, seal.ErrUnsealed
+	}, "++++ +?!????? +++++-++", "two has no key, and this doctor has"},
+	{"a key", func(f *findings, two, three *evidence) {
+		silent(two, nil)
+		two.reached, two.everSeen, two.keys = true, true, types.ErrSealed
+	}, "++++ +?!????? +++++-++", "two has a key, and this doctor has none"},
+	{"another key once, and answers since", func(f *findings, two, three *evidence) { two.keys = seal.ErrUnopened },
+		"++++ ++++++++ +++++-++", ""},
+	{"this host's id", func(f *findings, two, three *evidence) {
+		silent(two, nil)
+		two.reached, two.everSeen, two.twin = true, true, true
+	}, "++++ +?!????? +++++-++", "two says that it has this host's id"},
 	{"no time", func(f *findings, two, three *evidence) { *two = evidence{} }, "++++ ??????-- +++++-++", "give it more time"},
 	{"looked for elsewhere, and refused", func(f *findings, two, three *evidence) {
 		f.hosts[0].addrs[0] = netip.MustParseAddr("10.0.0.99")
