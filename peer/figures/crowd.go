@@ -179,7 +179,7 @@ func (c *crowd) received() (bytes, datagrams int) {
 // withCrowd starts the last host of a group of n, speaks for the others until it has been let
 // in, and does f.
 func (m *meter) withCrowd(n int, f func(g *group, c *crowd) error) error {
-	g, err := newGroup(m.program, n)
+	g, err := newGroup(m.program, "", n)
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 
 // withGroup forms a group of n, one host after the other, does f, and ends the group.
 func (m *meter) withGroup(n int, f func(g *group) error) error {
-	g, err := newGroup(m.program, n)
+	g, err := newGroup(m.program, m.key, n)
 	if err != nil {
 		return err
 	}
@@ -78,10 +78,26 @@ func (m *meter) thaw(name string) error {
 	})
 }
 
+// five measures what each of five real peers uses when nothing happens.
+func (m *meter) five(name string, window time.Duration) error {
+	return m.withGroup(5, func(g *group) error {
+		used := func() (sum time.Duration) {
+			for _, p := range g.hosts {
+				sum += cpu(p.cmd.Process.Pid)
+			}
+			return sum / time.Duration(len(g.hosts))
+		}
+		began, before := time.Now(), used()
+		<-time.After(window)
+		m.addUnit(name, (used()-before).Seconds()/time.Since(began).Minutes(), "s a minute")
+		return nil
+	})
+}
+
 // many measures n processes that start at once, and then the death of the last host.
 func (m *meter) many(n int) error {
 	name := fmt.Sprintf("many: %d processes that start at once, ", n)
-	g, err := newGroup(m.program, n)
+	g, err := newGroup(m.program, m.key, n)
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,7 @@ const patience = 60 * time.Second
 type group struct {
 	program string // the daemon
 	file    string // the hosts file
+	key     string // the key file; "" for none
 	guard   net.Listener
 	addrs   []netip.Addr
 	hosts   []*process // by id-1; nil before the first start
@@ -45,8 +46,8 @@ type process struct {
 }
 
 // newGroup writes the hosts file of n hosts on addresses that nobody else uses.
-func newGroup(program string, n int) (*group, error) {
-	g := &group{program: program, hosts: make([]*process, n), changed: make(chan struct{})}
+func newGroup(program, key string, n int) (*group, error) {
+	g := &group{program: program, key: key, hosts: make([]*process, n), changed: make(chan struct{})}
 	for i := os.Getpid(); g.guard == nil; i++ {
 		g.addrs = loopback(16+i%16, n+1)
 		g.guard, _ = net.Listen("tcp", net.JoinHostPort(g.addrs[n].String(), "8080"))
@@ -91,6 +92,9 @@ func (g *group) end() {
 // call of the daemon's code is what counts as the start.
 func (g *group) start(id int, role ...string) error {
 	args := append(role, "-h", g.file, "-n", "h"+strconv.Itoa(id))
+	if g.key != "" {
+		args = append(args, "-key", g.key)
+	}
 	program := g.program
 	if len(role) > 0 {
 		program, _ = os.Executable()

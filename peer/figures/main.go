@@ -28,6 +28,7 @@ func main() {
 	only := flag.String("only", "", "take only the figures whose name begins so")
 	many := flag.Int("many", 200, "how many processes start at once")
 	program := flag.String("program", "", "the daemon to measure, instead of one that is built")
+	key := flag.String("key", "", "the key file of all real peers; generated members have none")
 	growth := flag.String("growth", "", "simulate growing groups instead, and write plots to this folder")
 	most := flag.Int("most", 1000, "hosts of the largest simulated group; 1000 take four minutes")
 	flag.Parse()
@@ -35,7 +36,7 @@ func main() {
 	if *growth != "" {
 		err = grow(*growth, *most)
 	} else {
-		err = run(*program, *only, *runs, *many)
+		err = run(*program, *key, *only, *runs, *many)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "figures:", err)
@@ -44,7 +45,7 @@ func main() {
 }
 
 // run takes all figures whose names begin with only.
-func run(program, only string, runs, many int) error {
+func run(program, key, only string, runs, many int) error {
 	if program == "" {
 		dir, err := os.MkdirTemp("", "memberly-figures-")
 		if err != nil {
@@ -56,7 +57,7 @@ func run(program, only string, runs, many int) error {
 			return fmt.Errorf("building the daemon, from the project's folder: %w\n%s", err, out)
 		}
 	}
-	m := newMeter(program)
+	m := newMeter(program, key)
 	for _, e := range m.experiments(runs, many) {
 		if !strings.HasPrefix(e.name, only) {
 			continue
@@ -102,6 +103,7 @@ func (m *meter) experiments(runs, many int) []experiment {
 		{"idle: a peer of 5", few, idle(5)},
 		{"idle: a peer of 100", few, idle(100)},
 		{"idle: a peer of 1000", few, idle(1000)},
+		{"five: one of five real peers, idle, CPU", few, func(n string) error { return m.five(n, 10*time.Second) }},
 		{"many: processes that start at once", few, func(string) error { return m.many(many) }},
 	}
 }

@@ -12,13 +12,14 @@ import (
 // meter holds what was measured.
 type meter struct {
 	program string
+	key     string   // file of the real peers; "" for none
 	names   []string // in the order of their first value
 	values  map[string][]float64
 	units   map[string]string
 }
 
-func newMeter(program string) *meter {
-	return &meter{program: program, values: make(map[string][]float64), units: make(map[string]string)}
+func newMeter(program, key string) *meter {
+	return &meter{program: program, key: key, values: make(map[string][]float64), units: make(map[string]string)}
 }
 
 func (m *meter) add(name string, d time.Duration) { m.addUnit(name, d.Seconds()*1000, "ms") }
