@@ -56,8 +56,8 @@ func (k *keys) seal(message []byte) []byte {
 func (k *keys) beat(b, message []byte) []byte { return k.lane.Beat(b, message, k.now()) }
 
 // Rekey reads the key file again, and has all be sealed and opened with its keys from now on; if
-// it is unsound, that is said, and the keys stay. Connections that other keys are in use on are
-// replaced. It does nothing without Config.Keys. One goroutine may call it, at any time; it may
+// it is unsound, that is said, and the keys stay. Connections with keys that are gone, or that are
+// first no more, are replaced. It does nothing without Config.Keys. One goroutine may call it, at any time; it may
 // wait for the file.
 func (p *Peer) Rekey() {
 	k := p.sockets.keys
@@ -98,13 +98,12 @@ func (p *Peer) renew(host types.ID) *handlers.Output {
 // misled counts a message for another incarnation. Without keys nothing is said of it, as
 // anybody could have sent it.
 func (p *Peer) misled(e event) {
-	f := &fault{Misled, fmt.Errorf("%v from peer %d was for another life of this peer: nothing needs to be done "+
-		"if this one has just begun", e.message.Kind, e.message.From)}
 	if p.sockets.keys == nil || e.conn == nil {
-		p.sockets.drops.count(f.reason)
+		p.sockets.drops.count(Misled)
 		return
 	}
-	p.sockets.drops.blame(e.conn.addr, f)
+	p.sockets.drops.blame(e.conn.addr, &fault{Misled, fmt.Errorf("%v from peer %d was for another life of this peer: "+
+		"nothing needs to be done if this one has just begun", e.message.Kind, e.message.From)})
 }
 
 // greet is shake on a connection that was dialled, within the dial's time.

@@ -304,11 +304,11 @@ func (p *Peer) handle(e event) *handlers.Output {
 			return nil
 		}
 		out := p.protocol.Message(p.now(), e.host, e.message)
-		if e.datagram {
-			p.sockets.spare <- e.message
-		}
 		if out.Misled {
 			p.misled(e)
+		}
+		if e.datagram {
+			p.sockets.spare <- e.message
 		}
 		return out
 	case opened:
