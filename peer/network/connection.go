@@ -41,6 +41,7 @@ type connection struct {
 }
 
 func newConnection(socket net.Conn) *connection {
+	socket = quiet(socket)
 	c := &connection{socket: socket, in: bufio.NewReader(socket), out: make(chan []byte, mostFrames)}
 	if tcp, ok := socket.RemoteAddr().(*net.TCPAddr); ok {
 		c.addr = bare(tcp.AddrPort().Addr())
