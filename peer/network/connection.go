@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"memberly/peer/types"
@@ -96,6 +97,9 @@ func (c *connection) gather(frame []byte) []byte {
 	}
 }
 
+// messages are those that came over TCP and were handled: they go round.
+var messages = sync.Pool{New: func() any { return new(types.Message) }}
+
 // receive returns the next message. A fault is the other end's; any other error is the end of
 // the connection.
 func (c *connection) receive(hosts int) (*types.Message, error) {
@@ -107,7 +111,7 @@ func (c *connection) receive(hosts int) (*types.Message, error) {
 		return nil, &fault{Malformed, err}
 	}
 	c.buf = payload
-	m := new(types.Message)
+	m := messages.Get().(*types.Message)
 	if err := decode(payload, hosts, m); err != nil {
 		return nil, err
 	}

@@ -41,6 +41,8 @@ const (
 	// sockets that nobody has read yet: settling is the time that they are given first.
 	lateness = 100 * time.Millisecond
 	settling = 10 * time.Millisecond
+	// leeway is how early the alarm may ring.
+	leeway = 100 * time.Millisecond
 	// mostInput is how many events in a row may pass by a Tick that is due.
 	mostInput = 256
 )
@@ -77,6 +79,7 @@ type Peer struct {
 
 	// These belong to the loop.
 	wake   time.Duration // when a Tick is due, as an Instant.Run
+	armed  time.Duration // when the alarm rings
 	hold   time.Duration // before which there is none
 	inputs int           // events since the last Tick
 	left   bool          // it was told to leave, and has
@@ -243,7 +246,7 @@ func (p *Peer) next(m *moments) *handlers.Output {
 			continue
 		}
 		p.inputs = 0
-		p.alarm.set(max(p.wake, p.hold) - p.run())
+		p.arm()
 		select {
 		case e := <-p.sockets.events:
 			if out := p.handle(e); out != nil {
@@ -277,6 +280,17 @@ func (p *Peer) input() (event, bool) {
 	}
 }
 
+// arm sets the alarm for the next Tick. One that rings a little early is left as it is: while
+// much happens, each step moves the next Tick a little.
+func (p *Peer) arm() {
+	now, at := p.run(), max(p.wake, p.hold)
+	if p.armed > now && p.armed <= at && at-p.armed < leeway {
+		return
+	}
+	p.armed = at
+	p.alarm.set(at - now)
+}
+
 // due tells whether it is time for a Tick. One that comes so late that input may wait on the
 // sockets lets that go first.
 func (p *Peer) due() bool {
@@ -299,6 +313,8 @@ func (p *Peer) handle(e event) *handlers.Output {
 		out := p.protocol.Message(p.now(), e.host, e.message)
 		if e.datagram {
 			p.sockets.spare <- e.message
+		} else {
+			messages.Put(e.message)
 		}
 		return out
 	case opened:
