@@ -29,11 +29,11 @@ func peer(args []string) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	fmt.Fprintf(os.Stderr, "called %d\n", time.Now().UnixNano())
 	p, err := network.New(c, os.Stdout, os.Stderr)
 	if err != nil {
 		os.Exit(1)
 	}
+	fmt.Fprintf(os.Stderr, "called %d\n", time.Now().UnixNano())
 	os.Exit(p.Run(context.Background()))
 }
 
