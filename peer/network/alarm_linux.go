@@ -9,6 +9,10 @@ import (
 	"unsafe"
 )
 
+// wakeMonitor wakes Go's monitor thread. While goroutines never rest, only that looks whether
+// other sockets have something to be read, and nothing else here wakes it.
+func wakeMonitor() { syscall.Syscall(syscall.SYS_SCHED_YIELD, 0, 0, 0) }
+
 // alarm rings once at a time that can be moved. One goroutine may set it. It is a timer of the
 // kernel's: for one of Go's own, Go's monitor thread would wake too, each time.
 type alarm struct {

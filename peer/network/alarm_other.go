@@ -4,6 +4,9 @@ package network
 
 import "time"
 
+// wakeMonitor does nothing: Go's own ways to use a socket wake its monitor thread.
+func wakeMonitor() {}
+
 // alarm rings once at a time that can be moved. One goroutine may set it.
 type alarm struct{ timer *time.Timer }
 

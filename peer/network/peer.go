@@ -270,6 +270,7 @@ func (p *Peer) next(m *moments) *handlers.Output {
 // input returns an event that waits, if there is one, and not too many came in a row.
 func (p *Peer) input() (event, bool) {
 	if p.inputs++; p.inputs > mostInput {
+		wakeMonitor()
 		return event{}, false
 	}
 	select {
