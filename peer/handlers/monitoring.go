@@ -170,7 +170,8 @@ func (h *Handler) watch() {
 			if h.since(p.probed) >= h.seconds(1) {
 				h.probe(id, true)
 			}
-			h.due(p.probed + h.seconds(1))
+			// Where many are gone, some are asked at a time.
+			h.due(max(p.probed+h.seconds(1), h.now.Run+h.seconds(0.05)))
 			h.calm = false
 			continue
 		}
