@@ -324,7 +324,7 @@ func (h *Handler) end() *Output {
 	}
 	h.out.Exit = h.exited
 	// Whoever wakes so often notices every stall (begin).
-	h.out.Wake = min(h.wake, h.lull(), h.now.Run+h.seconds(0.3))
+	h.out.Wake = min(h.wake, h.lull(), h.now.Run+h.seconds(0.4))
 	return &h.out
 }
 
