@@ -73,7 +73,7 @@ type Peer struct {
 	door    *door
 	links   *links
 	pulse   *pulse
-	alarm   *alarm
+	alarm   alarm
 	hook    *hook.Hook // nil without -exec
 	window  *window    // nil without -http
 
