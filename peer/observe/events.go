@@ -107,8 +107,10 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	defer tick.Stop()
 	for seen := s.seen(r.Header.Get("Last-Event-ID")); ; {
 		items, last, more := s.peer.Events().After(seen)
+		var text []byte
+		s.work(func() { text = s.stream(items, seen, last) })
 		out.SetWriteDeadline(time.Now().Add(patience))
-		if _, err := w.Write(s.stream(items, seen, last)); err != nil || out.Flush() != nil {
+		if _, err := w.Write(text); err != nil || out.Flush() != nil {
 			return
 		}
 		seen = last

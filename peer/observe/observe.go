@@ -1,9 +1,10 @@
 // Package observe shows a peer to programs and to people, over HTTP: what it is, what happened
 // to it, and a page to look at. It reads what the peer publishes, and can neither change it nor
-// hold it up: whoever asks too much is turned away here.
+// hold it up: whoever asks too much is turned away here, or waits for a turn.
 package observe
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"log"
@@ -57,6 +58,7 @@ type Server struct {
 	peer    Peer
 	life    string // tells the ids of this process's events from another's
 	readers chan struct{}
+	turn    sync.Mutex // held by who makes an answer: the peer competes with one at most
 	http    http.Server
 }
 
@@ -84,14 +86,14 @@ func (s *Server) Close() { s.http.Close() }
 
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", s.page)
+	mux.HandleFunc("GET /{$}", s.inTurn(s.page))
 	mux.HandleFunc("GET /page.css", asset("text/css; charset=utf-8", pageCSS))
 	mux.HandleFunc("GET /page.js", asset("text/javascript; charset=utf-8", pageJS))
-	mux.HandleFunc("GET /status", s.status)
+	mux.HandleFunc("GET /status", s.inTurn(s.status))
 	mux.HandleFunc("GET /events", s.events)
-	mux.HandleFunc("GET /metrics", s.metrics)
-	mux.HandleFunc("GET /ready", s.ready)
-	mux.HandleFunc("GET /live", s.live)
+	mux.HandleFunc("GET /metrics", s.inTurn(s.metrics))
+	mux.HandleFunc("GET /ready", s.inTurn(s.ready))
+	mux.HandleFunc("GET /live", s.inTurn(s.live))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; "+
@@ -102,6 +104,34 @@ func (s *Server) routes() http.Handler {
 		mux.ServeHTTP(w, r)
 	})
 }
+
+// inTurn is a handler whose answers are made one at a time, however many ask for them, and sent
+// when they are whole: who reads slowly keeps nobody waiting.
+func (s *Server) inTurn(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		d := &draft{ResponseWriter: w, status: http.StatusOK}
+		s.work(func() { h(d, r) })
+		w.WriteHeader(d.status)
+		w.Write(d.text.Bytes())
+	}
+}
+
+// work does what is to be done in turn.
+func (s *Server) work(do func()) {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	do()
+}
+
+// draft is an answer that is not sent yet.
+type draft struct {
+	http.ResponseWriter
+	status int
+	text   bytes.Buffer
+}
+
+func (d *draft) WriteHeader(status int)      { d.status = status }
+func (d *draft) Write(b []byte) (int, error) { return d.text.Write(b) }
 
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")

@@ -9,7 +9,9 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"regexp"
+	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -32,6 +34,54 @@ func (f *fake) Events() *datastructures.SafeRing[handlers.Event] { return &f.log
 func (f *fake) DropsByName() map[string]uint64                   { return map[string]uint64{"no member": 3} }
 func (f *fake) Addresses(id types.ID) []netip.Addr {
 	return []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, byte(id)})}
+}
+
+// crowded is a peer of a thousand hosts, that counts how many ask for their addresses at once.
+type crowded struct {
+	*fake
+	asking, most atomic.Int32
+}
+
+func (c *crowded) Addresses(types.ID) []netip.Addr {
+	c.most.Store(max(c.most.Load(), c.asking.Add(1)))
+	runtime.Gosched()
+	c.asking.Add(-1)
+	return nil
+}
+
+// However many ask at once, one answer is made at a time; and who does not read its own holds up
+// no other.
+func TestOneAnswerAtATime(t *testing.T) {
+	t.Parallel()
+	c := &crowded{fake: three()}
+	c.status.Hosts = append(c.status.Hosts, make([]handlers.HostStatus, 997)...)
+	h := newServer(Config{Names: make([]string, 1000)}, c).routes()
+	var clients sync.WaitGroup
+	for range 120 {
+		clients.Go(func() { h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil)) })
+	}
+	clients.Wait()
+	if most := c.most.Load(); most != 1 {
+		t.Errorf("%d answers were made at once, want 1", most)
+	}
+	stuck := stuckWriter{httptest.NewRecorder(), make(chan struct{}), make(chan struct{})}
+	clients.Go(func() { h.ServeHTTP(stuck, httptest.NewRequest(http.MethodGet, "/", nil)) })
+	<-stuck.writes
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/status", nil))
+	close(stuck.reads)
+	clients.Wait()
+}
+
+// stuckWriter is a client that does not read until reads is closed.
+type stuckWriter struct {
+	*httptest.ResponseRecorder
+	writes, reads chan struct{}
+}
+
+func (w stuckWriter) Write(b []byte) (int, error) {
+	close(w.writes)
+	<-w.reads
+	return len(b), nil
 }
 
 // three is peer one of three, the leader. two does not hear three, and three is not in touch.
