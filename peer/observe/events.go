@@ -34,13 +34,13 @@ type EventOf struct {
 	Took     *float64   `json:"took_seconds,omitempty"`
 	Silence  *float64   `json:"silence_seconds,omitempty"` // of a failure
 	Why      string     `json:"why,omitempty"`             // of a halt; going if it is over
-	WaitsFor []types.ID `json:"waits_for,omitempty"`
+	WaitsFor []types.ID `json:"waits_for,omitzero"`        // of a halt
 }
 
 // event returns e, the number-th of this process, as it is served.
 func (s *Server) event(e *handlers.Event, number uint64) *EventOf {
 	of := &EventOf{Version: Version, ID: s.eventID(number), Time: time.Unix(0, e.At.Wall), Event: e.Kind.String(),
-		Words: s.eventWords(e), View: e.View, Leader: e.Leader, Members: e.Members, WaitsFor: e.Awaited}
+		Words: s.eventWords(e), View: e.View, Leader: e.Leader, Members: e.Members}
 	switch e.Kind {
 	case handlers.Installed:
 		of.Cause, of.Host, of.AskedBy = causeName(e), e.Change.Member.ID, e.Asked
@@ -48,7 +48,7 @@ func (s *Server) event(e *handlers.Event, number uint64) *EventOf {
 	case handlers.Noticed:
 		of.Host, of.Silence = e.Host, inSeconds(e.Silence)
 	case handlers.Halted:
-		of.Why = e.Halt.String()
+		of.Why, of.WaitsFor = e.Halt.String(), list(e.Awaited)
 	}
 	return of
 }

@@ -130,6 +130,27 @@ func TestStatusJSON(t *testing.T) {
 	}
 }
 
+// What is a list is one when it is empty, too: before the first step, and of a halt that waits
+// for nobody.
+func TestEmptyLists(t *testing.T) {
+	t.Parallel()
+	f := three()
+	f.status = nil
+	s, h := serve(t, f)
+	_, got := get(t, h, "/status")
+	for _, want := range []string{`"single":[]`, `"hosts":[]`, `"standing":"fresh"`} {
+		if !strings.Contains(got, want) {
+			t.Errorf("before the first step it serves %s, want %s", got, want)
+		}
+	}
+	for kind, want := range map[handlers.EventKind]bool{handlers.Halted: true, handlers.Said: false} {
+		line, err := json.Marshal(s.event(&handlers.Event{Kind: kind, Halt: handlers.LeavesView}, 1))
+		if err != nil || strings.Contains(string(line), `"waits_for":[]`) != want {
+			t.Errorf("a %v event is %s: %v", kind, line, err)
+		}
+	}
+}
+
 // /ready and /live tell a peer that cannot go on, or takes no steps, from one that does.
 func TestReadyAndLive(t *testing.T) {
 	t.Parallel()

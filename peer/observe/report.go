@@ -86,7 +86,8 @@ type HostOf struct {
 func (s *Server) report() *Report {
 	st := s.peer.Status()
 	if st == nil {
-		return &Report{Version: Version, Time: time.Now(), Summary: starting, Reason: starting}
+		return &Report{Version: Version, Time: time.Now(), Summary: starting, Reason: starting,
+			Peer: PeerOf{Standing: types.Fresh.String()}, CanLose: Loss{Single: []types.ID{}, Words: starting}, Hosts: []HostOf{}}
 	}
 	r := &Report{Version: Version, Time: time.Unix(0, st.At.Wall), Follows: st.Follows, Leads: st.Leads,
 		Peer:    PeerOf{st.ID, s.name(st.ID), st.Standing.String(), st.Incarnation},
