@@ -23,7 +23,7 @@ import (
 const (
 	// mostConnections bounds the connections; more wait to be accepted.
 	mostConnections = 128
-	// mostReaders bounds how many of them may read events.
+	// mostReaders bounds how many of them read events.
 	mostReaders = 32
 	// patience is how long a reader has to take what it asked for; askTime, to ask; idleTime, to
 	// ask again.
@@ -57,7 +57,7 @@ type Server struct {
 	config  Config
 	peer    Peer
 	life    string // tells the ids of this process's events from another's
-	readers chan struct{}
+	readers readers
 	turn    sync.Mutex // held by who makes an answer: the peer competes with one at most
 	http    http.Server
 }
@@ -74,8 +74,7 @@ func Start(c Config, p Peer) (*Server, error) {
 }
 
 func newServer(c Config, p Peer) *Server {
-	s := &Server{config: c, peer: p, life: strconv.FormatInt(time.Now().UnixNano(), 36),
-		readers: make(chan struct{}, mostReaders)}
+	s := &Server{config: c, peer: p, life: strconv.FormatInt(time.Now().UnixNano(), 36)}
 	s.http = http.Server{Handler: s.routes(), ErrorLog: log.New(io.Discard, "", 0), MaxHeaderBytes: 16 << 10,
 		ReadTimeout: askTime, WriteTimeout: patience, IdleTimeout: idleTime}
 	return s

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -241,6 +242,7 @@ func TestPageWithoutView(t *testing.T) {
 // reader reads events as a browser does.
 type reader struct {
 	t     *testing.T
+	body  io.Closer
 	lines *bufio.Scanner
 	last  string // id
 }
@@ -258,7 +260,7 @@ func read(t *testing.T, h *httptest.Server, last string) *reader {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { a.Body.Close() })
-	return &reader{t: t, lines: bufio.NewScanner(a.Body)}
+	return &reader{t: t, body: a.Body, lines: bufio.NewScanner(a.Body)}
 }
 
 func (r *reader) next() (e EventOf) {
@@ -279,7 +281,7 @@ func (r *reader) next() (e EventOf) {
 }
 
 // Who comes late gets what is kept, who comes back what it missed, once each; and who was away
-// for too long, or knew another process, is told or begins anew.
+// for too long, or knew another process, is told that it missed something.
 func TestEvents(t *testing.T) {
 	t.Parallel()
 	f := three()
@@ -304,27 +306,57 @@ func TestEvents(t *testing.T) {
 	expect(first, "c")
 	b := strings.TrimSuffix(first.last, "3") + "2"
 	expect(read(t, h, b), "c")
-	expect(read(t, h, "another-2"), "a", "b", "c")
+	const restarted = "events were missed: the peer was restarted"
+	expect(read(t, h, "another-2"), restarted, "a", "b", "c")
+	expect(read(t, h, strings.TrimSuffix(b, "2")+"4"), restarted, "a", "b", "c")
+	expect(read(t, h, "nonsense"), restarted, "a", "b", "c")
 	say("d", "e", "f", "g")
 	expect(read(t, h, b), "1 events were missed: they are kept no longer", "d", "e", "f", "g")
 	expect(first, "d", "e", "f", "g")
+	expect(read(t, h, strings.TrimSuffix(b, "2")+"0"), "3 events were missed: they are kept no longer", "d", "e", "f", "g")
+	expect(read(t, h, ""), "d", "e", "f", "g")
+	expect(read(t, h, "another-2"), restarted, "d", "e", "f", "g")
 }
 
-// Who reads events may be many, but not too many; and places come back.
+// Who reads events may be many, but not too many: for one more the oldest is ended, and for that
+// one none if somebody has gone.
 func TestMostReaders(t *testing.T) {
 	t.Parallel()
-	s, h := serve(t, three())
-	for range mostReaders {
-		s.readers <- struct{}{}
+	f := three()
+	s, h := serve(t, f)
+	var all []*reader
+	enter := func() {
+		t.Helper()
+		r := read(t, h, "")
+		r.lines.Scan() // it is in
+		all = append(all, r)
 	}
-	if code, _ := get(t, h, "/events"); code != http.StatusServiceUnavailable {
-		t.Errorf("one too many gets %d, want 503", code)
+	for range mostReaders + 1 {
+		enter()
 	}
-	<-s.readers
-	r := read(t, h, "")
-	r.lines.Scan()
-	if got := r.lines.Text(); got != ": nothing new" {
-		t.Errorf("the place that came back gets %q", got)
+	for all[0].lines.Scan() {
+	}
+	if err := all[0].lines.Err(); err != nil {
+		t.Errorf("the oldest reader is ended by %v", err)
+	}
+	all[1].body.Close()
+	timeout := time.After(20 * time.Second)
+	for left := false; !left; {
+		s.readers.mu.Lock()
+		left = len(s.readers.all) < mostReaders
+		s.readers.mu.Unlock()
+		select {
+		case <-time.After(time.Millisecond):
+		case <-timeout:
+			t.Fatal("the place of one who has gone does not come back")
+		}
+	}
+	enter()
+	f.log.Append(handlers.Event{Kind: handlers.Said, Text: "a"})
+	for i, r := range all[2:] {
+		if got := r.next(); got.Words != "a" {
+			t.Errorf("reader %d gets %q", i+2, got.Words)
+		}
 	}
 }
 
