@@ -155,11 +155,14 @@ func (s *Server) live(w http.ResponseWriter, _ *http.Request) {
 	verdict(w, age < max(stuck, 5*s.config.Monitor), fmt.Sprintf("the peer has taken no step for %v", age.Round(time.Second)))
 }
 
-// verdict answers ok, or 503 with the reason.
+// ready is what is answered where all is well.
+const ready = "ok\n"
+
+// verdict answers ready, or 503 with the reason.
 func verdict(w http.ResponseWriter, ok bool, reason string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	if ok {
-		fmt.Fprintln(w, "ok")
+		io.WriteString(w, ready)
 		return
 	}
 	w.WriteHeader(http.StatusServiceUnavailable)

@@ -402,6 +402,11 @@ func TestCommands(t *testing.T) {
 	none := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(none.Close)
 	stranger := strings.TrimPrefix(none.URL, "http://")
+	odd := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, `{"version":1,"hosts":[{"id":1,"name":"one","does_not_hear":[0,1,7]}]}`)
+	}))
+	t.Cleanup(odd.Close)
+	foreign := strings.TrimPrefix(odd.URL, "http://")
 	for _, c := range []struct {
 		name string
 		args string
@@ -413,6 +418,8 @@ func TestCommands(t *testing.T) {
 		{"status", "-json " + at, yes, `{"version":1,`},
 		{"status", stopped, yes, "not ready: it reaches no quorum"},
 		{"status", stranger, no, "is no peer"},
+		{"status", foreign, yes, "one\n"},
+		{"ready", foreign, no, "is no peer"},
 		{"status", "127.0.0.1:1", no, "does a peer run there with -http?"},
 		{"status", "nowhere", misuse, "Usage: memberly status"},
 		{"status", at + " " + at, misuse, "one address"},
@@ -469,6 +476,32 @@ func TestWatch(t *testing.T) {
 	if code := <-done; code != yes {
 		t.Errorf("exit code %d", code)
 	}
+}
+
+// With -json, stdout has JSON alone: that the peer is gone is told on stderr.
+func TestWatchJSON(t *testing.T) {
+	t.Parallel()
+	_, h := serve(t, three())
+	stdout, stderr := make(writes, 100), make(writes, 100)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan int)
+	go func() {
+		done <- RunStatus(ctx, []string{"-json", "-watch", strings.TrimPrefix(h.URL, "http://")}, nil, stdout, stderr)
+	}()
+	if got := <-stdout; !strings.HasPrefix(got, "{") {
+		t.Errorf("stdout has %q", got)
+	}
+	h.Close()
+	select {
+	case got := <-stderr:
+		if !strings.Contains(got, "no answer from") {
+			t.Errorf("stderr has %q", got)
+		}
+	case got := <-stdout:
+		t.Errorf("stdout has %q", got)
+	}
+	cancel()
+	<-done
 }
 
 // writes hands on each text that is written.
