@@ -107,6 +107,19 @@ func TestStatusOnlyReads(t *testing.T) {
 	}
 }
 
+// Of a group that the peer is leaving it does not say whom it could lose.
+func TestSpareOfOneThatLeaves(t *testing.T) {
+	t.Parallel()
+	h := watcher(5, 2, 0b11111)
+	if got := h.Status().Spare; got.Any != 2 {
+		t.Errorf("of five, all reached: %+v", got)
+	}
+	h.Leave(h.now)
+	if got := h.Status(); got.Halt != LeavesView || got.Spare != (Spare{}) {
+		t.Errorf("it halts for %v, and could lose %+v", got.Halt, got.Spare)
+	}
+}
+
 // A heartbeat says whom its sender does not hear, and who gets it shows that.
 func TestHeartbeatNamesTheUnheard(t *testing.T) {
 	t.Parallel()

@@ -235,7 +235,7 @@ func tabulate(r *Report) []byte {
 // line is a host in the table.
 func (r *Report) line(h *HostOf) string {
 	state, heard := h.State, "-"
-	if h.ID == r.Follows && h.Member && (r.Leads || r.Stopped == nil) {
+	if h.ID == r.Follows && h.Member && r.led() {
 		state += ", leads"
 	}
 	if h.Heard != nil {

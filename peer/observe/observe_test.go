@@ -178,6 +178,27 @@ func TestReadyAndLive(t *testing.T) {
 	}
 }
 
+// A peer that is leaving says so, and nothing of a group that stands still: the group goes on.
+func TestLeaving(t *testing.T) {
+	t.Parallel()
+	f := three()
+	f.status.Leads, f.status.Follows, f.status.Halt, f.status.Spare = false, 2, handlers.LeavesView, handlers.Spare{}
+	f.log.Append(handlers.Event{Kind: handlers.Halted, Halt: handlers.LeavesView})
+	s, h := serve(t, f)
+	r := s.report()
+	if r.Summary != "one is leaving view 3 with 3 members" || r.CanLose.Words != "it is leaving the group" || len(r.CanLose.Single) > 0 {
+		t.Errorf("it says %q, and %+v could be lost", r.Summary, r.CanLose)
+	}
+	for _, not := range []string{"stands still", "Stands still", "nobody"} {
+		if _, page := get(t, h, "/"); strings.Contains(page, not) {
+			t.Errorf("its page says %q", not)
+		}
+	}
+	if table := string(tabulate(r)); !strings.Contains(table, "present, leads") {
+		t.Errorf("its table has no leader:\n%s", table)
+	}
+}
+
 // Every line of /metrics is a comment or a sample, and every sample's family is declared once.
 func TestMetricsFormat(t *testing.T) {
 	t.Parallel()

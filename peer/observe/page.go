@@ -102,7 +102,7 @@ func (s *Server) page(w http.ResponseWriter, _ *http.Request) {
 
 func (s *Server) newPage() *page {
 	p := &page{Report: s.report(), Build: s.config.Build, LeaderName: "nobody"}
-	led := p.View != nil && (p.Leads || p.Stopped == nil)
+	led := p.led()
 	if led {
 		p.LeaderName = s.name(p.Follows)
 	}
@@ -185,7 +185,7 @@ func (s *Server) moment(e *handlers.Event) moment {
 		m.Title = "Failure."
 	case e.Kind == handlers.Halted && e.Halt == handlers.Going:
 		m.Class, m.Title = "going", "Goes on."
-	case e.Kind == handlers.Halted:
+	case e.Kind == handlers.Halted && e.Halt != handlers.LeavesView:
 		m.Title = "Stands still."
 	}
 	return m

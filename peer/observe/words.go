@@ -48,6 +48,8 @@ func (s *Server) summary(st *handlers.Status) string {
 	}
 	place := fmt.Sprintf("view %d with %s", st.View.Number, count(len(st.View.Members), "member"))
 	switch {
+	case st.Halt == handlers.LeavesView:
+		return fmt.Sprintf("%s is leaving %s", me, place)
 	case st.Leads:
 		return fmt.Sprintf("%s leads %s", me, place)
 	case st.Halt == handlers.Going:
@@ -99,6 +101,8 @@ func (s *Server) lossWords(st *handlers.Status) string {
 	switch {
 	case st.Standing != types.Joined:
 		return "it is in no group"
+	case st.Halt == handlers.LeavesView:
+		return s.haltWords(st.Halt, nil)
 	case !st.Quorate:
 		return "nobody: it stands still already"
 	case len(st.View.Members) == 1:
