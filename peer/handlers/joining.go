@@ -218,6 +218,8 @@ func (h *Handler) noticeWaiting() {
 	switch {
 	case h.standing == types.Joined:
 		h.notify(AwaitQuorum, h.unreachable()...)
+	case h.fresh.hint != 0:
+		h.notify(AwaitGroup, h.fresh.hint)
 	case h.mayFound():
 		h.notify(AwaitHosts, h.unaccounted(h.foundingEvidence)...)
 	default:

@@ -150,6 +150,8 @@ func (h *Handler) halt() (Halt, []types.ID) {
 		return LeavesView, nil
 	case h.standing == types.Out:
 		return Banned, nil
+	case h.standing == types.Fresh && h.fresh.hint != 0:
+		return NoGroup, []types.ID{h.fresh.hint}
 	case h.standing == types.Fresh && h.mayFound():
 		return Unfounded, h.unaccounted(h.foundingEvidence)
 	case h.standing == types.Fresh:
