@@ -400,7 +400,7 @@ func TestEventWords(t *testing.T) {
 		{handlers.Event{Change: del(types.Left), Asked: 2, Took: handlers.Never}, "left", "two asked to leave"},
 		{handlers.Event{Change: del(types.Unreachable), Asked: 1, Took: handlers.Never}, "unreachable", "two was unreachable; removed by one"},
 		{handlers.Event{Change: del(types.Restarted), Asked: 1, Took: handlers.Never}, "restarted", "two was restarted; removed by one"},
-		{handlers.Event{Change: del(types.Expelled), Asked: 1, Took: handlers.Never}, "expelled", "two was expelled by one"},
+		{handlers.Event{Change: del(types.Expelled), Asked: 1, Took: handlers.Never}, "expelled", "two was expelled; removed by one"},
 	} {
 		c.event.Kind = handlers.Installed
 		got := s.event(&c.event, 1)

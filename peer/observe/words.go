@@ -160,7 +160,7 @@ func (s *Server) eventWords(e *handlers.Event) string {
 	return words
 }
 
-// cause says what made a view, and who asked for it.
+// cause says what made a view, and who asked for it, or carried it out.
 func (s *Server) cause(e *handlers.Event) string {
 	host, asked := s.name(e.Change.Member.ID), s.name(e.Asked)
 	switch {
@@ -179,7 +179,7 @@ func (s *Server) cause(e *handlers.Event) string {
 	case types.Restarted:
 		return host + " was restarted; removed by " + asked
 	case types.Expelled:
-		return host + " was expelled by " + asked
+		return host + " was expelled; removed by " + asked
 	}
 	return host + " was unreachable; removed by " + asked
 }
