@@ -69,6 +69,10 @@ func (p *Peer) Events() *datastructures.SafeRing[handlers.Event] {
 	return &p.window.events
 }
 
+// Ended is closed when the peer has taken its last step, before it waits for the command of
+// -exec. Any goroutine may call it.
+func (p *Peer) Ended() <-chan struct{} { return p.quit }
+
 // Age returns how long ago s was true. Any goroutine may call it.
 func (p *Peer) Age(s *handlers.Status) time.Duration { return p.run() - s.At.Run }
 

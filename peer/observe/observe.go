@@ -39,6 +39,7 @@ const (
 type Peer interface {
 	Status() *handlers.Status
 	Age(*handlers.Status) time.Duration
+	Ended() <-chan struct{}
 	Events() *datastructures.SafeRing[handlers.Event]
 	Addresses(types.ID) []netip.Addr
 	DropsByName() map[string]uint64
@@ -62,15 +63,20 @@ type Server struct {
 	http    http.Server
 }
 
-// Start shows a peer until Close. The error says why it cannot be shown, and what to do.
-func Start(c Config, p Peer) (*Server, error) {
+// Start shows a peer until that has ended, and then leaves its address to the next. The error
+// says why it cannot be shown, and what to do.
+func Start(c Config, p Peer) error {
 	listener, err := net.Listen("tcp", c.Addr.String())
 	if err != nil {
-		return nil, fmt.Errorf("-http %v cannot be served: %w: give another port or address", c.Addr, err)
+		return fmt.Errorf("-http %v cannot be served: %w: give another port or address", c.Addr, err)
 	}
 	s := newServer(c, p)
 	go s.http.Serve(&crowd{Listener: listener, places: make(chan struct{}, mostConnections)})
-	return s, nil
+	go func() {
+		<-p.Ended()
+		s.http.Close()
+	}()
+	return nil
 }
 
 func newServer(c Config, p Peer) *Server {
@@ -79,9 +85,6 @@ func newServer(c Config, p Peer) *Server {
 		ReadTimeout: askTime, WriteTimeout: patience, IdleTimeout: idleTime}
 	return s
 }
-
-// Close ends all connections.
-func (s *Server) Close() { s.http.Close() }
 
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()

@@ -31,6 +31,7 @@ type fake struct {
 
 func (f *fake) Status() *handlers.Status                         { return f.status }
 func (f *fake) Age(*handlers.Status) time.Duration               { return f.age }
+func (f *fake) Ended() <-chan struct{}                           { return nil }
 func (f *fake) Events() *datastructures.SafeRing[handlers.Event] { return &f.log }
 func (f *fake) DropsByName() map[string]uint64                   { return map[string]uint64{"no member": 3} }
 func (f *fake) Addresses(id types.ID) []netip.Addr {
