@@ -81,6 +81,7 @@ type Peer struct {
 	wake   time.Duration // when a Tick is due, as an Instant.Run
 	armed  time.Duration // when the alarm rings
 	hold   time.Duration // before which there is none
+	lapsed bool          // the process did not run, and no Tick has come since
 	inputs int           // events since the last Tick
 	left   bool          // it was told to leave, and has
 
@@ -254,6 +255,7 @@ func (p *Peer) next(m *moments) *handlers.Output {
 			}
 		case <-p.alarm.rings():
 			if p.due() {
+				p.lapsed = false
 				return p.protocol.Tick(p.now())
 			}
 		case <-m.crash:
@@ -295,13 +297,14 @@ func (p *Peer) arm() {
 // due tells whether it is time for a Tick. One that comes so late that input may wait on the
 // sockets lets that go first.
 func (p *Peer) due() bool {
-	now := p.run()
-	late := now - max(p.wake, p.hold)
-	if late >= lateness {
-		p.hold = now + settling
+	if p.overdue() {
+		p.lapsed, p.hold = true, p.run()+settling
 	}
-	return late >= 0 && late < lateness
+	return p.run() >= max(p.wake, p.hold)
 }
+
+// overdue tells whether a Tick is so late that the process cannot have run meanwhile.
+func (p *Peer) overdue() bool { return p.run()-max(p.wake, p.hold) >= lateness }
 
 // handle takes the step that e stands for. It returns nil if that is none of the protocol's.
 func (p *Peer) handle(e event) *handlers.Output {
@@ -353,9 +356,10 @@ func (p *Peer) carry(out *handlers.Output) {
 	if out.Heartbeat != nil {
 		p.pulse.beat(out.Heartbeat)
 	}
+	p.lapsed = p.lapsed || p.overdue()
 	p.wake = out.Wake
 	if p.window != nil {
-		p.window.show(p.run(), p.protocol, out)
+		p.window.show(p.run(), p.protocol, out, p.lapsed)
 	}
 }
 
