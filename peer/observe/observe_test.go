@@ -230,6 +230,26 @@ func TestMetricsFormat(t *testing.T) {
 	}
 }
 
+// A time has its zone, and its date unless it is today.
+func TestClock(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2024, 5, 6, 23, 59, 59, 123e6, time.FixedZone("CEST", 7200))
+	for now, want := range map[time.Time]string{
+		at.Add(500 * time.Millisecond): "23:59:59.123 CEST",
+		at.Add(time.Second):            "2024-05-06 23:59:59.123 CEST",
+	} {
+		if got := clock(at, now); got != want {
+			t.Errorf("at %v it shows %s, want %s", now, got, want)
+		}
+	}
+	f := three()
+	f.log.Append(handlers.Event{Kind: handlers.Said, At: handlers.Instant{Wall: at.UnixNano()}})
+	_, h := serve(t, f)
+	if _, page := get(t, h, "/"); !strings.Contains(page, at.Local().Format(">2006-01-02 15:04:05.000 MST<")) {
+		t.Error("the page does not show when something was")
+	}
+}
+
 // The page shows a one-way link, and escapes what it shows.
 func TestPageMatrix(t *testing.T) {
 	t.Parallel()
