@@ -75,6 +75,25 @@ func TestCommands(t *testing.T) {
 	}
 }
 
+// Output that cannot be written is a failure of every command, even of one that found all well.
+func TestOutputFails(t *testing.T) {
+	t.Parallel()
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer full.Close()
+	for _, args := range []string{"simulate", "simulate -records", "verify", "verify -help", "status -help", "doctor -help"} {
+		var errs strings.Builder
+		cmd := exec.CommandContext(t.Context(), program, strings.Fields(args)...)
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(golden.Scenarios()[0].Peers[0].Records[0]), full, &errs
+		cmd.Run()
+		if code := cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(errs.String(), "memberly: writing the output: ") {
+			t.Errorf("%s >/dev/full: exit code %d, %q", args, code, errs.String())
+		}
+	}
+}
+
 // The records that the simulator prints are good for verify, and the same each time.
 func TestSimulatedRecordsVerify(t *testing.T) {
 	t.Parallel()
