@@ -16,7 +16,7 @@ func (b *book) explain() {
 			continue
 		}
 		for _, id := range m.lost {
-			if b.parted(id, m) || b.expelled(id, m.from.view, m.to.view) {
+			if b.parted(id, m.from.group, m.from.view, m.to.view) || b.expelled(id, m.from.view, m.to.view) {
 				continue
 			}
 			b.blame([]note{m.from.note(), m.to.note()}, "peer %d installs view %d without peer %d, and no record says why%s",
@@ -49,10 +49,11 @@ func elsewhere(m move) bool {
 	})
 }
 
-// parted tells whether a peer said itself why it is not in the view that m comes to: that it
-// left, or was removed. That it crashed is not enough, for others must have noticed.
-func (b *book) parted(id types.ID, m move) bool {
-	said := b.farewells(id, m.from.group, m.from.view, m.to.view)
+// parted tells whether a peer, a member of an earlier view of g, said itself why it is not in a
+// later one: that it left, or was removed. That it crashed is not enough, for others must have
+// noticed.
+func (b *book) parted(id types.ID, g *group, earlier, later *view) bool {
+	said := b.farewells(id, g, earlier, later)
 	return slices.Contains(said, leaving) || slices.Contains(said, removed)
 }
 
