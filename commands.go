@@ -28,7 +28,7 @@ var commands = []command{
 	{"ready", "exit with 0 if a peer with -http is ready, else 1", observe.RunReady},
 	{"doctor", "check, before a peer is started, what it needs", doctor.Run},
 	{"keygen", "make a key for -key", seal.RunKeygen},
-	{"verify", "prove from records that the peers agreed", verify.Run},
+	{"verify", "check by records whether the peers agreed", verify.Run},
 	{"simulate", "run groups on a simulated network", simulate.Run},
 }
 

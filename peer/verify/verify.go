@@ -1,5 +1,5 @@
-// Package verify reads the records of a group, and proves from them that its peers agreed, or
-// names the first contradiction. It knows records alone: nothing of the code that wrote them.
+// Package verify reads the records of a group, and finds that its peers agreed, as far as these
+// tell, or names the first contradiction. It knows records alone: nothing of the code that wrote them.
 //
 // A contradiction is what no group can have written, whatever failed:
 //
@@ -14,8 +14,9 @@
 //     Its own "crashing" explains nothing: every member that stays records the failure.
 //   - A failure is reported twice in a view, or of a peer that is not in the view.
 //   - The group goes on by something else after a failure, and never removes the failed one,
-//     which itself says nothing any more. (That a failure is followed by no removal is no
-//     contradiction: the peer may have been heard again, or only one member did not hear it.)
+//     which itself installs no later view. (That a failure is followed by no removal is no
+//     contradiction: the peer may have been heard again, or only one member did not hear it.
+//     What waits for one in the end is named under the verdict.)
 //   - A peer writes of another view than it holds, or writes on after it crashed or was removed.
 //
 // A process that is killed and started again leaves no record of that. So where another group
@@ -42,6 +43,8 @@ standard input. Lines that are no records are counted and ignored.
 Prints the first contradiction, if there is one, and the history as a table: a
 row for each view, a column for each peer, and in it whose lead the peer
 followed when it installed the view; - where it is a member, but has no record.
+Of several groups it finds that each agrees within itself: records do not tell
+whether one came after the other or both were there at once, as in a split.
 
 Give the records of all hosts, from the beginning, and of one host in the order
 of writing: what explains one host's record may stand in those of another.
@@ -105,12 +108,19 @@ func (b *book) tell(stdout io.Writer) int {
 		fmt.Fprintln(stdout)
 	}
 	b.table(stdout)
-	verdict := "The records agree"
+	verdict, groups := "The records agree", count(len(b.groups), "group")
+	if len(b.groups) > 1 {
+		verdict += " within each group"
+		groups += ", which may have stood side by side"
+	}
 	if code != agreed {
 		verdict = "The records contradict each other"
 	}
 	fmt.Fprintf(stdout, "\n%s: %s of %s, %s, %s; %s ignored\n", verdict, count(b.records, "record"),
-		count(len(b.diaries), "peer"), count(len(b.groups), "group"), count(b.rows(), "view"), count(b.others, "other line"))
+		count(len(b.diaries), "peer"), groups, count(b.rows(), "view"), count(b.others, "other line"))
+	for _, line := range b.pending() {
+		fmt.Fprintln(stdout, line)
+	}
 	return code
 }
 
