@@ -102,7 +102,8 @@ type book struct {
 	tails   map[int64][]*group // the groups by the number of their last view
 	first   *Contradiction
 	records int
-	others  int // lines
+	others  int     // lines
+	odd     []place // of these, that may be records
 }
 
 func newBook() *book {

@@ -38,7 +38,8 @@ const usage = `Usage: memberly verify [FILE ...]
 Reads the records of a group, from one file a host or from all hosts' in one:
 what the daemons wrote on stderr, the output of docker-compose logs or of
 -local, with or without colours and times. Without FILE, or for -, it reads
-standard input. Lines that are no records are counted and ignored.
+standard input. Lines that are no records are counted and ignored; stderr says
+so where one looks like a record.
 
 Prints the first contradiction, if there is one, and the history as a table: a
 row for each view, a column for each peer, and in it whose lead the peer
@@ -88,6 +89,10 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 			fmt.Fprintf(stderr, "memberly verify: %v\n", err)
 			return misused
 		}
+	}
+	if n := len(b.odd); n > 0 {
+		fmt.Fprintf(stderr, "memberly verify: ignored %s with %s inside, the first at %s:%d: a record stands at the line's beginning, or behind a blank, a tab or a colon\n",
+			count(n, "line"), opening, b.files[b.odd[0].file], b.odd[0].line)
 	}
 	if b.records == 0 {
 		fmt.Fprintf(stderr, "memberly verify: there is no record among %d lines: give what the daemons wrote on stderr\n", b.others)

@@ -158,6 +158,7 @@ func TestUsage(t *testing.T) {
 		{"a folder", os.TempDir(), "", 2, "", "memberly verify: reading "},
 		{"nothing", "", "", 2, "", "memberly verify: there is no record among 0 lines"},
 		{"no record", "-", "a\nb\n", 2, "", "memberly verify: there is no record among 2 lines"},
+		{"odd", "", "a\n\"{peer_id:1\n", 2, "", "memberly verify: ignored 1 line with {peer_id: inside, the first at standard input:2: "},
 		{"malformed", "", "a\nb | {peer_id:1, view_id: 1, leader: 1, memb_list: [<1>]\n", 1,
 			"malformed record: at byte 50: want >]}\nstandard input:2: {peer_id:1, view_id: 1, leader: 1, memb_list: [<1>]\n", ""},
 	} {
@@ -211,11 +212,15 @@ func TestFind(t *testing.T) {
 		"um{peer_id:1":                          "",
 		"\x1b[zm{peer_id:1":                     "",
 		"one | peer_id:1":                       "",
+		"one\t{peer_id:x":                       "{peer_id:x",
+		"one.log:{peer_id:x":                    "{peer_id:x",
+		"\ufeff{peer_id:x":                      "{peer_id:x",
 		" ":                                     "",
 		"":                                      "",
 	} {
-		if got, ok := find([]byte(line)); string(got) != want || ok != (want != "") {
-			t.Errorf("in %q it finds %q, %v, want %q", line, got, ok, want)
+		got, ok, odd := find([]byte(line))
+		if string(got) != want || ok != (want != "") || odd != (want == "" && strings.Contains(line, opening)) {
+			t.Errorf("in %q it finds %q, %v, odd %v, want %q", line, got, ok, odd, want)
 		}
 	}
 }
