@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -54,6 +55,7 @@ func TestCommands(t *testing.T) {
 		{"verify", "one | " + all[0][1:], 2, "", "no record among 1 line"},
 		{"verify -seed 1", "", 2, "", "Usage: memberly verify"},
 		{"simulate -help", "", 0, "Usage: memberly simulate", ""},
+		{"simulate -help", "", 0, "Faults: how many at most, ", ""},
 		{"simulate", "", 0, "1 of 1 seeds, from 1 on: ", ""},
 		{"simulate -seeds 20 -seed 7 -cuts 2 -loss 0.2", "", 0, "20 of 20 seeds, from 7 on: ", ""},
 		{"simulate -hosts 3 -trace", "", 0, "memb_list: [<1,2,3>]", ""},
@@ -108,6 +110,23 @@ func TestSimulatedRecordsVerify(t *testing.T) {
 	}
 	if code, out, errs := execute(t, records, "verify"); code != 0 || !strings.Contains(out, "The records agree: ") {
 		t.Errorf("exit code %d, %s\n%s", code, errs, out)
+	}
+}
+
+// What the README shows of the simulator is what it says, but for the time that it took.
+func TestSimulateAsInReadme(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const command = "simulate -seeds 1000"
+	_, shown, _ := strings.Cut(string(readme), "\n$ memberly "+command+"\n")
+	shown, _, _ = strings.Cut(shown, "\n")
+	_, out, _ := execute(t, "", strings.Fields(command)...)
+	took := regexp.MustCompile(`simulated in [0-9.]+ s`)
+	if got, want := took.ReplaceAllString(strings.TrimSpace(out), ""), took.ReplaceAllString(shown, ""); got != want {
+		t.Errorf("it says\n%s, the README\n%s", out, shown)
 	}
 }
 
