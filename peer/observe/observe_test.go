@@ -38,7 +38,7 @@ func (f *fake) Addresses(id types.ID) []netip.Addr {
 	return []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, byte(id)})}
 }
 
-// crowded is a peer of a thousand hosts, that counts how many ask for their addresses at once.
+// crowded is a peer that counts how many ask for the addresses of its hosts at once.
 type crowded struct {
 	*fake
 	asking, most atomic.Int32
@@ -56,8 +56,8 @@ func (c *crowded) Addresses(types.ID) []netip.Addr {
 func TestOneAnswerAtATime(t *testing.T) {
 	t.Parallel()
 	c := &crowded{fake: three()}
-	c.status.Hosts = append(c.status.Hosts, make([]handlers.HostStatus, 997)...)
-	h := newServer(Config{Names: make([]string, 1000)}, c).routes()
+	c.status.Hosts = append(c.status.Hosts, make([]handlers.HostStatus, 97)...)
+	h := newServer(Config{Names: make([]string, 100)}, c).routes()
 	var clients sync.WaitGroup
 	for range 120 {
 		clients.Go(func() { h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil)) })
