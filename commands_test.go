@@ -6,9 +6,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"memberly/peer/golden"
 	"memberly/peer/simulation"
@@ -53,6 +55,7 @@ func TestCommands(t *testing.T) {
 		{"verify", "one | " + all[0][1:], 2, "", "no record among 1 line"},
 		{"verify -seed 1", "", 2, "", "Usage: memberly verify"},
 		{"simulate -help", "", 0, "Usage: memberly simulate", ""},
+		{"simulate -help", "", 0, "Faults: how many at most, ", ""},
 		{"simulate", "", 0, "1 of 1 seeds, from 1 on: ", ""},
 		{"simulate -seeds 20 -seed 7 -cuts 2 -loss 0.2", "", 0, "20 of 20 seeds, from 7 on: ", ""},
 		{"simulate -hosts 3 -trace", "", 0, "memb_list: [<1,2,3>]", ""},
@@ -75,6 +78,25 @@ func TestCommands(t *testing.T) {
 	}
 }
 
+// Output that cannot be written is a failure of every command, even of one that found all well.
+func TestOutputFails(t *testing.T) {
+	t.Parallel()
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer full.Close()
+	for _, args := range []string{"simulate", "simulate -records", "verify", "verify -help", "status -help", "doctor -help"} {
+		var errs strings.Builder
+		cmd := exec.CommandContext(t.Context(), program, strings.Fields(args)...)
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(golden.Scenarios()[0].Peers[0].Records[0]), full, &errs
+		cmd.Run()
+		if code := cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(errs.String(), "memberly: writing the output: ") {
+			t.Errorf("%s >/dev/full: exit code %d, %q", args, code, errs.String())
+		}
+	}
+}
+
 // The records that the simulator prints are good for verify, and the same each time.
 func TestSimulatedRecordsVerify(t *testing.T) {
 	t.Parallel()
@@ -91,20 +113,44 @@ func TestSimulatedRecordsVerify(t *testing.T) {
 	}
 }
 
-// verifySeeds is how many seeds verify is tried on: those of peer/simulation, and crashes that
-// write records, for these draw none.
-const verifySeeds = 400
+// What the README shows of the simulator is what it says, but for the time that it took.
+func TestSimulateAsInReadme(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const command = "simulate -seeds 1000"
+	_, shown, _ := strings.Cut(string(readme), "\n$ memberly "+command+"\n")
+	shown, _, _ = strings.Cut(shown, "\n")
+	_, out, _ := execute(t, "", strings.Fields(command)...)
+	took := regexp.MustCompile(`simulated in [0-9.]+ s`)
+	if got, want := took.ReplaceAllString(strings.TrimSpace(out), ""), took.ReplaceAllString(shown, ""); got != want {
+		t.Errorf("it says\n%s, the README\n%s", out, shown)
+	}
+}
+
+// verifySeeds is how many seeds verify is tried on: those of peer/simulation, and what these draw
+// none of: crashes that write records, and small groups that lose one member after the other.
+const verifySeeds = 600
 
 // TestVerifySeeds is the proof of verify's rules: whatever fails, what true peers write is no
-// contradiction; and if the members of one view are changed, it is.
+// contradiction; and if the members of one view are changed, it is. Nor does it find more groups
+// than there were; fewer it may, for a process that is killed leaves no record of that.
 func TestVerifySeeds(t *testing.T) {
 	t.Parallel()
-	rejected := 0
+	rejected, fewer := 0, 0
 	for seed := range uint64(verifySeeds) {
-		lines, groups := recordsOf(t, seed+1), 0
+		lines, were := recordsOf(t, seed+1)
+		groups := 0
 		code, out := verified(t, lines)
 		if fmt.Sscanf(out[strings.LastIndex(out, "peer"):], "peers, %d group", &groups); code != 0 {
 			t.Errorf("seed %d: exit code %d\n%s", seed+1, code, out)
+		}
+		if groups > were {
+			t.Errorf("seed %d: of %d groups\n%s", seed+1, were, out)
+		} else if groups < were {
+			fewer++
 		}
 		if changed, ok := changeLast(lines); ok && groups == 1 {
 			rejected++
@@ -113,24 +159,30 @@ func TestVerifySeeds(t *testing.T) {
 			}
 		}
 	}
-	if rejected < verifySeeds/4 {
-		t.Errorf("%d of %d seeds were changed, want more", rejected, verifySeeds)
+	if rejected < verifySeeds/4 || fewer > verifySeeds/10 {
+		t.Errorf("of %d seeds %d were changed, want more, and %d have too few groups", verifySeeds, rejected, fewer)
 	}
 }
 
-// recordsOf returns the records of a seed's plan; of every third, with crashes that are recorded.
-func recordsOf(t *testing.T, seed uint64) (lines []string) {
+// recordsOf returns the records of a seed's plan, and how many groups wrote them.
+func recordsOf(t *testing.T, seed uint64) (lines []string, groups int) {
 	p := simulation.NewPlan(seed)
-	for i := range p.Faults {
-		if f := &p.Faults[i]; f.Kind == simulation.Crash && seed%3 == 0 {
-			f.Kind = simulation.Signal
+	switch seed % 3 {
+	case 0:
+		for i := range p.Faults {
+			if f := &p.Faults[i]; f.Kind == simulation.Crash {
+				f.Kind = simulation.Signal
+			}
 		}
+	case 1:
+		p = simulation.Weather{Hosts: 2 + int(seed/3%3), For: 30 * time.Second, Stagger: time.Second,
+			Network: simulation.Network{MaxDelay: time.Millisecond}, Faults: map[simulation.Kind]int{simulation.Leave: 2}}.Plan(seed)
 	}
 	r := simulation.Records(p, func(r types.Record) { lines = append(lines, r.String()) })
 	if r.Failure != "" {
 		t.Fatalf("seed %d breaks a promise: %s", seed, r.Failure)
 	}
-	return lines
+	return lines, r.Groups
 }
 
 func verified(t *testing.T, lines []string) (code int, stdout string) {

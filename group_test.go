@@ -106,6 +106,31 @@ func TestFrozen(t *testing.T) {
 	awaitView(daemons, 5)
 }
 
+// A large group, whose heartbeats are read at a pace, forms, hears everybody, and removes whom
+// it does not hear. All are the same binary: what is tried is that many heartbeats are heard.
+func TestLargeGroup(t *testing.T) {
+	t.Parallel()
+	const size = 36
+	var names []string
+	for i := range size {
+		names = append(names, fmt.Sprintf("host%d", i+1))
+	}
+	_, daemons := startAll(t, names...)
+	awaitView(daemons, size)
+	daemons[size-1].signal(syscall.SIGKILL)
+	awaitView(daemons[:size-1], size+1)
+	daemons[size-2].signal(syscall.SIGSTOP)
+	awaitView(daemons[:size-2], size+2)
+	for _, d := range daemons[:size-2] {
+		lines, _ := d.stderr.lines()
+		for _, line := range lines {
+			if strings.Contains(line, "unreachable") && !strings.Contains(line, "peer 35 ") && !strings.Contains(line, "peer 36 ") {
+				t.Errorf("%s calls one unreachable that was well: %s", d.name, line)
+			}
+		}
+	}
+}
+
 // Hosts whose files differ make no group. Both sides say so, and say it once, though by the
 // time that they say for whom they wait each has asked ten times. three listens and is mute,
 // so that neither of them makes a group of itself alone.

@@ -73,12 +73,10 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if c.HTTP.Port() == 0 {
 		return peer.Run(ctx)
 	}
-	server, err := observe.Start(observation(c), peer)
-	if err != nil {
+	if err := observe.Start(observation(c), peer); err != nil {
 		peer.Close()
 		return fail(stderr, err)
 	}
-	defer server.Close()
 	return peer.Run(ctx)
 }
 

@@ -187,6 +187,33 @@ func TestSeeInsideLocal(t *testing.T) {
 	}
 }
 
+// A peer that has left makes way for its successor's -http, however long the command of -exec takes.
+func TestSuccessorServes(t *testing.T) {
+	t.Parallel()
+	s := newSubnet(t)
+	file := s.hostsFile(t, "one")
+	at := s.host(1).String() + ":8082"
+	old := start(t, file, "one", "-http", "8082", "-exec", "sleep 8")
+	fetch(t, at, "/ready", says(200, "ok"))
+	old.signal(syscall.SIGTERM)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		heir, err := net.Listen("tcp", at)
+		if err == nil {
+			heir.Close()
+		}
+		select {
+		case <-old.exited:
+			t.Fatal("it made way only by its end")
+		case <-tick.C:
+		}
+		if err == nil {
+			return
+		}
+	}
+}
+
 // An address that cannot be served, or is none, is told.
 func TestHTTPRefused(t *testing.T) {
 	t.Parallel()

@@ -34,11 +34,18 @@ func TestPage(t *testing.T) {
 	b.matrixIs("✓", 20)
 	b.picture("joined")
 	b.keyboardAndReader()
+	const kept = `[...document.querySelectorAll("#host-rows th, #timeline li")].filter(e => e.kept).length`
+	b.text(`document.querySelectorAll("#host-rows *, #timeline li").forEach(e => e.kept = true)`)
+	marked := b.text(kept)
+	b.until(`document.querySelector("#host-rows [data-key='2'] td:nth-child(4)").kept ?? "replaced"`, "replaced")
 
 	five.signal(syscall.SIGKILL)
 	b.awaits("timeline", "five is unreachable", "removed by one")
 	b.awaits("host-rows", "removed")
 	b.awaits("state", "view 6 with 4 members")
+	if now := b.text(kept); now != marked {
+		b.t.Errorf("of %s parts that did not change, %s were left alone", marked, now)
+	}
 	b.picture("crashed")
 
 	daemons = append(daemons, start(t, file, "five"))

@@ -83,6 +83,7 @@ func runScenario(t *testing.T, s golden.Scenario, repetition int) {
 	finished := time.Since(began)
 	w.checkCrashes(ctx, t)
 	stopping := w.stop(ctx, t)
+	p.verify(ctx, t)
 	t.Logf("containers up after %.1fs; quiet, with the records of the table, after %.1fs; stopped in %.1fs",
 		started.Seconds(), finished.Seconds(), stopping.Seconds())
 	if t.Failed() {

@@ -174,6 +174,17 @@ func (p project) follow(ctx context.Context, t *testing.T, s golden.Scenario) *w
 	return w
 }
 
+// verify has the image's own program check what Compose shows of the containers.
+func (p project) verify(ctx context.Context, t *testing.T) {
+	t.Helper()
+	verify := exec.CommandContext(ctx, "docker", "run", "--rm", "-i", image, "verify")
+	verify.Stdin = strings.NewReader(p.logs())
+	out, err := verify.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "The records agree") {
+		t.Errorf("memberly verify, of the logs: %v\n%s", err, out)
+	}
+}
+
 // logs returns all that the containers wrote, stdout and stderr, each line with its time.
 func (p project) logs() string {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

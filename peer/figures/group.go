@@ -31,8 +31,7 @@ type group struct {
 	addrs   []netip.Addr
 	hosts   []*process // by id-1; nil before the first start
 
-	mu      sync.Mutex
-	changed chan struct{} // closed and replaced when somebody's record came
+	mu sync.Mutex // guards what is known of the hosts
 }
 
 // process is one life of the daemon on a host.
@@ -47,7 +46,7 @@ type process struct {
 
 // newGroup writes the hosts file of n hosts on addresses that nobody else uses.
 func newGroup(program, key string, n int) (*group, error) {
-	g := &group{program: program, key: key, hosts: make([]*process, n), changed: make(chan struct{})}
+	g := &group{program: program, key: key, hosts: make([]*process, n)}
 	for i := os.Getpid(); g.guard == nil; i++ {
 		g.addrs = loopback(16+i%16, n+1)
 		g.guard, _ = net.Listen("tcp", net.JoinHostPort(g.addrs[n].String(), "8080"))
@@ -141,23 +140,21 @@ func (g *group) note(p *process, line []byte, now time.Time) {
 		nanoseconds, _ := strconv.ParseInt(string(bytes.TrimSpace(called)), 10, 64)
 		p.called = time.Unix(0, nanoseconds)
 	}
-	close(g.changed)
-	g.changed = make(chan struct{})
 }
 
-// await waits until holds, which reads under the lock, is true.
+// await waits until holds, which reads under the lock, is true. It looks now and then: what is
+// measured goes by when each record was read, and must not share the processors with a watcher.
 func (g *group) await(what string, holds func() bool) error {
-	timeout := time.After(patience)
-	for {
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	for began := time.Now(); ; <-look.C {
 		g.mu.Lock()
-		ok, changed := holds(), g.changed
+		ok := holds()
 		g.mu.Unlock()
 		if ok {
 			return nil
 		}
-		select {
-		case <-changed:
-		case <-timeout:
+		if time.Since(began) > patience {
 			return fmt.Errorf("%s: not within %v", what, patience)
 		}
 	}

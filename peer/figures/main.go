@@ -53,7 +53,9 @@ func run(program, key, only string, runs, many int) error {
 		}
 		defer os.RemoveAll(dir)
 		program = filepath.Join(dir, "memberly")
-		if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
+		build := exec.Command("go", "build", "-o", program, ".")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0") // one static file, as users have it
+		if out, err := build.CombinedOutput(); err != nil {
 			return fmt.Errorf("building the daemon, from the project's folder: %w\n%s", err, out)
 		}
 	}

@@ -32,7 +32,7 @@ type Event struct {
 	// Of Installed. Change is zero if the peer held no view before, or missed some between.
 	Change  types.Change
 	Made    bool          // the peer made the group
-	Asked   types.ID      // who asked for the change
+	Asked   types.ID      // who asked for the change; of a removal that its host did not ask for, the leader that carried it out
 	Answers int           // that the leader, if this is it, had got when the change was chosen, its own counted
 	Needed  int           // answers, for that
 	Took    time.Duration // since it was proposed; to who comes in, since it began to ask; Never if unknown
@@ -122,7 +122,7 @@ func between(v, next *types.View) types.Change {
 	return types.Change{}
 }
 
-// credit says who asked for the change of e, how many answered, and how long it took.
+// credit says who asked for the change of e, or carried it out, how many answered, and how long it took.
 func (h *Handler) credit(e *Event) {
 	c := e.Change
 	switch {

@@ -207,18 +207,22 @@ func (h *Handler) differs(remote types.ID) {
 
 // noticeWaiting says for whom this peer waits: once, then rarely.
 func (h *Handler) noticeWaiting() {
-	waited := h.lasts(h.fresh.since, 2.2)
-	topic, hosts := AwaitGroup, h.unaccounted(h.foundingEvidence)
-	if h.mayFound() {
-		topic = AwaitHosts
-	}
+	since := h.fresh.since
 	if h.standing == types.Joined {
-		waited = h.lasts(h.election.inquorate, 2.2)
-		topic, hosts = AwaitQuorum, h.unreachable()
+		since = h.election.inquorate
 	}
-	if !waited || h.since(h.noticed) < time.Minute {
+	if !h.lasts(since, 2.2) || h.since(h.noticed) < time.Minute {
 		return
 	}
 	h.noticed = h.now.Run
-	h.notify(topic, hosts...)
+	switch {
+	case h.standing == types.Joined:
+		h.notify(AwaitQuorum, h.unreachable()...)
+	case h.fresh.hint != 0:
+		h.notify(AwaitGroup, h.fresh.hint)
+	case h.mayFound():
+		h.notify(AwaitHosts, h.unaccounted(h.foundingEvidence)...)
+	default:
+		h.notify(AwaitGroup, h.unaccounted(h.foundingEvidence)...)
+	}
 }

@@ -147,7 +147,6 @@ func (h *Handler) miss(id types.ID) {
 	p := &h.hosts[id-1]
 	if !p.gone {
 		p.gone, p.lost = true, h.now.Run
-		h.due(h.now.Run)
 		h.recount()
 	}
 }
@@ -159,42 +158,42 @@ func (h *Handler) watch() {
 		return // first what waited on the sockets
 	}
 	h.calm = true
-	oldest := h.now.Run // when the first was heard of those who are not silent yet
+	again := time.Duration(math.MaxInt64)
 	for _, id := range h.view.Members {
-		if id == h.ID {
-			continue
+		if id != h.ID {
+			again = min(again, h.look(id))
 		}
-		p := &h.hosts[id-1]
-		h.watchAnswers(id, p)
-		if p.gone {
-			if h.since(p.probed) >= h.seconds(1) {
-				h.probe(id, true)
-			}
-			h.due(p.probed + h.seconds(1))
-			h.calm = false
-			continue
-		}
-		silence := h.since(p.heard)
-		if silence >= h.Monitor {
-			h.lose(id)
-			h.calm = false
-			continue
-		}
-		if silence < h.patience() && !h.doubts(id) {
-			oldest = min(oldest, p.heard)
-			continue
-		}
-		if h.since(p.probed) >= h.seconds(0.2) {
-			h.probe(id, p.probes > 0)
-		}
-		h.due(p.probed + h.seconds(0.2))
-		h.due(p.heard + h.Monitor)
-		h.calm = false
 	}
 	if !h.calm {
-		h.due(oldest + h.patience())
 		h.until(h.election.sign.at + h.patience())
+		// Where many are silent, some are asked at a time: to look at a thousand takes a while.
+		h.due(max(again, h.now.Run+h.seconds(0.00005)*time.Duration(len(h.view.Members))))
 	}
+}
+
+// look looks at one member's silence, and returns when to do so again.
+func (h *Handler) look(id types.ID) time.Duration {
+	p := &h.hosts[id-1]
+	h.watchAnswers(id, p)
+	silence := h.since(p.heard)
+	pause := h.seconds(0.2)
+	switch {
+	case p.gone:
+		pause = h.seconds(1)
+	case silence >= h.Monitor:
+		h.lose(id)
+		h.calm = false
+		return p.probed + h.seconds(1)
+	case silence >= h.patience() || h.doubts(id):
+		h.due(p.heard + h.Monitor)
+	default:
+		return p.heard + h.patience()
+	}
+	h.calm = false
+	if h.since(p.probed) >= pause {
+		h.probe(id, p.gone || p.probes > 0)
+	}
+	return p.probed + pause
 }
 
 // doubts tells whether id, the leader, has not said for too long that it leads.

@@ -184,7 +184,7 @@ func TestCalm(t *testing.T) {
 	p.pass(1500*ms, 1, 3)
 	begun, ticks := p.at, 0
 	for p.at < begun+11*time.Second {
-		p.at = min(p.wake, p.at+300*ms)
+		p.at = min(p.wake, p.at+250*ms)
 		if p.wake > p.at {
 			for _, id := range []types.ID{1, 3} {
 				p.hear(p.beat(id))

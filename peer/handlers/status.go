@@ -14,14 +14,14 @@ type Status struct {
 	ID          types.ID
 	Standing    types.Standing
 	Incarnation types.Incarnation
-	View        types.View // zero unless Joined
-	Reachable   int        // how many members it reaches, itself counted
-	Quorate     bool       // they are a quorum
-	Follows     types.ID   // whose lead it last followed; 0 for nobody's
-	Leads       bool       // this peer leads (rule 5)
-	Halt        Halt       // why the group cannot go on; Going if it can
-	Awaited     []types.ID // for whom it waits then
-	Spare       Spare
+	View        types.View   // zero unless Joined
+	Reachable   int          // how many members it reaches, itself counted
+	Quorate     bool         // they are a quorum
+	Follows     types.ID     // whose lead it last followed; 0 for nobody's
+	Leads       bool         // this peer leads (rule 5)
+	Halt        Halt         // why the group cannot go on; Going if it can
+	Awaited     []types.ID   // for whom it waits then
+	Spare       Spare        // zero too if it is leaving
 	Hosts       []HostStatus // by ID-1
 	Tally       Tally
 }
@@ -133,7 +133,7 @@ func (h *Handler) ago(t time.Duration) time.Duration {
 // spare counts whom the group could lose of so many reachable members.
 func (h *Handler) spare(reachable int) Spare {
 	n := len(h.view.Members)
-	if !h.quorate || n == 0 {
+	if !h.quorate || n == 0 || h.leaves() {
 		return Spare{}
 	}
 	most := max(0, reachable-(n/2+1))
@@ -146,10 +146,12 @@ func (h *Handler) spare(reachable int) Spare {
 // halt says why the group cannot go on, and for whom it waits.
 func (h *Handler) halt() (Halt, []types.ID) {
 	switch {
-	case h.leaving != never || h.farewell != nil:
+	case h.leaves():
 		return LeavesView, nil
 	case h.standing == types.Out:
 		return Banned, nil
+	case h.standing == types.Fresh && h.fresh.hint != 0:
+		return NoGroup, []types.ID{h.fresh.hint}
 	case h.standing == types.Fresh && h.mayFound():
 		return Unfounded, h.unaccounted(h.foundingEvidence)
 	case h.standing == types.Fresh:
@@ -167,6 +169,9 @@ func (h *Handler) halt() (Halt, []types.ID) {
 	}
 	return NoLeader, []types.ID{h.firstReachable()}
 }
+
+// leaves tells whether the peer is on its way out: what becomes of the group is not its to say.
+func (h *Handler) leaves() bool { return h.leaving != never || h.farewell != nil }
 
 // silentIn lists who has not answered a round.
 func (h *Handler) silentIn(r *round) []types.ID {

@@ -107,6 +107,36 @@ func TestStatusOnlyReads(t *testing.T) {
 	}
 }
 
+// Of a group that the peer is leaving it does not say whom it could lose.
+func TestSpareOfOneThatLeaves(t *testing.T) {
+	t.Parallel()
+	h := watcher(5, 2, 0b11111)
+	if got := h.Status().Spare; got.Any != 2 {
+		t.Errorf("of five, all reached: %+v", got)
+	}
+	h.Leave(h.now)
+	if got := h.Status(); got.Halt != LeavesView || got.Spare != (Spare{}) {
+		t.Errorf("it halts for %v, and could lose %+v", got.Halt, got.Spare)
+	}
+}
+
+// A fresh peer that knows who leads waits for that one to let it in, even the first host, which
+// would else make a group.
+func TestHaltOfOneThatIsInvited(t *testing.T) {
+	t.Parallel()
+	for id := types.ID(1); id <= 2; id++ {
+		h := New(Config{ID: id, Hosts: 3, Heartbeat: 1100 * time.Millisecond, Monitor: 2200 * time.Millisecond})
+		h.Start(Instant{Run: time.Hour})
+		if got, want := h.Status().Halt, map[types.ID]Halt{1: Unfounded, 2: NoGroup}[id]; got != want {
+			t.Errorf("peer %d, of no group: %v, want %v", id, got, want)
+		}
+		h.invited(3, types.Group{Made: 1, Maker: 3})
+		if got := h.Status(); got.Halt != NoGroup || !slices.Equal(got.Awaited, []types.ID{3}) {
+			t.Errorf("peer %d, of a group that 3 leads: %v, waiting for %v", id, got.Halt, got.Awaited)
+		}
+	}
+}
+
 // A heartbeat says whom its sender does not hear, and who gets it shows that.
 func TestHeartbeatNamesTheUnheard(t *testing.T) {
 	t.Parallel()

@@ -147,21 +147,25 @@ func (h *Hook) add(m moment) {
 // run runs the command for each moment, until there is none and none will come.
 func (h *Hook) run() {
 	defer close(h.done)
-	for {
+	for passed := 0; ; {
 		m, dropped, ok := h.take()
-		if dropped > 0 {
-			h.Report("Error running -exec: %d views were passed over, as it takes longer than they come", dropped)
+		passed += dropped
+		ctx := h.views
+		if m.event == left {
+			ctx = context.Background()
 		}
-		switch {
-		case !ok:
+		if ok && ctx.Err() != nil {
+			passed++ // there is no time for it
+			continue
+		}
+		if passed > 0 {
+			h.Report("Error running -exec: %d views were passed over, as it takes longer than they come", passed)
+			passed = 0
+		}
+		if !ok {
 			return
-		case m.event == left:
-			h.perform(context.Background(), m)
-		case h.views.Err() == nil:
-			h.perform(h.views, m)
-		default:
-			h.pass()
 		}
+		h.perform(ctx, m)
 	}
 }
 
@@ -178,13 +182,6 @@ func (h *Hook) take() (m moment, dropped int, ok bool) {
 	m, dropped = h.waiting[0], h.dropped
 	h.waiting, h.dropped = h.waiting[1:], 0
 	return m, dropped, true
-}
-
-// pass counts a moment for which there was no time.
-func (h *Hook) pass() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.dropped++
 }
 
 // perform runs the command, and reports its failure.

@@ -9,9 +9,13 @@ import (
 	"unsafe"
 )
 
-// alarm rings once at a time that can be moved. One goroutine may set it. It is a timer of the
-// kernel's: for one of Go's own, Go's monitor thread would wake too, each time.
-type alarm struct {
+// wakeMonitor wakes Go's monitor thread. While goroutines never rest, only that looks whether
+// other sockets have something to be read, and nothing else here wakes it.
+func wakeMonitor() { syscall.Syscall(syscall.SYS_SCHED_YIELD, 0, 0, 0) }
+
+// kernelTimer is an alarm that the kernel keeps: for one of Go's own, Go's monitor thread would
+// wake too, each time.
+type kernelTimer struct {
 	file *os.File
 	raw  syscall.RawConn
 	c    chan time.Time
@@ -26,12 +30,12 @@ const (
 	timerCloexec   = syscall.O_CLOEXEC
 )
 
-func newAlarm() (*alarm, error) {
+func newAlarm() (alarm, error) {
 	fd, _, errno := syscall.RawSyscall(syscall.SYS_TIMERFD_CREATE, clockMonotonic, timerNonblock|timerCloexec, 0)
 	if errno != 0 {
 		return nil, os.NewSyscallError("timerfd_create", errno)
 	}
-	a := &alarm{file: os.NewFile(fd, "alarm"), c: make(chan time.Time, 1)}
+	a := &kernelTimer{file: os.NewFile(fd, "alarm"), c: make(chan time.Time, 1)}
 	raw, err := a.file.SyscallConn()
 	if err != nil {
 		a.file.Close()
@@ -46,7 +50,7 @@ func newAlarm() (*alarm, error) {
 }
 
 // run hands on that it rang, until close.
-func (a *alarm) run() {
+func (a *kernelTimer) run() {
 	var times [8]byte
 	rang := func(fd uintptr) bool {
 		_, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(&times)), unsafe.Sizeof(times))
@@ -60,13 +64,11 @@ func (a *alarm) run() {
 	}
 }
 
-// set has it ring in d.
-func (a *alarm) set(d time.Duration) {
+func (a *kernelTimer) set(d time.Duration) {
 	a.at[1] = syscall.NsecToTimespec(int64(max(d, 1)))
 	a.raw.Control(a.wind)
 }
 
-// rings delivers when it rings; now and then when it would have, had it not been set again.
-func (a *alarm) rings() <-chan time.Time { return a.c }
+func (a *kernelTimer) rings() <-chan time.Time { return a.c }
 
-func (a *alarm) close() { a.file.Close() }
+func (a *kernelTimer) close() { a.file.Close() }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"memberly/peer/seal"
@@ -44,6 +45,7 @@ type connection struct {
 }
 
 func newConnection(socket net.Conn) *connection {
+	socket = quiet(socket)
 	c := &connection{socket: socket, in: bufio.NewReader(socket), out: make(chan []byte, mostFrames)}
 	if tcp, ok := socket.RemoteAddr().(*net.TCPAddr); ok {
 		c.addr = bare(tcp.AddrPort().Addr())
@@ -114,6 +116,9 @@ func (c *connection) pack(b, frame []byte) []byte {
 	return b
 }
 
+// messages are those that came over TCP and were handled: they go round.
+var messages = sync.Pool{New: func() any { return new(types.Message) }}
+
 // receive returns the next message. A fault is the other end's; any other error is the end of
 // the connection.
 func (c *connection) receive(hosts int) (*types.Message, error) {
@@ -122,7 +127,7 @@ func (c *connection) receive(hosts int) (*types.Message, error) {
 		return nil, blamed(err)
 	}
 	c.buf = payload
-	m := new(types.Message)
+	m := messages.Get().(*types.Message)
 	if err := decode(payload, hosts, m); err != nil {
 		return nil, err
 	}

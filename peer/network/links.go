@@ -23,6 +23,8 @@ const (
 	// mostWaiting is how many frames wait for a host to be dialled. The protocol sends
 	// everything again, so the newest are enough.
 	mostWaiting = 16
+	// mostShort has room for every message but a whole view.
+	mostShort = 128
 	// flushTime bounds the wait for frames to be written when the peer ends.
 	flushTime = 200 * time.Millisecond
 )
@@ -56,7 +58,7 @@ func newLinks(x *exchange, from netip.Addr, run func() time.Duration) *links {
 // send sends m to its To, over the newest connection. If there is none, or a new one was
 // asked for, m waits for that as well: it may come twice, which the protocol allows for.
 func (l *links) send(m *types.Message) {
-	frame, err := types.AppendFrame(nil, m)
+	frame, err := types.AppendFrame(make([]byte, 0, mostShort), m)
 	if err != nil {
 		l.drops.count(Unencodable)
 		l.drops.failure("Error encoding integer", err)

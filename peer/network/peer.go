@@ -41,6 +41,8 @@ const (
 	// sockets that nobody has read yet: settling is the time that they are given first.
 	lateness = 100 * time.Millisecond
 	settling = 10 * time.Millisecond
+	// leeway is how early the alarm may ring.
+	leeway = 100 * time.Millisecond
 	// mostInput is how many events in a row may pass by a Tick that is due.
 	mostInput = 256
 )
@@ -71,13 +73,15 @@ type Peer struct {
 	door    *door
 	links   *links
 	pulse   *pulse
-	alarm   *alarm
+	alarm   alarm
 	hook    *hook.Hook // nil without -exec
 	window  *window    // nil without -http
 
 	// These belong to the loop.
 	wake   time.Duration // when a Tick is due, as an Instant.Run
+	armed  time.Duration // when the alarm rings
 	hold   time.Duration // before which there is none
+	lapsed bool          // the process did not run, and no Tick has come since
 	inputs int           // events since the last Tick
 	left   bool          // it was told to leave, and has
 
@@ -250,7 +254,7 @@ func (p *Peer) next(m *moments) *handlers.Output {
 			continue
 		}
 		p.inputs = 0
-		p.alarm.set(max(p.wake, p.hold) - p.run())
+		p.arm()
 		select {
 		case e := <-p.sockets.events:
 			if out := p.handle(e); out != nil {
@@ -258,6 +262,7 @@ func (p *Peer) next(m *moments) *handlers.Output {
 			}
 		case <-p.alarm.rings():
 			if p.due() {
+				p.lapsed = false
 				return p.protocol.Tick(p.now())
 			}
 		case <-m.crash:
@@ -274,6 +279,7 @@ func (p *Peer) next(m *moments) *handlers.Output {
 // input returns an event that waits, if there is one, and not too many came in a row.
 func (p *Peer) input() (event, bool) {
 	if p.inputs++; p.inputs > mostInput {
+		wakeMonitor()
 		return event{}, false
 	}
 	select {
@@ -284,16 +290,28 @@ func (p *Peer) input() (event, bool) {
 	}
 }
 
+// arm sets the alarm for the next Tick. One that rings a little early is left as it is: while
+// much happens, each step moves the next Tick a little.
+func (p *Peer) arm() {
+	now, at := p.run(), max(p.wake, p.hold)
+	if p.armed > now && p.armed <= at && at-p.armed < leeway {
+		return
+	}
+	p.armed = at
+	p.alarm.set(at - now)
+}
+
 // due tells whether it is time for a Tick. One that comes so late that input may wait on the
 // sockets lets that go first.
 func (p *Peer) due() bool {
-	now := p.run()
-	late := now - max(p.wake, p.hold)
-	if late >= lateness {
-		p.hold = now + settling
+	if p.overdue() {
+		p.lapsed, p.hold = true, p.run()+settling
 	}
-	return late >= 0 && late < lateness
+	return p.run() >= max(p.wake, p.hold)
 }
+
+// overdue tells whether a Tick is so late that the process cannot have run meanwhile.
+func (p *Peer) overdue() bool { return p.run()-max(p.wake, p.hold) >= lateness }
 
 // handle takes the step that e stands for. It returns nil if that is none of the protocol's.
 func (p *Peer) handle(e event) *handlers.Output {
@@ -309,6 +327,8 @@ func (p *Peer) handle(e event) *handlers.Output {
 		}
 		if e.datagram {
 			p.sockets.spare <- e.message
+		} else {
+			messages.Put(e.message)
 		}
 		return out
 	case opened:
@@ -349,9 +369,10 @@ func (p *Peer) carry(out *handlers.Output) {
 	if out.Heartbeat != nil {
 		p.pulse.beat(out.Heartbeat)
 	}
+	p.lapsed = p.lapsed || p.overdue()
 	p.wake = out.Wake
 	if p.window != nil {
-		p.window.show(p.run(), p.protocol, out)
+		p.window.show(p.run(), p.protocol, out, p.lapsed)
 	}
 }
 

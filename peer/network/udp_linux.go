@@ -74,7 +74,7 @@ func (p *prompt) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
 // paced is a socket that wakes nobody: its reader looks whether something came, pace by pace.
 type paced struct {
 	ipv4   bool // it knows no other addresses
-	alarm  *alarm
+	alarm  alarm
 	closed chan struct{}
 
 	mu sync.RWMutex // held for writing to close fd, for reading to use it

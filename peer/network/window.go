@@ -34,12 +34,14 @@ func newWindow() *window {
 }
 
 // show publishes what a step did to the protocol: at once if there are events or a heartbeat
-// goes out, as when a peer begins to lead; else what is to be seen now and then.
-func (w *window) show(now time.Duration, p protocol, out *handlers.Output) {
+// goes out, as when a peer begins to lead; else what is to be seen now and then. Of a peer that
+// lapsed, and whose protocol has not judged anybody since, the status is not shown: it would be
+// new, and of before.
+func (w *window) show(now time.Duration, p protocol, out *handlers.Output, lapsed bool) {
 	for _, e := range out.Events {
 		w.events.Append(e)
 	}
-	if len(out.Events) == 0 && out.Heartbeat == nil && now-w.looked < glance {
+	if lapsed || len(out.Events) == 0 && out.Heartbeat == nil && now-w.looked < glance {
 		return
 	}
 	w.looked = now
@@ -68,6 +70,10 @@ func (p *Peer) Events() *datastructures.SafeRing[handlers.Event] {
 	}
 	return &p.window.events
 }
+
+// Ended is closed when the peer has taken its last step, before it waits for the command of
+// -exec. Any goroutine may call it.
+func (p *Peer) Ended() <-chan struct{} { return p.quit }
 
 // Age returns how long ago s was true. Any goroutine may call it.
 func (p *Peer) Age(s *handlers.Status) time.Duration { return p.run() - s.At.Run }

@@ -3,9 +3,11 @@ package network
 import (
 	"net/netip"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"memberly/peer/handlers"
+	"memberly/peer/types"
 )
 
 // A peer shows its status and what happens if it is to, and else nothing.
@@ -46,20 +48,63 @@ func (c *counting) Status() *handlers.Status {
 	return &handlers.Status{Halt: c.halt}
 }
 
+func (c *counting) View() types.View { return types.View{} }
+
+func (c *counting) Tick(now handlers.Instant) *handlers.Output {
+	return &handlers.Output{Wake: now.Run + lateness/2}
+}
+
+func (c *counting) Message(handlers.Instant, types.ID, *types.Message) *handlers.Output {
+	return &handlers.Output{Wake: 1, Events: make([]handlers.Event, 1)}
+}
+
+// A peer that did not run for a while shows nothing new before a Tick has judged what came of
+// that: neither when something comes in first, nor while the late Tick lets it pass.
+func TestWindowAfterALapse(t *testing.T) {
+	t.Parallel()
+	for _, after := range []time.Duration{0, settling / 2} {
+		synctest.Test(t, func(t *testing.T) {
+			p := &Peer{start: time.Now(), protocol: &counting{}, window: newWindow(), alarm: newTimer(), sockets: &exchange{events: make(chan event)}}
+			var m moments
+			p.carry(p.next(&m))
+			shown := p.Status()
+			<-time.After(time.Second)
+			for range 2 {
+				go func() {
+					<-time.After(after)
+					p.sockets.events <- event{kind: said, message: &types.Message{}}
+				}()
+			}
+			synctest.Wait()
+			for range 2 {
+				if p.carry(p.next(&m)); p.Status() != shown {
+					t.Errorf("%v after a lapse it shows something new", after)
+				}
+			}
+			if p.carry(p.next(&m)); p.Status() == shown {
+				t.Errorf("after a Tick it shows nothing new")
+			}
+			if events, _, _ := p.Events().After(0); len(events) != 2 {
+				t.Errorf("it tells of %d events, want 2", len(events))
+			}
+		})
+	}
+}
+
 // Steps in which nothing happened are looked at only now and then; that the group stands
 // still, and goes on, is told once.
 func TestWindowGlances(t *testing.T) {
 	t.Parallel()
 	w, p, nothing := newWindow(), &counting{}, &handlers.Output{}
 	for now := time.Duration(0); now < time.Second; now += time.Millisecond {
-		w.show(now, p, nothing)
+		w.show(now, p, nothing, false)
 	}
 	if p.asked != 10 {
 		t.Errorf("in a second it was looked at %d times, want 10", p.asked)
 	}
-	w.show(time.Second, p, &handlers.Output{Events: make([]handlers.Event, 2)})
+	w.show(time.Second, p, &handlers.Output{Events: make([]handlers.Event, 2)}, false)
 	for _, p.halt = range []handlers.Halt{handlers.NoQuorum, handlers.NoQuorum, handlers.Going} {
-		w.show(w.looked+glance, p, nothing)
+		w.show(w.looked+glance, p, nothing, false)
 	}
 	events, _, _ := w.events.After(2)
 	if len(events) != 2 || events[0].Halt != handlers.NoQuorum || events[1].Halt != handlers.Going {

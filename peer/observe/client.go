@@ -106,6 +106,10 @@ func RunReady(ctx context.Context, args []string, _ io.Reader, stdout, stderr io
 		fmt.Fprintf(stderr, "memberly: %v\n", err)
 		return no
 	}
+	if status == http.StatusOK && string(answer) != ready {
+		fmt.Fprintf(stderr, "memberly: what answers at %s is no peer\n", c.at)
+		return no
+	}
 	stdout.Write(answer)
 	if status != http.StatusOK {
 		return no
@@ -137,15 +141,19 @@ func (c *command) follow(ctx context.Context) int {
 	defer tick.Stop()
 	for before := ""; ; {
 		shown, facts, err := c.look(ctx)
+		to := c.stdout
 		if err != nil {
 			facts, shown = "error", []byte(time.Now().Format(time.TimeOnly)+" "+err.Error()+"\n")
+			if c.json {
+				to = c.stderr
+			}
 		}
 		if ctx.Err() != nil {
 			return yes
 		}
 		if facts != before {
 			before = facts
-			if _, err := c.stdout.Write(shown); err != nil {
+			if _, err := to.Write(shown); err != nil {
 				return no // nobody reads it
 			}
 		}
@@ -227,7 +235,7 @@ func tabulate(r *Report) []byte {
 // line is a host in the table.
 func (r *Report) line(h *HostOf) string {
 	state, heard := h.State, "-"
-	if h.ID == r.Follows && h.Member && (r.Leads || r.Stopped == nil) {
+	if h.ID == r.Follows && h.Member && r.led() {
 		state += ", leads"
 	}
 	if h.Heard != nil {
@@ -235,7 +243,9 @@ func (r *Report) line(h *HostOf) string {
 	}
 	var deaf []string
 	for _, id := range h.DoesNotHear {
-		deaf = append(deaf, r.Hosts[id-1].Name)
+		if id >= 1 && int(id) <= len(r.Hosts) { // who answers may be no peer
+			deaf = append(deaf, r.Hosts[id-1].Name)
+		}
 	}
 	return strings.Join([]string{strconv.Itoa(int(h.ID)), h.Name, state, heard,
 		cmp.Or(strings.Join(h.Addresses, " "), "-"), cmp.Or(strings.Join(deaf, " "), "-")}, "\t")

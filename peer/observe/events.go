@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"memberly/peer/handlers"
@@ -34,13 +36,13 @@ type EventOf struct {
 	Took     *float64   `json:"took_seconds,omitempty"`
 	Silence  *float64   `json:"silence_seconds,omitempty"` // of a failure
 	Why      string     `json:"why,omitempty"`             // of a halt; going if it is over
-	WaitsFor []types.ID `json:"waits_for,omitempty"`
+	WaitsFor []types.ID `json:"waits_for,omitzero"`        // of a halt
 }
 
 // event returns e, the number-th of this process, as it is served.
 func (s *Server) event(e *handlers.Event, number uint64) *EventOf {
 	of := &EventOf{Version: Version, ID: s.eventID(number), Time: time.Unix(0, e.At.Wall), Event: e.Kind.String(),
-		Words: s.eventWords(e), View: e.View, Leader: e.Leader, Members: e.Members, WaitsFor: e.Awaited}
+		Words: s.eventWords(e), View: e.View, Leader: e.Leader, Members: e.Members}
 	switch e.Kind {
 	case handlers.Installed:
 		of.Cause, of.Host, of.AskedBy = causeName(e), e.Change.Member.ID, e.Asked
@@ -48,7 +50,7 @@ func (s *Server) event(e *handlers.Event, number uint64) *EventOf {
 	case handlers.Noticed:
 		of.Host, of.Silence = e.Host, inSeconds(e.Silence)
 	case handlers.Halted:
-		of.Why = e.Halt.String()
+		of.Why, of.WaitsFor = e.Halt.String(), list(e.Awaited)
 	}
 	return of
 }
@@ -78,69 +80,101 @@ func inSeconds(d time.Duration) *float64 {
 
 func (s *Server) eventID(number uint64) string { return s.life + "-" + strconv.FormatUint(number, 10) }
 
-// seen returns the number of the last event that a client says it has seen; 0 for none of this
-// process.
-func (s *Server) seen(id string) uint64 {
-	life, number, _ := strings.Cut(id, "-")
-	n, err := strconv.ParseUint(number, 10, 64)
-	if err != nil || life != s.life {
-		return 0
+// seen returns the number of the last event that a client has seen, by the id that it names. Who
+// names none has seen what is no longer kept; so has one whose id is not known here.
+func (s *Server) seen(id string) (number uint64, known bool) {
+	items, last, _ := s.peer.Events().After(0)
+	life, text, _ := strings.Cut(id, "-")
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil || life != s.life || n > last {
+		return last - uint64(len(items)), id == ""
 	}
-	return n
+	return n, true
 }
 
-// events serves what is kept of what happened, then what happens, until the client goes.
+// events serves what is kept of what happened, then what happens, until the client goes, or is
+// ended for the sake of another.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
-	select {
-	case s.readers <- struct{}{}:
-		defer func() { <-s.readers }()
-	default:
-		w.Header().Set("Retry-After", "5")
-		w.Header().Set("Connection", "close")
-		http.Error(w, fmt.Sprintf("%d clients read events already: close one", mostReaders), http.StatusServiceUnavailable)
-		return
-	}
+	ended := s.readers.enter()
+	defer s.readers.leave(ended)
 	w.Header().Set("Content-Type", "text/event-stream")
 	out := http.NewResponseController(w)
 	out.SetReadDeadline(time.Time{}) // the end of the time to ask would be that of the connection
 	tick := time.NewTicker(keepAlive)
 	defer tick.Stop()
-	for seen := s.seen(r.Header.Get("Last-Event-ID")); ; {
+	var b bytes.Buffer
+	seen, known := s.seen(r.Header.Get("Last-Event-ID"))
+	if !known {
+		s.missed(&b, seen, "events were missed: the peer was restarted")
+	}
+	for {
 		items, last, more := s.peer.Events().After(seen)
+		s.work(func() { s.stream(&b, items, seen, last) })
 		out.SetWriteDeadline(time.Now().Add(patience))
-		if _, err := w.Write(s.stream(items, seen, last)); err != nil || out.Flush() != nil {
+		if _, err := b.WriteTo(w); err != nil || out.Flush() != nil {
 			return
 		}
 		seen = last
 		select {
 		case <-more:
 		case <-tick.C:
+		case <-ended:
+			return
 		case <-r.Context().Done():
 			return
 		}
 	}
 }
 
-// stream returns the events as they are sent to one who has seen those up to a number; a
-// comment if there are none.
-func (s *Server) stream(items []handlers.Event, seen, last uint64) []byte {
-	var b bytes.Buffer
+// stream writes the events as they are sent to one who has seen those up to a number; a comment
+// if there is nothing to send.
+func (s *Server) stream(b *bytes.Buffer, items []handlers.Event, seen, last uint64) {
 	first := last + 1 - uint64(len(items))
-	if missed := first - seen - 1; seen > 0 && len(items) > 0 && missed > 0 {
-		s.line(&b, &EventOf{Version: Version, ID: s.eventID(first - 1), Time: time.Now(), Event: "missed",
-			Words: fmt.Sprintf("%d events were missed: they are kept no longer", missed)})
+	if missed := first - seen - 1; len(items) > 0 && missed > 0 {
+		s.missed(b, first-1, fmt.Sprintf("%d events were missed: they are kept no longer", missed))
 	}
 	for i := range items {
-		s.line(&b, s.event(&items[i], first+uint64(i)))
+		s.line(b, s.event(&items[i], first+uint64(i)))
 	}
 	if b.Len() == 0 {
 		b.WriteString(": nothing new\n\n")
 	}
-	return b.Bytes()
+}
+
+// missed writes that events up to a number are not sent.
+func (s *Server) missed(b *bytes.Buffer, number uint64, words string) {
+	s.line(b, &EventOf{Version: Version, ID: s.eventID(number), Time: time.Now(), Event: "missed", Words: words})
 }
 
 func (s *Server) line(b *bytes.Buffer, e *EventOf) {
 	fmt.Fprintf(b, "id: %s\ndata: ", e.ID)
 	writeJSON(b, e)
 	b.WriteByte('\n')
+}
+
+// readers are those who read events, mostReaders of them at most.
+type readers struct {
+	mu  sync.Mutex
+	all []chan struct{} // each closed to end its reader; the oldest first
+}
+
+// enter lets one in, whom the channel returned ends. Where there is no room, the oldest is ended:
+// it may come back and miss nothing, while one that was refused would have nothing at all.
+func (r *readers) enter() chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.all) == mostReaders {
+		close(r.all[0])
+		r.all = r.all[1:]
+	}
+	ended := make(chan struct{})
+	r.all = append(r.all, ended)
+	return ended
+}
+
+// leave gives the place of one back, if it has not been ended.
+func (r *readers) leave(ended chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.all = slices.DeleteFunc(r.all, func(other chan struct{}) bool { return other == ended })
 }

@@ -1,9 +1,10 @@
 // Package observe shows a peer to programs and to people, over HTTP: what it is, what happened
 // to it, and a page to look at. It reads what the peer publishes, and can neither change it nor
-// hold it up: whoever asks too much is turned away here.
+// hold it up: whoever asks too much is turned away here, or waits for a turn.
 package observe
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"log"
@@ -22,7 +23,7 @@ import (
 const (
 	// mostConnections bounds the connections; more wait to be accepted.
 	mostConnections = 128
-	// mostReaders bounds how many of them may read events.
+	// mostReaders bounds how many of them read events.
 	mostReaders = 32
 	// patience is how long a reader has to take what it asked for; askTime, to ask; idleTime, to
 	// ask again.
@@ -38,6 +39,7 @@ const (
 type Peer interface {
 	Status() *handlers.Status
 	Age(*handlers.Status) time.Duration
+	Ended() <-chan struct{}
 	Events() *datastructures.SafeRing[handlers.Event]
 	Addresses(types.ID) []netip.Addr
 	DropsByName() map[string]uint64
@@ -56,42 +58,44 @@ type Server struct {
 	config  Config
 	peer    Peer
 	life    string // tells the ids of this process's events from another's
-	readers chan struct{}
+	readers readers
+	turn    sync.Mutex // held by who makes an answer: the peer competes with one at most
 	http    http.Server
 }
 
-// Start shows a peer until Close. The error says why it cannot be shown, and what to do.
-func Start(c Config, p Peer) (*Server, error) {
+// Start shows a peer until that has ended, and then leaves its address to the next. The error
+// says why it cannot be shown, and what to do.
+func Start(c Config, p Peer) error {
 	listener, err := net.Listen("tcp", c.Addr.String())
 	if err != nil {
-		return nil, fmt.Errorf("-http %v cannot be served: %w: give another port or address", c.Addr, err)
+		return fmt.Errorf("-http %v cannot be served: %w: give another port or address", c.Addr, err)
 	}
 	s := newServer(c, p)
 	go s.http.Serve(&crowd{Listener: listener, places: make(chan struct{}, mostConnections)})
-	return s, nil
+	go func() {
+		<-p.Ended()
+		s.http.Close()
+	}()
+	return nil
 }
 
 func newServer(c Config, p Peer) *Server {
-	s := &Server{config: c, peer: p, life: strconv.FormatInt(time.Now().UnixNano(), 36),
-		readers: make(chan struct{}, mostReaders)}
+	s := &Server{config: c, peer: p, life: strconv.FormatInt(time.Now().UnixNano(), 36)}
 	s.http = http.Server{Handler: s.routes(), ErrorLog: log.New(io.Discard, "", 0), MaxHeaderBytes: 16 << 10,
 		ReadTimeout: askTime, WriteTimeout: patience, IdleTimeout: idleTime}
 	return s
 }
 
-// Close ends all connections.
-func (s *Server) Close() { s.http.Close() }
-
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", s.page)
+	mux.HandleFunc("GET /{$}", s.inTurn(s.page))
 	mux.HandleFunc("GET /page.css", asset("text/css; charset=utf-8", pageCSS))
 	mux.HandleFunc("GET /page.js", asset("text/javascript; charset=utf-8", pageJS))
-	mux.HandleFunc("GET /status", s.status)
+	mux.HandleFunc("GET /status", s.inTurn(s.status))
 	mux.HandleFunc("GET /events", s.events)
-	mux.HandleFunc("GET /metrics", s.metrics)
-	mux.HandleFunc("GET /ready", s.ready)
-	mux.HandleFunc("GET /live", s.live)
+	mux.HandleFunc("GET /metrics", s.inTurn(s.metrics))
+	mux.HandleFunc("GET /ready", s.inTurn(s.ready))
+	mux.HandleFunc("GET /live", s.inTurn(s.live))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; "+
@@ -102,6 +106,34 @@ func (s *Server) routes() http.Handler {
 		mux.ServeHTTP(w, r)
 	})
 }
+
+// inTurn is a handler whose answers are made one at a time, however many ask for them, and sent
+// when they are whole: who reads slowly keeps nobody waiting.
+func (s *Server) inTurn(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		d := &draft{ResponseWriter: w, status: http.StatusOK}
+		s.work(func() { h(d, r) })
+		w.WriteHeader(d.status)
+		w.Write(d.text.Bytes())
+	}
+}
+
+// work does what is to be done in turn.
+func (s *Server) work(do func()) {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	do()
+}
+
+// draft is an answer that is not sent yet.
+type draft struct {
+	http.ResponseWriter
+	status int
+	text   bytes.Buffer
+}
+
+func (d *draft) WriteHeader(status int)      { d.status = status }
+func (d *draft) Write(b []byte) (int, error) { return d.text.Write(b) }
 
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
@@ -126,11 +158,14 @@ func (s *Server) live(w http.ResponseWriter, _ *http.Request) {
 	verdict(w, age < max(stuck, 5*s.config.Monitor), fmt.Sprintf("the peer has taken no step for %v", age.Round(time.Second)))
 }
 
-// verdict answers ok, or 503 with the reason.
+// ready is what is answered where all is well.
+const ready = "ok\n"
+
+// verdict answers ready, or 503 with the reason.
 func verdict(w http.ResponseWriter, ok bool, reason string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	if ok {
-		fmt.Fprintln(w, "ok")
+		io.WriteString(w, ready)
 		return
 	}
 	w.WriteHeader(http.StatusServiceUnavailable)

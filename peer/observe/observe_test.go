@@ -4,12 +4,15 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"regexp"
+	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -28,10 +31,59 @@ type fake struct {
 
 func (f *fake) Status() *handlers.Status                         { return f.status }
 func (f *fake) Age(*handlers.Status) time.Duration               { return f.age }
+func (f *fake) Ended() <-chan struct{}                           { return nil }
 func (f *fake) Events() *datastructures.SafeRing[handlers.Event] { return &f.log }
 func (f *fake) DropsByName() map[string]uint64                   { return map[string]uint64{"no member": 3} }
 func (f *fake) Addresses(id types.ID) []netip.Addr {
 	return []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, byte(id)})}
+}
+
+// crowded is a peer that counts how many ask for the addresses of its hosts at once.
+type crowded struct {
+	*fake
+	asking, most atomic.Int32
+}
+
+func (c *crowded) Addresses(types.ID) []netip.Addr {
+	c.most.Store(max(c.most.Load(), c.asking.Add(1)))
+	runtime.Gosched()
+	c.asking.Add(-1)
+	return nil
+}
+
+// However many ask at once, one answer is made at a time; and who does not read its own holds up
+// no other.
+func TestOneAnswerAtATime(t *testing.T) {
+	t.Parallel()
+	c := &crowded{fake: three()}
+	c.status.Hosts = append(c.status.Hosts, make([]handlers.HostStatus, 97)...)
+	h := newServer(Config{Names: make([]string, 100)}, c).routes()
+	var clients sync.WaitGroup
+	for range 120 {
+		clients.Go(func() { h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil)) })
+	}
+	clients.Wait()
+	if most := c.most.Load(); most != 1 {
+		t.Errorf("%d answers were made at once, want 1", most)
+	}
+	stuck := stuckWriter{httptest.NewRecorder(), make(chan struct{}), make(chan struct{})}
+	clients.Go(func() { h.ServeHTTP(stuck, httptest.NewRequest(http.MethodGet, "/", nil)) })
+	<-stuck.writes
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/status", nil))
+	close(stuck.reads)
+	clients.Wait()
+}
+
+// stuckWriter is a client that does not read until reads is closed.
+type stuckWriter struct {
+	*httptest.ResponseRecorder
+	writes, reads chan struct{}
+}
+
+func (w stuckWriter) Write(b []byte) (int, error) {
+	close(w.writes)
+	<-w.reads
+	return len(b), nil
 }
 
 // three is peer one of three, the leader. two does not hear three, and three is not in touch.
@@ -80,6 +132,27 @@ func TestStatusJSON(t *testing.T) {
 	}
 }
 
+// What is a list is one when it is empty, too: before the first step, and of a halt that waits
+// for nobody.
+func TestEmptyLists(t *testing.T) {
+	t.Parallel()
+	f := three()
+	f.status = nil
+	s, h := serve(t, f)
+	_, got := get(t, h, "/status")
+	for _, want := range []string{`"single":[]`, `"hosts":[]`, `"standing":"fresh"`} {
+		if !strings.Contains(got, want) {
+			t.Errorf("before the first step it serves %s, want %s", got, want)
+		}
+	}
+	for kind, want := range map[handlers.EventKind]bool{handlers.Halted: true, handlers.Said: false} {
+		line, err := json.Marshal(s.event(&handlers.Event{Kind: kind, Halt: handlers.LeavesView}, 1))
+		if err != nil || strings.Contains(string(line), `"waits_for":[]`) != want {
+			t.Errorf("a %v event is %s: %v", kind, line, err)
+		}
+	}
+}
+
 // /ready and /live tell a peer that cannot go on, or takes no steps, from one that does.
 func TestReadyAndLive(t *testing.T) {
 	t.Parallel()
@@ -103,6 +176,27 @@ func TestReadyAndLive(t *testing.T) {
 		if live, _ := get(t, h, "/live"); ready != c.ready || live != c.live || !strings.Contains(words, c.words) {
 			t.Errorf("%s: ready %d (%q), live %d, want %d (%q), %d", c.what, ready, words, live, c.ready, c.words, c.live)
 		}
+	}
+}
+
+// A peer that is leaving says so, and nothing of a group that stands still: the group goes on.
+func TestLeaving(t *testing.T) {
+	t.Parallel()
+	f := three()
+	f.status.Leads, f.status.Follows, f.status.Halt, f.status.Spare = false, 2, handlers.LeavesView, handlers.Spare{}
+	f.log.Append(handlers.Event{Kind: handlers.Halted, Halt: handlers.LeavesView})
+	s, h := serve(t, f)
+	r := s.report()
+	if r.Summary != "one is leaving view 3 with 3 members" || r.CanLose.Words != "it is leaving the group" || len(r.CanLose.Single) > 0 {
+		t.Errorf("it says %q, and %+v could be lost", r.Summary, r.CanLose)
+	}
+	for _, not := range []string{"stands still", "Stands still", "nobody"} {
+		if _, page := get(t, h, "/"); strings.Contains(page, not) {
+			t.Errorf("its page says %q", not)
+		}
+	}
+	if table := string(tabulate(r)); !strings.Contains(table, "present, leads") {
+		t.Errorf("its table has no leader:\n%s", table)
 	}
 }
 
@@ -133,6 +227,26 @@ func TestMetricsFormat(t *testing.T) {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is not in\n%s", want, text)
 		}
+	}
+}
+
+// A time has its zone, and its date unless it is today.
+func TestClock(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2024, 5, 6, 23, 59, 59, 123e6, time.FixedZone("CEST", 7200))
+	for now, want := range map[time.Time]string{
+		at.Add(500 * time.Millisecond): "23:59:59.123 CEST",
+		at.Add(time.Second):            "2024-05-06 23:59:59.123 CEST",
+	} {
+		if got := clock(at, now); got != want {
+			t.Errorf("at %v it shows %s, want %s", now, got, want)
+		}
+	}
+	f := three()
+	f.log.Append(handlers.Event{Kind: handlers.Said, At: handlers.Instant{Wall: at.UnixNano()}})
+	_, h := serve(t, f)
+	if _, page := get(t, h, "/"); !strings.Contains(page, at.Local().Format(">2006-01-02 15:04:05.000 MST<")) {
+		t.Error("the page does not show when something was")
 	}
 }
 
@@ -170,6 +284,7 @@ func TestPageWithoutView(t *testing.T) {
 // reader reads events as a browser does.
 type reader struct {
 	t     *testing.T
+	body  io.Closer
 	lines *bufio.Scanner
 	last  string // id
 }
@@ -187,7 +302,7 @@ func read(t *testing.T, h *httptest.Server, last string) *reader {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { a.Body.Close() })
-	return &reader{t: t, lines: bufio.NewScanner(a.Body)}
+	return &reader{t: t, body: a.Body, lines: bufio.NewScanner(a.Body)}
 }
 
 func (r *reader) next() (e EventOf) {
@@ -208,7 +323,7 @@ func (r *reader) next() (e EventOf) {
 }
 
 // Who comes late gets what is kept, who comes back what it missed, once each; and who was away
-// for too long, or knew another process, is told or begins anew.
+// for too long, or knew another process, is told that it missed something.
 func TestEvents(t *testing.T) {
 	t.Parallel()
 	f := three()
@@ -233,27 +348,57 @@ func TestEvents(t *testing.T) {
 	expect(first, "c")
 	b := strings.TrimSuffix(first.last, "3") + "2"
 	expect(read(t, h, b), "c")
-	expect(read(t, h, "another-2"), "a", "b", "c")
+	const restarted = "events were missed: the peer was restarted"
+	expect(read(t, h, "another-2"), restarted, "a", "b", "c")
+	expect(read(t, h, strings.TrimSuffix(b, "2")+"4"), restarted, "a", "b", "c")
+	expect(read(t, h, "nonsense"), restarted, "a", "b", "c")
 	say("d", "e", "f", "g")
 	expect(read(t, h, b), "1 events were missed: they are kept no longer", "d", "e", "f", "g")
 	expect(first, "d", "e", "f", "g")
+	expect(read(t, h, strings.TrimSuffix(b, "2")+"0"), "3 events were missed: they are kept no longer", "d", "e", "f", "g")
+	expect(read(t, h, ""), "d", "e", "f", "g")
+	expect(read(t, h, "another-2"), restarted, "d", "e", "f", "g")
 }
 
-// Who reads events may be many, but not too many; and places come back.
+// Who reads events may be many, but not too many: for one more the oldest is ended, and for that
+// one none if somebody has gone.
 func TestMostReaders(t *testing.T) {
 	t.Parallel()
-	s, h := serve(t, three())
-	for range mostReaders {
-		s.readers <- struct{}{}
+	f := three()
+	s, h := serve(t, f)
+	var all []*reader
+	enter := func() {
+		t.Helper()
+		r := read(t, h, "")
+		r.lines.Scan() // it is in
+		all = append(all, r)
 	}
-	if code, _ := get(t, h, "/events"); code != http.StatusServiceUnavailable {
-		t.Errorf("one too many gets %d, want 503", code)
+	for range mostReaders + 1 {
+		enter()
 	}
-	<-s.readers
-	r := read(t, h, "")
-	r.lines.Scan()
-	if got := r.lines.Text(); got != ": nothing new" {
-		t.Errorf("the place that came back gets %q", got)
+	for all[0].lines.Scan() {
+	}
+	if err := all[0].lines.Err(); err != nil {
+		t.Errorf("the oldest reader is ended by %v", err)
+	}
+	all[1].body.Close()
+	timeout := time.After(20 * time.Second)
+	for left := false; !left; {
+		s.readers.mu.Lock()
+		left = len(s.readers.all) < mostReaders
+		s.readers.mu.Unlock()
+		select {
+		case <-time.After(time.Millisecond):
+		case <-timeout:
+			t.Fatal("the place of one who has gone does not come back")
+		}
+	}
+	enter()
+	f.log.Append(handlers.Event{Kind: handlers.Said, Text: "a"})
+	for i, r := range all[2:] {
+		if got := r.next(); got.Words != "a" {
+			t.Errorf("reader %d gets %q", i+2, got.Words)
+		}
 	}
 }
 
@@ -276,7 +421,7 @@ func TestEventWords(t *testing.T) {
 		{handlers.Event{Change: del(types.Left), Asked: 2, Took: handlers.Never}, "left", "two asked to leave"},
 		{handlers.Event{Change: del(types.Unreachable), Asked: 1, Took: handlers.Never}, "unreachable", "two was unreachable; removed by one"},
 		{handlers.Event{Change: del(types.Restarted), Asked: 1, Took: handlers.Never}, "restarted", "two was restarted; removed by one"},
-		{handlers.Event{Change: del(types.Expelled), Asked: 1, Took: handlers.Never}, "expelled", "two was expelled by one"},
+		{handlers.Event{Change: del(types.Expelled), Asked: 1, Took: handlers.Never}, "expelled", "two was expelled; removed by one"},
 	} {
 		c.event.Kind = handlers.Installed
 		got := s.event(&c.event, 1)
@@ -299,6 +444,11 @@ func TestCommands(t *testing.T) {
 	none := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(none.Close)
 	stranger := strings.TrimPrefix(none.URL, "http://")
+	odd := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, `{"version":1,"hosts":[{"id":1,"name":"one","does_not_hear":[0,1,7]}]}`)
+	}))
+	t.Cleanup(odd.Close)
+	foreign := strings.TrimPrefix(odd.URL, "http://")
 	for _, c := range []struct {
 		name string
 		args string
@@ -310,6 +460,8 @@ func TestCommands(t *testing.T) {
 		{"status", "-json " + at, yes, `{"version":1,`},
 		{"status", stopped, yes, "not ready: it reaches no quorum"},
 		{"status", stranger, no, "is no peer"},
+		{"status", foreign, yes, "one\n"},
+		{"ready", foreign, no, "is no peer"},
 		{"status", "127.0.0.1:1", no, "does a peer run there with -http?"},
 		{"status", "nowhere", misuse, "Usage: memberly status"},
 		{"status", at + " " + at, misuse, "one address"},
@@ -366,6 +518,32 @@ func TestWatch(t *testing.T) {
 	if code := <-done; code != yes {
 		t.Errorf("exit code %d", code)
 	}
+}
+
+// With -json, stdout has JSON alone: that the peer is gone is told on stderr.
+func TestWatchJSON(t *testing.T) {
+	t.Parallel()
+	_, h := serve(t, three())
+	stdout, stderr := make(writes, 100), make(writes, 100)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan int)
+	go func() {
+		done <- RunStatus(ctx, []string{"-json", "-watch", strings.TrimPrefix(h.URL, "http://")}, nil, stdout, stderr)
+	}()
+	if got := <-stdout; !strings.HasPrefix(got, "{") {
+		t.Errorf("stdout has %q", got)
+	}
+	h.Close()
+	select {
+	case got := <-stderr:
+		if !strings.Contains(got, "no answer from") {
+			t.Errorf("stderr has %q", got)
+		}
+	case got := <-stdout:
+		t.Errorf("stdout has %q", got)
+	}
+	cancel()
+	<-done
 }
 
 // writes hands on each text that is written.

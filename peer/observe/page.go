@@ -66,8 +66,8 @@ type matrixRow struct {
 
 type cell struct{ Class, Mark, Words string }
 
-// moment is an event in the timeline.
-type moment struct{ Class, Datetime, Clock, Title, Words string }
+// moment is an event in the timeline; Key tells it from the others.
+type moment struct{ Key, Class, Datetime, Clock, Title, Words string }
 
 // marks are for those who do not see colours.
 var marks = map[string]struct{ mark, words string }{
@@ -102,7 +102,7 @@ func (s *Server) page(w http.ResponseWriter, _ *http.Request) {
 
 func (s *Server) newPage() *page {
 	p := &page{Report: s.report(), Build: s.config.Build, LeaderName: "nobody"}
-	led := p.View != nil && (p.Leads || p.Stopped == nil)
+	led := p.led()
 	if led {
 		p.LeaderName = s.name(p.Follows)
 	}
@@ -167,17 +167,27 @@ func (s *Server) timeline() []moment {
 	if s.peer.Status() == nil {
 		return nil
 	}
-	events, _, _ := s.peer.Events().After(0)
+	events, last, _ := s.peer.Events().After(0)
 	var moments []moment
 	for i := len(events) - 1; i >= 0 && len(moments) < mostLines; i-- {
-		moments = append(moments, s.moment(&events[i]))
+		m := s.moment(&events[i])
+		m.Key = s.eventID(last + 1 - uint64(len(events)-i))
+		moments = append(moments, m)
 	}
 	return moments
 }
 
+// clock says when something was, for a person who reads it now: the date too, unless it is today.
+func clock(at, now time.Time) string {
+	if at.Format(time.DateOnly) == now.Format(time.DateOnly) {
+		return at.Format("15:04:05.000 MST")
+	}
+	return at.Format("2006-01-02 15:04:05.000 MST")
+}
+
 func (s *Server) moment(e *handlers.Event) moment {
 	at := time.Unix(0, e.At.Wall)
-	m := moment{Class: e.Kind.String(), Datetime: at.Format(time.RFC3339Nano), Clock: at.Format("15:04:05.000"), Words: s.eventWords(e)}
+	m := moment{Class: e.Kind.String(), Datetime: at.Format(time.RFC3339Nano), Clock: clock(at, time.Now()), Words: s.eventWords(e)}
 	switch {
 	case e.Kind == handlers.Installed:
 		m.Title = fmt.Sprintf("View %d: %s.", e.View, s.names(e.Members))
@@ -185,7 +195,7 @@ func (s *Server) moment(e *handlers.Event) moment {
 		m.Title = "Failure."
 	case e.Kind == handlers.Halted && e.Halt == handlers.Going:
 		m.Class, m.Title = "going", "Goes on."
-	case e.Kind == handlers.Halted:
+	case e.Kind == handlers.Halted && e.Halt != handlers.LeavesView:
 		m.Title = "Stands still."
 	}
 	return m

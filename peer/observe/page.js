@@ -1,6 +1,6 @@
 "use strict";
 // Keeps the page as it would be if it were loaded now: once a second, and at every event.
-// Only what changed is replaced, so that focus and scrolling stay.
+// Only what changed is replaced, so that focus, scrolling and what is marked stay.
 let busy = false, again = false, lost = null;
 
 async function refresh() {
@@ -24,10 +24,42 @@ function show(next) {
   document.title = next.title;
   for (const part of document.querySelectorAll("[data-live]")) {
     const now = next.getElementById(part.id);
-    if (!now) continue;
-    if (part.className !== now.className) part.className = now.className;
-    if (part.innerHTML !== now.innerHTML) part.innerHTML = now.innerHTML;
+    if (now) mend(part, now);
   }
+}
+
+// mend makes an element like another: those within that are on both sides, by data-key or else by
+// their place, are mended in turn, and one with text of its own is replaced.
+function mend(old, now) {
+  if (old.isEqualNode(now)) return;
+  if (old.nodeName !== now.nodeName || !holds(old) || !holds(now)) {
+    old.replaceWith(now);
+    return;
+  }
+  if (old.className !== now.className) old.className = now.className;
+  const before = within(old), after = within(now);
+  for (const [key, element] of before) if (!after.has(key)) element.remove();
+  let at = old.firstElementChild;
+  for (const [key, element] of after) {
+    const same = before.get(key);
+    if (same) {
+      at = same.nextElementSibling;
+      mend(same, element);
+    } else {
+      old.insertBefore(element, at);
+    }
+  }
+}
+
+// holds tells whether an element holds elements, and no text beside them.
+function holds(element) {
+  return element.childElementCount > 0 &&
+    ![...element.childNodes].some(n => n.nodeType === Node.TEXT_NODE && n.data.trim());
+}
+
+// within returns the elements in one, in their order. Those on both sides are in the same order.
+function within(element) {
+  return new Map([...element.children].map((e, i) => [e.dataset.key ?? i, e]));
 }
 
 function tell(text) {

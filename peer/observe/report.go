@@ -86,7 +86,8 @@ type HostOf struct {
 func (s *Server) report() *Report {
 	st := s.peer.Status()
 	if st == nil {
-		return &Report{Version: Version, Time: time.Now(), Summary: starting, Reason: starting}
+		return &Report{Version: Version, Time: time.Now(), Summary: starting, Reason: starting,
+			Peer: PeerOf{Standing: types.Fresh.String()}, CanLose: Loss{Single: []types.ID{}, Words: starting}, Hosts: []HostOf{}}
 	}
 	r := &Report{Version: Version, Time: time.Unix(0, st.At.Wall), Follows: st.Follows, Leads: st.Leads,
 		Peer:    PeerOf{st.ID, s.name(st.ID), st.Standing.String(), st.Incarnation},
@@ -172,6 +173,11 @@ func list(ids []types.ID) []types.ID { return append([]types.ID{}, ids...) }
 
 // writeJSON writes v and the end of a line.
 func writeJSON(w io.Writer, v any) error { return json.NewEncoder(w).Encode(v) }
+
+// led tells whether somebody leads, as far as the peer knows: whom it follows.
+func (r *Report) led() bool {
+	return r.View != nil && (r.Leads || r.Stopped == nil || r.Stopped.Why == handlers.LeavesView.String())
+}
 
 // hears tells whether a host hears a member, by its own word; known is false if it did not say.
 func (r *Report) hears(host *HostOf, member types.ID) (hears, known bool) {

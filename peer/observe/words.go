@@ -48,6 +48,8 @@ func (s *Server) summary(st *handlers.Status) string {
 	}
 	place := fmt.Sprintf("view %d with %s", st.View.Number, count(len(st.View.Members), "member"))
 	switch {
+	case st.Halt == handlers.LeavesView:
+		return fmt.Sprintf("%s is leaving %s", me, place)
 	case st.Leads:
 		return fmt.Sprintf("%s leads %s", me, place)
 	case st.Halt == handlers.Going:
@@ -99,6 +101,8 @@ func (s *Server) lossWords(st *handlers.Status) string {
 	switch {
 	case st.Standing != types.Joined:
 		return "it is in no group"
+	case st.Halt == handlers.LeavesView:
+		return s.haltWords(st.Halt, nil)
 	case !st.Quorate:
 		return "nobody: it stands still already"
 	case len(st.View.Members) == 1:
@@ -156,7 +160,7 @@ func (s *Server) eventWords(e *handlers.Event) string {
 	return words
 }
 
-// cause says what made a view, and who asked for it.
+// cause says what made a view, and who asked for it, or carried it out.
 func (s *Server) cause(e *handlers.Event) string {
 	host, asked := s.name(e.Change.Member.ID), s.name(e.Asked)
 	switch {
@@ -175,7 +179,7 @@ func (s *Server) cause(e *handlers.Event) string {
 	case types.Restarted:
 		return host + " was restarted; removed by " + asked
 	case types.Expelled:
-		return host + " was expelled by " + asked
+		return host + " was expelled; removed by " + asked
 	}
 	return host + " was unreachable; removed by " + asked
 }

@@ -48,7 +48,7 @@ Network, while faults happen
   -no-udp        no datagram comes through
   -drift P       of clocks, either way, 0.02 at most
 
-Faults: how many
+Faults: how many at most, as one that finds no process where it strikes does nothing
   -crashes N     a process crashes, with a record, as -c makes it
   -restarts N    a process is killed, and a new one starts within four seconds
   -offs N        a host is silent, then up without its process

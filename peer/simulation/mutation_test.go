@@ -49,7 +49,7 @@ var mutants = []mutation{
 	{"a change is chosen without a quorum", "handlers/leading.go",
 		"	if o.round.done {\n		h.chosen(c)", "	if o.round.done || c.Operation == types.Del {\n		h.chosen(c)"},
 	{"a removal without confirmation: one late heartbeat is enough", "handlers/monitoring.go",
-		"if silence >= h.Monitor {", "if silence >= h.patience() {"},
+		"case silence >= h.Monitor:", "case silence >= h.patience():"},
 	{"a leader does not prepare its next view", "handlers/leading.go",
 		"o.ready, o.settle = o.round.done, types.Accepted{}", "o.ready, o.settle = true, types.Accepted{}"},
 	{"a thawed peer blames the others for its own stall", "handlers/messagehandler.go",

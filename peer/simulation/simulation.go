@@ -16,6 +16,7 @@ type Result struct {
 	Twins     int  // groups that rule 7 could not prevent
 	Stuck     bool // a host that stays silent leaves a view without its quorum
 	Views     int
+	Groups    int // that these are of
 }
 
 // Run simulates a plan. Trace, if not nil, is told every event.
@@ -50,7 +51,7 @@ func (w *world) run() Result {
 		w.judge.fail("no agreement %v after the last fault: %s", w.now-p.Quiet, wrong)
 	}
 	return Result{Plan: p, Failure: w.judge.failure, Converged: w.now - p.Quiet, Simulated: w.now, Steps: w.steps,
-		Twins: w.judge.twins, Stuck: stuck, Views: len(w.judge.views)}
+		Twins: w.judge.twins, Stuck: stuck, Views: len(w.judge.views), Groups: len(w.judge.latest)}
 }
 
 // last is when the last process starts by plan.

@@ -1,6 +1,9 @@
 package types
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+)
 
 // Record is a line on stderr: a view that was installed, or a message. Programs read these
 // lines: their form is an interface (DESIGN 1).
@@ -14,6 +17,7 @@ type Record struct {
 
 // Append appends the record's bytes to b, without an end of line.
 func (r Record) Append(b []byte) []byte {
+	b = slices.Grow(b, 80+len(r.Message)+5*len(r.Members)) // room for all but huge numbers
 	b = append(b, "{peer_id:"...)
 	b = strconv.AppendInt(b, int64(r.Peer), 10)
 	b = append(b, ", view_id: "...)

@@ -55,12 +55,18 @@ func (s *signature) note() note {
 // diary is what one peer wrote, in order.
 type diary struct {
 	last     note
-	holds    *signature        // of the view that it holds; nil if its records do not tell, or there was none
-	number   int64             // of that view; 0 if it holds none
-	ended    bool              // it crashed or was removed: the next record is that of a view
-	parted   bool              // it ended, or said that it leaves, and holds no later view
-	failures map[types.ID]note // reported, and still members; emptied when it ends
-	partings []parting         // in the order of numbers, once all records are read
+	holds    *signature          // of the view that it holds; nil if its records do not tell, or there was none
+	number   int64               // of that view; 0 if it holds none
+	ended    bool                // it crashed or was removed: the next record is that of a view
+	parted   bool                // it ended, or said that it leaves, and holds no later view
+	failures map[types.ID]report // of who is still a member; emptied when it ends
+	partings []parting           // in the order of numbers, once all records are read
+}
+
+// report is the record of a failure, by a peer that held a view then; nil if its records do not tell.
+type report struct {
+	note
+	in *signature
 }
 
 // parting is that a peer announced the end of its membership.
@@ -90,17 +96,19 @@ type book struct {
 	moves   []move
 	falls   []move                 // from a number to one that is not higher
 	reports map[failure][]types.ID // who reported it
+	open    map[failure][]types.ID // who reported it, of those that wait for a removal in the end
 	groups  []*group
 	peers   []types.ID         // that wrote records, or are in views; ascending, once all are read
 	tails   map[int64][]*group // the groups by the number of their last view
 	first   *Contradiction
 	records int
-	others  int // lines
+	others  int     // lines
+	odd     []place // of these, that may be records
 }
 
 func newBook() *book {
 	return &book{views: map[int64][]*view{}, diaries: map[types.ID]*diary{},
-		reports: map[failure][]types.ID{}, tails: map[int64][]*group{}}
+		reports: map[failure][]types.ID{}, open: map[failure][]types.ID{}, tails: map[int64][]*group{}}
 }
 
 // Contradiction is what cannot be, if the group kept its promises.
@@ -136,7 +144,7 @@ func (b *book) add(n note) {
 	b.records++
 	d := b.diaries[n.Peer]
 	if d == nil {
-		d = &diary{failures: map[types.ID]note{}}
+		d = &diary{failures: map[types.ID]report{}}
 		b.diaries[n.Peer] = d
 	}
 	if n.Message == "" {
@@ -233,11 +241,11 @@ func (b *book) failed(d *diary, n note) {
 	case (n.failed == n.Leader) != (n.Message != fmt.Sprintf("peer %d unreachable", n.failed)):
 		b.blame([]note{n}, "peer %d says \"(leader)\" of whom it follows, and of nobody else", n.Peer)
 	case again && earlier.View == n.View:
-		b.blame([]note{earlier, n}, "peer %d reports the failure of peer %d twice in view %d", n.Peer, n.failed, n.View)
+		b.blame([]note{earlier.note, n}, "peer %d reports the failure of peer %d twice in view %d", n.Peer, n.failed, n.View)
 	case d.holds != nil && !slices.Contains(d.holds.view.members, n.failed):
 		b.blame([]note{d.last, n}, "peer %d reports the failure of peer %d, which is not in view %d", n.Peer, n.failed, n.View)
 	}
-	d.failures[n.failed] = n
+	d.failures[n.failed] = report{n, d.holds}
 	at := failure{n.failed, n.View}
 	b.reports[at] = append(b.reports[at], n.Peer)
 }

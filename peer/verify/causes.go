@@ -1,7 +1,9 @@
 package verify
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"strings"
@@ -16,7 +18,7 @@ func (b *book) explain() {
 			continue
 		}
 		for _, id := range m.lost {
-			if b.parted(id, m) || b.expelled(id, m.from.view, m.to.view) {
+			if b.parted(id, m.from.group, m.from.view, m.to.view) || b.expelled(id, m.from.view, m.to.view) {
 				continue
 			}
 			b.blame([]note{m.from.note(), m.to.note()}, "peer %d installs view %d without peer %d, and no record says why%s",
@@ -49,10 +51,11 @@ func elsewhere(m move) bool {
 	})
 }
 
-// parted tells whether a peer said itself why it is not in the view that m comes to: that it
-// left, or was removed. That it crashed is not enough, for others must have noticed.
-func (b *book) parted(id types.ID, m move) bool {
-	said := b.farewells(id, m.from.group, m.from.view, m.to.view)
+// parted tells whether a peer, a member of an earlier view of g, said itself why it is not in a
+// later one: that it left, or was removed. That it crashed is not enough, for others must have
+// noticed.
+func (b *book) parted(id types.ID, g *group, earlier, later *view) bool {
+	said := b.farewells(id, g, earlier, later)
 	return slices.Contains(said, leaving) || slices.Contains(said, removed)
 }
 
@@ -117,38 +120,53 @@ func (b *book) absent(ids []types.ID) string {
 	return " (there is no record here by peer " + strings.Join(without, ", ") + ")"
 }
 
-// await judges every failure that was reported and had no removal: where there is one group,
-// it has since gone on by something else, and the failed one is still in its last view, of
-// which it knows nothing.
+// await judges every failure that was reported and had no removal. Where the group of who reported
+// it has since gone on by something else, with the failed one, that is a contradiction; else it is
+// open. Only who holds the last view of its group tells what came of it there, and nothing is open
+// of one that has written of a later view: it was heard again.
 func (b *book) await() {
-	if len(b.groups) != 1 {
-		return
-	}
-	g := b.groups[0]
-	for _, d := range b.diaries {
-		if d.holds == nil || d.holds.view != g.last() || d.ended {
+	for _, id := range b.peers {
+		d := b.diaries[id]
+		if d == nil || d.holds == nil || d.ended || d.holds.group.stray || d.holds.view != d.holds.group.last() {
 			continue
 		}
-		for id, n := range d.failures {
-			if went := g.wentOn(id, n.View); went != nil {
-				b.blame([]note{n, went.written[0].note()}, "peer %d was reported unreachable in view %d, but is still in the group after view %d%s",
-					id, n.View, went.number, b.absent([]types.ID{id}))
+		g := d.holds.group
+		for failed, r := range d.failures {
+			if r.in == nil || r.in.group != g || g.heard(failed, r.View) {
+				continue
+			}
+			at := failure{failed, r.View}
+			b.open[at] = append(b.open[at], id)
+			if went := g.wentOn(r.View); went != nil {
+				b.blame([]note{r.note, went.written[0].note()}, "peer %d was reported unreachable in view %d, but is still in the group after view %d%s",
+					failed, r.View, went.number, b.absent([]types.ID{failed}))
 			}
 		}
 	}
 }
 
-// wentOn returns the view by which g went on after a view in which a peer failed: a later one
-// that came of no removal. It is nil if there is none, or the failed one knew a later view.
-func (g *group) wentOn(failed types.ID, number int64) (went *view) {
+// heard tells whether a peer wrote that it installed a view of g after one of a number.
+func (g *group) heard(id types.ID, number int64) bool {
+	return slices.ContainsFunc(g.views[g.index(number+1):], func(v *view) bool { return v.by(id) })
+}
+
+// wentOn returns the first view after a number by which g went on without a removal; nil if none.
+func (g *group) wentOn(number int64) *view {
 	for i := max(g.index(number+1), 1); i < len(g.views); i++ {
-		v := g.views[i]
-		if v.by(failed) {
-			return nil
-		}
-		if lost, _ := change(g.views[i-1].members, v.members); len(lost) == 0 && went == nil {
-			went = v
+		if lost, _ := change(g.views[i-1].members, g.views[i].members); len(lost) == 0 {
+			return g.views[i]
 		}
 	}
-	return went
+	return nil
+}
+
+// pending says which failures had no removal by the end of the records.
+func (b *book) pending() (lines []string) {
+	all := slices.SortedFunc(maps.Keys(b.open), func(x, y failure) int {
+		return cmp.Or(cmp.Compare(x.number, y.number), cmp.Compare(x.peer, y.peer))
+	})
+	for _, f := range all {
+		lines = append(lines, fmt.Sprintf("Not removed when the records end: peer %d, unreachable to %s in view %d", f.peer, names(b.open[f]), f.number))
+	}
+	return lines
 }

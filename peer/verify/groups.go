@@ -31,11 +31,15 @@ func (g *group) index(number int64) int {
 }
 
 // follows tells whether v may continue g, in so many steps as their numbers differ: no more
-// changes than steps, and such as undo each other come in pairs.
-func (g *group) follows(v *view) bool {
+// changes than steps, and such as undo each other come in pairs. Of two members, the leader alone
+// is a quorum: it may go on without the other, and that without it only if it left.
+func (b *book) follows(g *group, v *view) bool {
 	last := g.last()
 	steps := v.number - last.number
-	if steps < 1 || g.stray || len(v.members) == 1 && (steps > 1 || g.leader != 0 && g.leader != v.members[0]) {
+	if steps < 1 || g.stray {
+		return false
+	}
+	if len(v.members) == 1 && (steps > 1 || g.leader != 0 && g.leader != v.members[0] && !b.parted(g.leader, g, last, v)) {
 		return false
 	}
 	lost, added := change(last.members, v.members)
@@ -151,7 +155,7 @@ func (l *level) continued(s *signature) bool {
 
 // caughtUp deals s to the group of its peer's view before.
 func (l *level) caughtUp(s *signature) bool {
-	if s.before == nil || s.before.group.last() != s.view && (!s.before.group.follows(s.view) || l.anew(s)) {
+	if s.before == nil || s.before.group.last() != s.view && (!l.follows(s.before.group, s.view) || l.anew(s)) {
 		return false
 	}
 	return l.give(s, s.before.group)
@@ -178,7 +182,7 @@ func (l *level) next(s *signature) bool {
 	if len(s.view.members) == 1 {
 		return false
 	}
-	i := slices.IndexFunc(l.tails[l.number-1], func(g *group) bool { return g.follows(s.view) })
+	i := slices.IndexFunc(l.tails[l.number-1], func(g *group) bool { return l.follows(g, s.view) })
 	return l.shared(s) || i >= 0 && l.give(s, l.tails[l.number-1][i])
 }
 
@@ -198,7 +202,7 @@ func (l *level) resumed(s *signature) bool {
 	}
 	var best *group
 	for _, g := range l.groups {
-		if (best == nil || g.last().number > best.last().number) && g.follows(s.view) {
+		if (best == nil || g.last().number > best.last().number) && l.follows(g, s.view) {
 			best = g
 		}
 	}
@@ -214,7 +218,7 @@ func (l *level) anew(s *signature) bool {
 		return false
 	}
 	other := slices.IndexFunc(before.members, func(id types.ID) bool { return id != s.peer })
-	return !l.parted(before.members[other], move{from: s.before, to: s})
+	return !l.parted(before.members[other], s.before.group, before, s.view)
 }
 
 // stray begins a group with what fits nowhere. That may be because the records do not reach

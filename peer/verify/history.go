@@ -125,9 +125,9 @@ func (b *book) cause(g *group, id types.ID, before, v *view) string {
 	reporters := b.reporters(id, before.number, v.number)
 	switch {
 	case len(reporters) > 0 && said == crashing:
-		return "crashed, unreachable to " + strings.Join(reporters, ", ")
+		return "crashed, unreachable to " + names(reporters)
 	case len(reporters) > 0:
-		return "unreachable to " + strings.Join(reporters, ", ")
+		return "unreachable to " + names(reporters)
 	case said == leaving:
 		return "left"
 	case said == removed || b.expelled(id, before, v):
@@ -141,14 +141,20 @@ const lookBack = 16
 
 // reporters lists who reported a failure in the latest view, of those before a removal, in
 // which anybody did.
-func (b *book) reporters(id types.ID, before, removal int64) (names []string) {
+func (b *book) reporters(id types.ID, before, removal int64) []types.ID {
 	for n := removal - 1; n > 0 && n > before-lookBack && n > removal-2*lookBack; n-- {
 		if by := b.reports[failure{id, n}]; len(by) > 0 {
-			for _, id := range slices.Compact(slices.Sorted(slices.Values(by))) {
-				names = append(names, fmt.Sprint(id))
-			}
-			return names
+			return slices.Compact(slices.Sorted(slices.Values(by)))
 		}
 	}
 	return nil
+}
+
+// names lists peers in a sentence.
+func names(ids []types.ID) string {
+	var names []string
+	for _, id := range ids {
+		names = append(names, fmt.Sprint(id))
+	}
+	return strings.Join(names, ", ")
 }

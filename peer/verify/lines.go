@@ -37,7 +37,10 @@ func (b *book) read(ctx context.Context, name string, from io.Reader) error {
 		if err != nil && err != io.EOF {
 			return fmt.Errorf("reading %s: %w", name, err)
 		}
-		text, ok := find(line)
+		text, ok, odd := find(line)
+		if odd {
+			b.odd = append(b.odd, at)
+		}
 		if !ok {
 			b.others++
 			continue

@@ -11,7 +11,10 @@ import (
 	"memberly/peer/types"
 )
 
-const opening = "{peer_id:"
+const (
+	opening       = "{peer_id:"
+	byteOrderMark = "\ufeff"
+)
 
 // The messages of a record that end its writer's life as a member, or announce that.
 const (
@@ -27,12 +30,14 @@ type record struct {
 }
 
 // find returns the part of a line that is, or begins like, a record: all from the first
-// `{peer_id:`, if only a prefix that ends in a blank stands before it, colours aside. So it is
-// behind `one_1  | `, a time, both, or what a system's log puts there.
-func find(line []byte) (text []byte, ok bool) {
+// `{peer_id:`, if only a prefix that ends in a blank, a tab or a colon stands before it, or the
+// mark with which some programs begin a file, colours aside. So it is behind `one_1  | `, a time,
+// both, what a system's log puts there, or grep. Where something else stands there, it is no
+// record, but odd.
+func find(line []byte) (text []byte, ok, odd bool) {
 	at := bytes.Index(line, []byte(opening))
 	if at < 0 {
-		return nil, false
+		return nil, false, false
 	}
 	before := line[:at]
 	for bytes.HasSuffix(before, []byte("m")) {
@@ -42,10 +47,10 @@ func find(line []byte) (text []byte, ok bool) {
 		}
 		before = before[:start] // a colour
 	}
-	if len(before) > 0 && before[len(before)-1] != ' ' {
-		return nil, false
+	if len(before) > 0 && !bytes.ContainsAny(before[len(before)-1:], " \t:") && !bytes.HasSuffix(before, []byte(byteOrderMark)) {
+		return nil, false, true
 	}
-	return bytes.TrimSuffix(line[at:], []byte("\r")), true
+	return bytes.TrimSuffix(line[at:], []byte("\r")), true, false
 }
 
 // parser reads records, byte for byte as types.Record writes them. Its Members are good until

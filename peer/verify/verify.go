@@ -1,5 +1,5 @@
-// Package verify reads the records of a group, and proves from them that its peers agreed, or
-// names the first contradiction. It knows records alone: nothing of the code that wrote them.
+// Package verify reads the records of a group, and finds that its peers agreed, as far as these
+// tell, or names the first contradiction. It knows records alone: nothing of the code that wrote them.
 //
 // A contradiction is what no group can have written, whatever failed:
 //
@@ -14,8 +14,9 @@
 //     Its own "crashing" explains nothing: every member that stays records the failure.
 //   - A failure is reported twice in a view, or of a peer that is not in the view.
 //   - The group goes on by something else after a failure, and never removes the failed one,
-//     which itself says nothing any more. (That a failure is followed by no removal is no
-//     contradiction: the peer may have been heard again, or only one member did not hear it.)
+//     which itself installs no later view. (That a failure is followed by no removal is no
+//     contradiction: the peer may have been heard again, or only one member did not hear it.
+//     What waits for one in the end is named under the verdict.)
 //   - A peer writes of another view than it holds, or writes on after it crashed or was removed.
 //
 // A process that is killed and started again leaves no record of that. So where another group
@@ -37,11 +38,14 @@ const usage = `Usage: memberly verify [FILE ...]
 Reads the records of a group, from one file a host or from all hosts' in one:
 what the daemons wrote on stderr, the output of docker-compose logs or of
 -local, with or without colours and times. Without FILE, or for -, it reads
-standard input. Lines that are no records are counted and ignored.
+standard input. Lines that are no records are counted and ignored; stderr says
+so where one looks like a record.
 
 Prints the first contradiction, if there is one, and the history as a table: a
 row for each view, a column for each peer, and in it whose lead the peer
 followed when it installed the view; - where it is a member, but has no record.
+Of several groups it finds that each agrees within itself: records do not tell
+whether one came after the other or both were there at once, as in a split.
 
 Give the records of all hosts, from the beginning, and of one host in the order
 of writing: what explains one host's record may stand in those of another.
@@ -86,6 +90,10 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 			return misused
 		}
 	}
+	if n := len(b.odd); n > 0 {
+		fmt.Fprintf(stderr, "memberly verify: ignored %s with %s inside, the first at %s:%d: a record stands at the line's beginning, or behind a blank, a tab or a colon\n",
+			count(n, "line"), opening, b.files[b.odd[0].file], b.odd[0].line)
+	}
 	if b.records == 0 {
 		fmt.Fprintf(stderr, "memberly verify: there is no record among %d lines: give what the daemons wrote on stderr\n", b.others)
 		return misused
@@ -105,12 +113,19 @@ func (b *book) tell(stdout io.Writer) int {
 		fmt.Fprintln(stdout)
 	}
 	b.table(stdout)
-	verdict := "The records agree"
+	verdict, groups := "The records agree", count(len(b.groups), "group")
+	if len(b.groups) > 1 {
+		verdict += " within each group"
+		groups += ", which may have stood side by side"
+	}
 	if code != agreed {
 		verdict = "The records contradict each other"
 	}
 	fmt.Fprintf(stdout, "\n%s: %s of %s, %s, %s; %s ignored\n", verdict, count(b.records, "record"),
-		count(len(b.diaries), "peer"), count(len(b.groups), "group"), count(b.rows(), "view"), count(b.others, "other line"))
+		count(len(b.diaries), "peer"), groups, count(b.rows(), "view"), count(b.others, "other line"))
+	for _, line := range b.pending() {
+		fmt.Fprintln(stdout, line)
+	}
 	return code
 }
 

@@ -158,6 +158,7 @@ func TestUsage(t *testing.T) {
 		{"a folder", os.TempDir(), "", 2, "", "memberly verify: reading "},
 		{"nothing", "", "", 2, "", "memberly verify: there is no record among 0 lines"},
 		{"no record", "-", "a\nb\n", 2, "", "memberly verify: there is no record among 2 lines"},
+		{"odd", "", "a\n\"{peer_id:1\n", 2, "", "memberly verify: ignored 1 line with {peer_id: inside, the first at standard input:2: "},
 		{"malformed", "", "a\nb | {peer_id:1, view_id: 1, leader: 1, memb_list: [<1>]\n", 1,
 			"malformed record: at byte 50: want >]}\nstandard input:2: {peer_id:1, view_id: 1, leader: 1, memb_list: [<1>]\n", ""},
 	} {
@@ -211,11 +212,15 @@ func TestFind(t *testing.T) {
 		"um{peer_id:1":                          "",
 		"\x1b[zm{peer_id:1":                     "",
 		"one | peer_id:1":                       "",
+		"one\t{peer_id:x":                       "{peer_id:x",
+		"one.log:{peer_id:x":                    "{peer_id:x",
+		"\ufeff{peer_id:x":                      "{peer_id:x",
 		" ":                                     "",
 		"":                                      "",
 	} {
-		if got, ok := find([]byte(line)); string(got) != want || ok != (want != "") {
-			t.Errorf("in %q it finds %q, %v, want %q", line, got, ok, want)
+		got, ok, odd := find([]byte(line))
+		if string(got) != want || ok != (want != "") || odd != (want == "" && strings.Contains(line, opening)) {
+			t.Errorf("in %q it finds %q, %v, odd %v, want %q", line, got, ok, odd, want)
 		}
 	}
 }
@@ -360,6 +365,15 @@ func TestMutations(t *testing.T) {
 			lines = slices.DeleteFunc(lines, func(line string) bool { return strings.Contains(line, "view_id: 6") })
 			return append(lines, view(1, 6, 1, "1,2,3,4,5,6"), view(2, 6, 1, "1,2,3,4,5,6"), view(6, 6, 1, "1,2,3,4,5,6"))
 		}, "peer 5 was reported unreachable in view 5, but is still in the group after view 6"},
+		{"a failure without removal, beside another group", 2, func(lines []string) []string {
+			lines = slices.DeleteFunc(lines, func(line string) bool { return strings.Contains(line, "view_id: 6") })
+			return append(lines, view(1, 6, 1, "1,2,3,4,5,6"), view(2, 6, 1, "1,2,3,4,5,6"), view(6, 6, 1, "1,2,3,4,5,6"), view(7, 1, 7, "7"))
+		}, "peer 5 was reported unreachable in view 5, but is still in the group after view 6"},
+		{"a failure in the group before", 1, func([]string) []string {
+			return []string{view(1, 1, 1, "1"), view(1, 2, 1, "1,2"), view(2, 2, 1, "1,2"), view(1, 3, 1, "1,2,3"), view(2, 3, 1, "1,2,3"),
+				says(1, 3, 1, "peer 2 unreachable"), says(1, 3, 1, "leaving"), view(2, 4, 2, "2"), view(2, 5, 2, "2,1"), view(1, 5, 2, "2,1"),
+				view(1, 6, 2, "2,1,4")}
+		}, ""},
 		{"the records end before the removal", 2, func(lines []string) []string {
 			return slices.DeleteFunc(lines, func(line string) bool { return strings.Contains(line, "view_id: 6") })
 		}, ""},
@@ -407,6 +421,28 @@ func TestMutations(t *testing.T) {
 				t.Errorf("exit code %d, %s\n%s\nwant 1 and contradiction: %s", code, errs, out, c.want)
 			}
 		})
+	}
+}
+
+// Of several groups no more is said than records tell, and what waits for its removal is named.
+func TestVerdict(t *testing.T) {
+	t.Parallel()
+	lines := []string{
+		"{peer_id:1, view_id: 1, leader: 1, memb_list: [<1>]}",
+		"{peer_id:1, view_id: 2, leader: 1, memb_list: [<1,2>]}",
+		"{peer_id:2, view_id: 2, leader: 1, memb_list: [<1,2>]}",
+		`{peer_id:2, view_id: 2, leader: 1, message:"peer 1 (leader) unreachable"}`,
+		`{peer_id:1, view_id: 2, leader: 1, message:"peer 2 unreachable"}`,
+		"{peer_id:3, view_id: 1, leader: 3, memb_list: [<3>]}",
+	}
+	code, out, _ := run(t, strings.Join(lines, "\n"))
+	const want = `
+The records agree within each group: 6 records of 3 peers, 2 groups, which may have stood side by side, 3 views; 0 other lines ignored
+Not removed when the records end: peer 1, unreachable to 2 in view 2
+Not removed when the records end: peer 2, unreachable to 1 in view 2
+`
+	if code != 0 || !strings.HasSuffix(out, want) {
+		t.Errorf("exit code %d\n%s\nwant 0 and%s", code, out, want)
 	}
 }
 
