@@ -85,6 +85,9 @@ func (m *meter) experiments(runs, many int) []experiment {
 	idle := func(n int) func(string) error {
 		return func(name string) error { return m.idle(name, n, 10*time.Second) }
 	}
+	flooded := func(kind string, stranger bool) func(string) error {
+		return func(name string) error { return m.flooded(name, kind, stranger) }
+	}
 	few := min(runs, 3)
 	return []experiment{
 		{"bare: four TCP messages in a row between two processes", runs, m.bare},
@@ -102,6 +105,17 @@ func (m *meter) experiments(runs, many int) []experiment {
 		{"idle: a peer of 5", few, idle(5)},
 		{"idle: a peer of 100", few, idle(100)},
 		{"idle: a peer of 1000", few, idle(1000)},
+		{"flood: none", 1, flooded("", false)},
+		{"flood: silent connections, a stranger's", 1, flooded("connections", true)},
+		{"flood: silent connections, a host's", 1, flooded("connections", false)},
+		{"flood: garbage on connections, a host's", 1, flooded("garbage", false)},
+		{"flood: a byte a second on connections, a host's", 1, flooded("drip", false)},
+		{"flood: PROBEs, a host's", 1, flooded("probes", false)},
+		{"flood: JOINs of new lives, a host's", 1, flooded("joins", false)},
+		{"flood: STATEs that nobody asked for, a host's", 1, flooded("states", false)},
+		{"flood: datagrams, a stranger's", 1, flooded("noise", true)},
+		{"flood: datagrams, a host's", 1, flooded("noise", false)},
+		{"flood: heartbeats, a host's", 1, flooded("heartbeats", false)},
 		{"many: processes that start at once", few, func(string) error { return m.many(many) }},
 	}
 }
