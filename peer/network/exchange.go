@@ -34,6 +34,7 @@ type exchange struct {
 	self   types.ID
 	book   *book
 	drops  *drops
+	limits *limits
 	notice *lines
 	events chan event          // in the order in which each goroutine put them
 	spare  chan *types.Message // for datagrams: they go round, so that heartbeats cost no memory
@@ -50,7 +51,7 @@ const (
 )
 
 func newExchange(self types.ID, b *book, d *drops) *exchange {
-	x := &exchange{self: self, book: b, drops: d, notice: d.notice,
+	x := &exchange{self: self, book: b, drops: d, limits: newLimits(len(b.hosts), usualBeat), notice: d.notice,
 		events: make(chan event, mostEvents), spare: make(chan *types.Message, mostDatagrams)}
 	x.ctx, x.end = context.WithCancel(context.Background())
 	for range mostDatagrams {

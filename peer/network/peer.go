@@ -120,6 +120,7 @@ func open(c config.Config, h protocol, names utils.Resolver, stdout, stderr io.W
 	}
 	p.records = newLines(stderr, 0, func(err error) { p.notice.printf("Error writing records: %v", err) })
 	p.sockets = newExchange(c.ID, newBook(c.Hosts, names), newDrops(p.notice))
+	p.sockets.limits = newLimits(len(c.Hosts), c.Heartbeat)
 	p.door = &door{exchange: p.sockets, listener: listener}
 	p.links = newLinks(p.sockets, self, p.run)
 	p.pulse = newPulse(p.sockets, socket)
