@@ -88,6 +88,9 @@ func (m *meter) experiments(runs, many int) []experiment {
 	idle := func(n int) func(string) error {
 		return func(name string) error { return m.idle(name, n, 10*time.Second) }
 	}
+	flooded := func(kind string, stranger bool) func(string) error {
+		return func(name string) error { return m.flooded(name, kind, stranger) }
+	}
 	few := min(runs, 3)
 	return []experiment{
 		{"bare: four TCP messages in a row between two processes", runs, m.bare},
@@ -106,6 +109,17 @@ func (m *meter) experiments(runs, many int) []experiment {
 		{"idle: a peer of 100", few, idle(100)},
 		{"idle: a peer of 1000", few, idle(1000)},
 		{"five: one of five real peers, idle, CPU", few, func(n string) error { return m.five(n, 10*time.Second) }},
+		{"flood: none", few, flooded("", false)},
+		{"flood: silent connections, a stranger's", few, flooded("connections", true)},
+		{"flood: silent connections, a host's", few, flooded("connections", false)},
+		{"flood: garbage on connections, a host's", few, flooded("garbage", false)},
+		{"flood: a byte a second on connections, a host's", few, flooded("drip", false)},
+		{"flood: PROBEs, a host's", few, flooded("probes", false)},
+		{"flood: JOINs of new lives, a host's", few, flooded("joins", false)},
+		{"flood: STATEs that nobody asked for, a host's", few, flooded("states", false)},
+		{"flood: datagrams, a stranger's", few, flooded("noise", true)},
+		{"flood: datagrams, a host's", few, flooded("noise", false)},
+		{"flood: heartbeats, a host's", few, flooded("heartbeats", false)},
 		{"many: processes that start at once", few, func(string) error { return m.many(many) }},
 	}
 }

@@ -19,7 +19,7 @@ import (
 )
 
 // roles is what this program can be besides, in a process of its own.
-var roles = map[string]func(args []string){"peer": peer, "echo": echo}
+var roles = map[string]func(args []string){"peer": peer, "echo": echo, "flood": flood}
 
 // peer is the daemon, but for the start of its process: it says when its code is called.
 func peer(args []string) {

@@ -19,6 +19,9 @@ const (
 	// lookupPause is how long the answer to a claim is good for the next one: strangers that
 	// claim to be a host cost one look-up per host in this time.
 	lookupPause = 200 * time.Millisecond
+	// mostClaims is how many look-ups in a second may come of claims, and of names not known yet,
+	// once every host has been looked up.
+	mostClaims = 64
 	// addressTrust is how long an address is dialled without another look-up, after the name
 	// service gave it or a connection with it ended.
 	addressTrust = 2 * time.Second
@@ -29,6 +32,7 @@ const (
 type book struct {
 	resolver utils.Resolver
 	changes  atomic.Uint64 // counts them
+	claims   bucket
 
 	mu    sync.RWMutex
 	owner map[netip.Addr]types.ID // by bare address
@@ -49,6 +53,7 @@ type entry struct {
 
 func newBook(hosts []config.Host, r utils.Resolver) *book {
 	b := &book{resolver: r, owner: make(map[netip.Addr]types.ID), hosts: make([]entry, len(hosts))}
+	b.claims.allot(mostClaims, float64(mostClaims+len(hosts)))
 	for i, h := range hosts {
 		e := &b.hosts[i]
 		e.name, e.fixed = h.Name, h.Addr
@@ -91,12 +96,13 @@ func (b *book) claim(ctx context.Context, addr netip.Addr, id types.ID) bool {
 	return b.of(addr) == id
 }
 
-// refresh asks the name service for id's addresses, unless it has just answered.
+// refresh asks the name service for id's addresses, unless it has just answered, or is asked too
+// much: who claims to be all hosts in turn could have it asked without end.
 func (b *book) refresh(ctx context.Context, id types.ID) {
 	e := &b.hosts[id-1]
 	e.asking.Lock()
 	defer e.asking.Unlock()
-	if time.Since(e.answered) >= lookupPause {
+	if time.Since(e.answered) >= lookupPause && b.claims.allow(time.Now()) {
 		b.ask(ctx, id)
 	}
 }

@@ -38,6 +38,11 @@ func (n *names) book() *book {
 		utils.Resolver{Lookup: n.lookup})
 }
 
+// bookOf is a book of so many hosts, whose names are all the same.
+func (n *names) bookOf(hosts int) *book {
+	return newBook(slices.Repeat([]config.Host{{Name: "x"}}, hosts), utils.Resolver{Lookup: n.lookup})
+}
+
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
 // An address that shows up is looked up by the host that it claims to be, five times a second
@@ -123,5 +128,27 @@ func TestToDial(t *testing.T) {
 		<-time.After(addressTrust + 1)
 		b.vouch(1, addr("10.0.0.9"))
 		dial("after the end of a connection with another address", 1)
+	})
+}
+
+// Who claims to be every host in turn has the name service asked for each once, and then at a
+// bounded rate.
+func TestClaimsAreBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const hosts, seconds = 500, 10
+		n := &names{}
+		b := n.bookOf(hosts)
+		for began := time.Now(); time.Since(began) < seconds*time.Second; <-time.After(lookupPause) {
+			for id := range types.ID(hosts) {
+				b.claim(t.Context(), addr("10.0.0.9"), id+1)
+			}
+			if n.asked < hosts {
+				t.Fatalf("it was asked %d times, want %d at first", n.asked, hosts)
+			}
+		}
+		if most := hosts + mostClaims*(seconds+1); n.asked > most {
+			t.Errorf("it was asked %d times, want at most %d", n.asked, most)
+		}
 	})
 }

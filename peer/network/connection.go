@@ -202,6 +202,9 @@ func (x *exchange) listen(c *connection, m *types.Message) (err error) {
 				return err
 			}
 		}
+		if !x.admit(c, m) {
+			continue
+		}
 		if m.From != c.host {
 			x.drops.count(Impostor)
 			if x.book.claim(x.ctx, c.addr, m.From) {

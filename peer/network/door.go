@@ -3,20 +3,19 @@ package network
 import (
 	"errors"
 	"net"
-	"slices"
-	"sync"
 	"time"
 
 	"memberly/peer/types"
 )
 
 const (
-	// mostUnknown is how many connections may be open that have not said who they are.
-	mostUnknown = 64
 	// introduction is how long one may take to say it.
 	introduction = 2 * time.Second
 	// acceptPause is the wait after a failure to accept, such as a lack of file descriptors.
 	acceptPause = 50 * time.Millisecond
+	// acceptTurn is after how many connections the door pauses, so that who floods it does not
+	// keep Go's scheduler, which has one processor, from looking at the other sockets.
+	acceptTurn, turnPause = 128, time.Millisecond
 )
 
 // door lets connections in. Each waits in the lobby until it has sent one sound message from
@@ -24,37 +23,42 @@ const (
 type door struct {
 	*exchange
 	listener net.Listener
-
-	mu    sync.Mutex
-	lobby []net.Conn // the oldest first
+	lobby    lobby
 }
 
 // accept lets connections in until the listener closes.
 func (d *door) accept() {
-	for {
+	for n := 1; ; n++ {
+		if n%acceptTurn == 0 {
+			d.pause(turnPause)
+		}
 		socket, err := d.listener.Accept()
 		switch {
 		case err == nil:
-			d.tasks.Go(func() { d.welcome(socket) })
+			if g, ok := d.greet(socket); ok {
+				d.tasks.Go(func() { d.welcome(g) })
+			}
 		case errors.Is(err, net.ErrClosed):
 			return
 		default:
 			d.drops.failure("Error accepting TCP connection", err)
+			d.lobby.clear()
 			d.pause(acceptPause)
 		}
 	}
 }
 
-// welcome finds out who a new connection is from, and reads it until it ends.
-func (d *door) welcome(socket net.Conn) {
+// welcome finds out who a new connection, that is in the lobby, is from, and reads it until it
+// ends.
+func (d *door) welcome(g guest) {
+	socket := g.socket
 	c := newConnection(socket)
 	defer d.tie(c)()
-	d.enter(socket)
 	socket.SetReadDeadline(time.Now().Add(introduction))
 	m, err := d.identify(c)
 	_, toBlame := errors.AsType[*fault](err)
 	switch {
-	case !d.leave(socket):
+	case !d.lobby.leave(g):
 		d.drops.count(Crowded)
 	case toBlame:
 		d.drops.blame(c.addr, err)
@@ -86,27 +90,4 @@ func (d *door) identify(c *connection) (*types.Message, error) {
 		return nil, err
 	}
 	return c.receive(len(d.book.hosts))
-}
-
-// enter notes a connection that has not said who it is; the oldest such makes room.
-func (d *door) enter(socket net.Conn) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if len(d.lobby) == mostUnknown {
-		d.lobby[0].Close()
-		d.lobby = slices.Delete(d.lobby, 0, 1)
-	}
-	d.lobby = append(d.lobby, socket)
-}
-
-// leave ends what enter began. It returns false if the connection had to make room.
-func (d *door) leave(socket net.Conn) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	i := slices.Index(d.lobby, socket)
-	if i < 0 {
-		return false
-	}
-	d.lobby = slices.Delete(d.lobby, i, i+1)
-	return true
 }

@@ -144,7 +144,7 @@ func TestHostThatSaysNothing(t *testing.T) {
 }
 
 // Hundreds of silent connections, from a host's address too, stop nobody; each is closed, the
-// oldest first, without waiting for newer ones.
+// oldest first of a host's and of the strangers', without waiting for newer ones.
 func TestSilentConnections(t *testing.T) {
 	t.Parallel()
 	n := newSubnet(t)

@@ -15,9 +15,12 @@ const (
 	Stranger    Drop = iota // its address belongs to no host of the file
 	Silent                  // a connection from a host's address that ended, or said nothing in time
 	Crowded                 // a connection that made room for newer ones before it said who it is
+	Hurried                 // a connection of an address that opens too many
 	Malformed               // bytes that are no message
 	NoMember                // a message from an id that no host has
 	Impostor                // a message whose id is not that of its address's host; the protocol judges it
+	Insistent               // a question of a host that asks too much
+	Racing                  // a heartbeat of a host that sends too many
 	Unencodable             // a message of this peer that breaks the rules of the wire
 	Stuck                   // a connection whose other end does not read
 	Unsent                  // a heartbeat that could not be sent
@@ -30,13 +33,15 @@ const (
 
 // String names the reason.
 func (d Drop) String() string {
-	return [reasons]string{"stranger", "silent", "crowded", "malformed", "no member", "impostor",
-		"unencodable", "stuck", "unsent", "unsealed", "unopened", "replayed", "other incarnation"}[d]
+	return [reasons]string{"stranger", "silent", "crowded", "hurried", "malformed", "no member",
+		"impostor", "insistent", "racing", "unencodable", "stuck", "unsent", "unsealed", "unopened", "replayed",
+		"other incarnation"}[d]
 }
 
 // words are what is said of the faults of those who send; by the reference, as far as it knows them.
 var words = [reasons]string{
 	Stranger:  "Error getting hostname from address",
+	Hurried:   "Error: too many connections",
 	Malformed: "Error decoding byte array to integers",
 	NoMember:  "Error: member ID not found in peerIdToName map",
 	Impostor:  openingFailed,
@@ -44,6 +49,8 @@ var words = [reasons]string{
 	Unopened:  openingFailed,
 	Replayed:  openingFailed,
 	Misled:    "Error: message for another incarnation",
+	Insistent: "Error: too many questions",
+	Racing:    "Error: too many heartbeats",
 }
 
 const openingFailed = "Error opening message"

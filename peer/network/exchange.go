@@ -35,6 +35,7 @@ type exchange struct {
 	self   types.ID
 	book   *book
 	drops  *drops
+	limits *limits
 	notice *lines
 	keys   *keys               // nil without -key
 	events chan event          // in the order in which each goroutine put them
@@ -52,7 +53,7 @@ const (
 )
 
 func newExchange(self types.ID, b *book, d *drops) *exchange {
-	x := &exchange{self: self, book: b, drops: d, notice: d.notice,
+	x := &exchange{self: self, book: b, drops: d, limits: newLimits(len(b.hosts), usualBeat), notice: d.notice,
 		events: make(chan event, mostEvents), spare: make(chan *types.Message, mostDatagrams)}
 	x.ctx, x.end = context.WithCancel(context.Background())
 	for range mostDatagrams {

@@ -35,7 +35,8 @@ type pulse struct {
 	beats   chan []byte // to be sent
 	buffers chan []byte // for the next ones
 
-	own atomic.Pointer[[]netip.Addr] // this machine's addresses
+	own  atomic.Pointer[[]netip.Addr] // this machine's addresses
+	read uint                         // datagrams; receive's own
 
 	// The rest belongs to send.
 	sealed  []byte // the heartbeat, if there are keys
@@ -185,6 +186,7 @@ func (p *pulse) receive() {
 		switch {
 		case err == nil:
 			p.hear(bare(from.Addr()), buf[:n])
+			p.rest()
 		case errors.Is(err, net.ErrClosed):
 			return
 		default:
@@ -203,6 +205,9 @@ func (p *pulse) hear(addr netip.Addr, b []byte) {
 	case host == 0:
 		p.drops.count(Stranger)
 		p.question(addr, b)
+		return
+	case !p.limits.of(host).heartbeats.allow(time.Now()):
+		p.drops.blame(addr, tooManyHeartbeats)
 		return
 	}
 	if p.keys != nil {

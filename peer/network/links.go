@@ -64,6 +64,7 @@ func (l *links) send(m *types.Message) {
 		l.drops.failure("Error encoding integer", err)
 		return
 	}
+	l.limits.of(m.To).bytes.spend(time.Now(), len(frame))
 	k := &l.byHost[m.To-1]
 	if n := len(k.open); n > 0 {
 		l.queue(k.open[n-1], frame)

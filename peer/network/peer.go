@@ -131,6 +131,7 @@ func open(c config.Config, h protocol, names utils.Resolver, stdout, stderr io.W
 	if p.sockets.keys = k; k != nil {
 		p.sayKeys(c.Keys)
 	}
+	p.sockets.limits = newLimits(len(c.Hosts), c.Heartbeat)
 	p.door = &door{exchange: p.sockets, listener: listener}
 	p.links = newLinks(p.sockets, self, p.run)
 	p.pulse = newPulse(p.sockets, socket)

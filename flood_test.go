@@ -1,0 +1,191 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// flooder builds the program that floods peers, once: it is one of the roles of peer/figures.
+var flooder = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(filepath.Dir(program), "figures")
+	out, err := exec.Command("go", "build", "-o", path, "./peer/figures").CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("building the flooder: %w\n%s", err, out)
+	}
+	return path, err
+})
+
+// flood floods the first host of a hosts file, until the function that it returns is called. The
+// messages are those of the host name; from is where they come from.
+func flood(t *testing.T, kind, file, name string, from, to netip.Addr) (end func()) {
+	t.Helper()
+	path, err := flooder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := launch(t, "flood of "+kind, exec.Command(path, "flood", kind, file, name, from.String(), to.String()))
+	return func() {
+		f.signal(syscall.SIGKILL)
+		f.awaitExit(patience)
+	}
+}
+
+// While the leader is flooded, by a stranger or from the address of a host gone mad, members that
+// are killed are removed, those that start are let in, and nobody who is well is called
+// unreachable. The leader's memory stays bounded, and what was dropped is counted.
+func TestFloods(t *testing.T) {
+	for _, c := range []struct {
+		kind     string
+		stranger bool
+		dropped  string // a reason that must be counted; none where all that comes is read
+	}{
+		{"connections", true, "hurried"},
+		{"connections", false, "hurried"},
+		{"garbage", false, "malformed"},
+		{"drip", false, "crowded"},
+		{"probes", false, "insistent"},
+		{"joins", false, "insistent"},
+		{"states", false, ""},
+		{"noise", true, "stranger"},
+		{"noise", false, "racing"},
+		{"heartbeats", false, "racing"},
+	} {
+		t.Run(c.kind+" of "+map[bool]string{false: "a host", true: "a stranger"}[c.stranger], func(t *testing.T) {
+			s := newSubnet(t)
+			file := s.hostsFile(t, "one", "two", "three", "four", "five", "mad")
+			at := s.host(1).String() + ":8082"
+			begin := func(name string, more ...string) *daemon {
+				return start(t, file, name, append(more, "-heartbeat", "500ms", "-monitor", "1100ms")...)
+			}
+			one := begin("one", "-http", "8082")
+			well := []*daemon{one, begin("two"), begin("three"), begin("four")}
+			awaitMembers(well, true, 1, 2, 3, 4)
+			from := s.host(6)
+			if c.stranger {
+				from = s.host(100)
+			}
+			end := flood(t, c.kind, file, "mad", from, s.host(1))
+			if c.dropped != "" {
+				fetch(t, at, "/metrics", counts(c.dropped))
+			} else {
+				one.awaitNotice("Error: too many frames")
+			}
+			for range 3 {
+				five := begin("five")
+				awaitMembers(append(well, five), true, 1, 2, 3, 4, 5)
+				five.signal(syscall.SIGKILL)
+				five.awaitExit(patience)
+				awaitMembers(well, false, 5)
+			}
+			fetch(t, at, "/metrics", beaten(3)) // so long that who was not heard would have been removed
+			if most := 80 << 10; rss(t, one) > most {
+				t.Errorf("the leader takes %d KiB of memory, want at most %d", rss(t, one), most)
+			}
+			end()
+			for _, d := range well {
+				lines, _ := d.stderr.lines()
+				for id := 1; id <= 4; id++ {
+					if contains(fmt.Sprintf(`message:"peer %d `, id))(lines) {
+						t.Errorf("%s called somebody unreachable who is well", d.name)
+					}
+				}
+			}
+		})
+	}
+}
+
+// counts wants a reason to have been counted.
+func counts(reason string) func(int, string) bool {
+	return func(status int, body string) bool {
+		_, value, ok := strings.Cut(body, fmt.Sprintf("memberly_dropped_total{reason=%q} ", reason))
+		return ok && status == 200 && !strings.HasPrefix(value, "0\n")
+	}
+}
+
+// beaten wants so many heartbeats more to have been sent than at its first look.
+func beaten(more int) func(int, string) bool {
+	first := -1
+	return func(status int, body string) bool {
+		sent := 0
+		_, value, ok := strings.Cut(body, "\nmemberly_heartbeats_sent_total ")
+		if ok && status == 200 {
+			fmt.Sscan(value, &sent)
+			if first < 0 {
+				first = sent
+			}
+		}
+		return first >= 0 && sent >= first+more
+	}
+}
+
+// awaitMembers waits until the last views of daemons have these hosts in them, or have not.
+func awaitMembers(daemons []*daemon, in bool, hosts ...int) {
+	for _, d := range daemons {
+		d.t.Helper()
+		d.await(d.stderr, fmt.Sprintf("view with %v: %t", hosts, in), func(lines []string) bool {
+			members := ""
+			for _, line := range lines {
+				if _, list, ok := strings.Cut(line, "memb_list: [<"); ok {
+					members = "," + strings.TrimSuffix(list, ">]}") + ","
+				}
+			}
+			for _, id := range hosts {
+				if members == "" || strings.Contains(members, fmt.Sprintf(",%d,", id)) != in {
+					return false
+				}
+			}
+			return true
+		})
+	}
+}
+
+// rss returns the memory that a daemon has in use, in KiB.
+func rss(t *testing.T, d *daemon) (kib int) {
+	t.Helper()
+	status, err := exec.Command("grep", "VmRSS", fmt.Sprintf("/proc/%d/status", d.cmd.Process.Pid)).Output()
+	if err == nil {
+		_, err = fmt.Sscanf(string(status), "VmRSS: %d kB", &kib)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kib
+}
+
+// Of a peer that may have few files open, connections of strangers and of a silent host take
+// them all: it tells, makes room, and its group goes on, meanwhile and after.
+func TestFewFiles(t *testing.T) {
+	t.Parallel()
+	s := newSubnet(t)
+	file := s.hostsFile(t, "one", "two", "three", "silent")
+	one := launch(t, "one", exec.Command("sh", "-c", `ulimit -n 40; exec "$0" "$@"`, program, "-h", file, "-n", "one"))
+	well := []*daemon{one, start(t, file, "two")}
+	awaitMembers(well, true, 1, 2)
+	target := netip.AddrPortFrom(s.host(1), 8080)
+	for range 100 {
+		dialFrom(t, s.host(100), target)
+		dialFrom(t, s.host(4), target)
+	}
+	one.awaitNotice("Error accepting TCP connection: ")
+	began := time.Now()
+	three := start(t, file, "three")
+	awaitMembers(append(well, three), true, 1, 2, 3)
+	three.signal(syscall.SIGKILL)
+	awaitMembers(well, false, 3)
+	t.Logf("a join and a removal took %v", time.Since(began))
+	for _, d := range well {
+		lines, _ := d.stderr.lines()
+		if contains(`message:"peer 1 `)(lines) || contains(`message:"peer 2 `)(lines) {
+			t.Errorf("%s called somebody unreachable who is well", d.name)
+		}
+	}
+}

@@ -1,0 +1,373 @@
+package network
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"memberly/peer/handlers"
+	"memberly/peer/types"
+)
+
+// A bucket grows to its bound and no further; what is owed is waited for, and is bounded too.
+func TestBucket(t *testing.T) {
+	t.Parallel()
+	var b bucket
+	b.allot(10, 5)
+	now := time.Now()
+	allowed := func() (n int) {
+		for b.allow(now) {
+			n++
+		}
+		return n
+	}
+	for _, c := range []struct {
+		after time.Duration
+		want  int
+	}{{0, 5}, {0, 0}, {99 * time.Millisecond, 0}, {time.Millisecond, 1}, {350 * time.Millisecond, 3}, {time.Hour, 5}} {
+		now = now.Add(c.after)
+		if got := allowed(); got != c.want {
+			t.Errorf("%v later it allows %d, want %d", c.after, got, c.want)
+		}
+	}
+	now = now.Add(time.Hour)
+	for _, c := range []struct {
+		n    int
+		wait time.Duration
+	}{{5, 0}, {1, breath + 100*time.Millisecond}, {1, breath + 200*time.Millisecond}, {1000, breath + 500*time.Millisecond}} {
+		if got := b.spend(now, c.n); got != c.wait {
+			t.Errorf("when %d are spent it waits %v, want %v", c.n, got, c.wait)
+		}
+	}
+	now = now.Add(600 * time.Millisecond)
+	if got := allowed(); got != 1 {
+		t.Errorf("when all but one is paid it allows %d, want 1", got)
+	}
+}
+
+// The allowances follow the interval between heartbeats, where that is short, and the hosts.
+func TestAllowances(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		hosts       int
+		beat        time.Duration
+		hasty, read float64
+	}{
+		{5, 0, 20, 5000 + 4*5/1.1}, {1000, usualBeat, 20, 5000 + 4*1000/1.1},
+		{5, time.Hour, 20, 5000}, {5, time.Millisecond, 20_000, 25_000},
+	} {
+		l := newLimits(c.hosts, c.beat)
+		a := l.of(types.ID(c.hosts))
+		for _, b := range []*bucket{&a.connections, &a.joins, &a.questions, &a.heartbeats, l.connections(addr("10.0.0.1"), 0)} {
+			if b.rate != c.hasty {
+				t.Errorf("%d hosts, a heartbeat in %v: %v a second, want %v", c.hosts, c.beat, b.rate, c.hasty)
+			}
+		}
+		if got := l.datagrams.rate; got < c.read-1 || got > c.read+1 {
+			t.Errorf("%d hosts, a heartbeat in %v: %v datagrams a second, want %v", c.hosts, c.beat, got, c.read)
+		}
+	}
+}
+
+// trio is an exchange of three hosts, this one being the first, in a bubble of synctest.
+func trio(t *testing.T) *exchange {
+	x := newExchange(1, (&names{}).book(), newDrops(newLines(newOutput(), 0, nil)))
+	t.Cleanup(func() {
+		x.end()
+		x.notice.close(patience)
+	})
+	return x
+}
+
+// speaks has a host say m so many times on a connection, as fast as it is read.
+func speaks(x *exchange, host types.ID, m types.Message, times int) {
+	near, far := net.Pipe()
+	c := newConnection(near)
+	c.host = host
+	m.From = host
+	frame, _ := types.AppendFrame(nil, &m)
+	go x.listen(c, nil)
+	go func() {
+		for range times {
+			far.Write(frame)
+		}
+		far.Close()
+	}()
+}
+
+// A host that says too much is read more slowly. Nothing of it is lost, and another host, that
+// speaks in the middle of it, does not wait for it.
+func TestHeldBack(t *testing.T) {
+	t.Parallel()
+	state := types.Message{Kind: types.State, To: 1, Standing: types.Fresh}
+	for _, c := range []struct {
+		what string
+		few  func(a *allowance) // so that a test is short
+		took time.Duration      // 1000 frames
+	}{
+		{"honest", func(*allowance) {}, 0},
+		{"too many frames", func(a *allowance) { a.frames.allot(100, 200) }, 8 * time.Second},
+		{"too many bytes", func(a *allowance) { a.bytes.allot(10_000, 10_000) }, 5 * time.Second},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				x := trio(t)
+				c.few(x.limits.of(2))
+				began, heard := time.Now(), map[types.ID]int{}
+				speaks(x, 2, state, 1000)
+				for heard[2] < 1000 {
+					if e := <-x.events; e.kind == said {
+						heard[e.host]++
+					}
+					if heard[2] == 500 && heard[3] == 0 {
+						asked := time.Now()
+						speaks(x, 3, state, 1)
+						for e := range x.events {
+							heard[e.host]++
+							if e.host == 3 {
+								break
+							}
+						}
+						if took := time.Since(asked); took > 0 {
+							t.Errorf("the other host waited %v", took)
+						}
+					}
+				}
+				if took := time.Since(began); took < c.took || took > c.took+2*time.Second {
+					t.Errorf("it took %v, want about %v", took, c.took)
+				}
+			})
+		})
+	}
+}
+
+// What is sent to a host counts as if it had sent it.
+func TestAnswersCount(t *testing.T) {
+	t.Parallel()
+	n := newSubnet(t)
+	two := n.listen(t, 2)
+	s := newStage(t, n.config(), nil)
+	bytes := &s.peer.sockets.limits.of(2).bytes
+	bytes.allot(0, 1000)
+	s.answer(send(probe(1, 2, 1)))
+	accept(t, two).hears()
+	frame, _ := types.AppendFrame(nil, new(probe(1, 2, 1)))
+	if wait, want := bytes.spend(time.Now(), 1000-len(frame)), bytes.left; wait != 0 || want != 0 {
+		t.Errorf("%v bytes are left, want 0", want)
+	}
+}
+
+// Questions beyond a bound are dropped and told once; what is none is handed on all the same.
+func TestTooManyQuestions(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		kind types.Kind
+		most int
+	}{{types.Join, mostJoins}, {types.Probe, mostAtOnce}} {
+		t.Run(c.kind.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				x := trio(t)
+				speaks(x, 2, types.Message{Kind: c.kind, To: 1}, 2*c.most)
+				heard := 0
+				for {
+					synctest.Wait()
+					select {
+					case <-x.events:
+						heard++
+						continue
+					default:
+					}
+					break
+				}
+				if got := x.drops.all(); heard != c.most || got[Insistent] != uint64(c.most) {
+					t.Errorf("%d were handed on and %v dropped, want %d each", heard, got, c.most)
+				}
+				speaks(x, 2, types.Message{Kind: types.State, To: 1, Standing: types.Fresh}, 1)
+				<-x.events
+			})
+		})
+	}
+}
+
+// Datagrams without end, from a stranger and from a host, leave the processor to others: the
+// reader sees to it. Of a host's heartbeats, those beyond its bound go no further.
+func TestDatagramsWithoutEnd(t *testing.T) {
+	t.Parallel()
+	const many = 20_000
+	m := heartbeat(3)
+	beat, _ := types.AppendMessage(nil, &m)
+	for _, c := range []struct {
+		from   string
+		bytes  []byte
+		reason Drop
+		most   int
+	}{{"10.0.0.9", []byte("noise"), Stranger, 0}, {"10.0.0.3", beat, Racing, mostAtOnce}} {
+		t.Run(c.reason.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				f := &fakeUDP{reads: slices.Repeat([]datagram{{from: addr(c.from), bytes: c.bytes}}, many)}
+				p, out := newFakePulse(&names{}, f)
+				heard, done := 0, make(chan struct{})
+				go func() {
+					defer close(done)
+					for e := range p.events {
+						heard++
+						p.spare <- e.message
+					}
+				}()
+				began := time.Now()
+				p.receive()
+				close(p.events)
+				<-done
+				took := time.Since(began)
+				if want := time.Duration((many - mostInRow) * int(time.Second) / mostRead); took < want*9/10 || took > 2*want {
+					t.Errorf("%d datagrams in a row took %v, want about %v", many, took, want)
+				}
+				most := c.most + int(mostHasty*took.Seconds()) + 1
+				if c.most == 0 {
+					most = 0
+				}
+				if heard < c.most || heard > most || p.drops.all()[c.reason] != uint64(many-heard) {
+					t.Errorf("%d were handed on and %v dropped, want %d to %d", heard, p.drops.all(), c.most, most)
+				}
+				p.notice.close(patience)
+				if got := out.String(); strings.Count(got, "\n") != 2 || !strings.Contains(got, errFlood.Error()) {
+					t.Errorf("it said %q, want a line of the address, and one of the flood", got)
+				}
+			})
+		})
+	}
+}
+
+// pipes is so many guests of a host.
+func pipes(t *testing.T, host types.ID, n int) []guest {
+	var guests []guest
+	for range n {
+		near, far := net.Pipe()
+		t.Cleanup(func() { near.Close(); far.Close() })
+		guests = append(guests, guest{near, host})
+	}
+	return guests
+}
+
+// Each host and all strangers have a room in the lobby; in each the oldest makes place. Where file
+// descriptors lack, all do.
+func TestLobby(t *testing.T) {
+	t.Parallel()
+	var l lobby
+	twos, threes, strangers := pipes(t, 2, mostShy+1), pipes(t, 3, 1), pipes(t, 0, mostStrangers+1)
+	for _, g := range slices.Concat(threes, twos, strangers[:mostStrangers]) {
+		if !l.enter(g) {
+			t.Fatal("one was not let in")
+		}
+	}
+	if l.enter(strangers[mostStrangers]) {
+		t.Errorf("%d strangers were let in", len(strangers))
+	}
+	if got, want := len(l.guests), 1+mostShy+mostUnknown; got != want {
+		t.Errorf("there are %d in the lobby, want %d", got, want)
+	}
+	for _, c := range []struct {
+		what string
+		g    guest
+		want bool
+	}{
+		{"the only one of three", threes[0], true}, {"the oldest of two", twos[0], false}, {"the second of two", twos[1], true},
+		{"an old stranger", strangers[0], false}, {"a newer one", strangers[mostStrangers-mostUnknown], true},
+	} {
+		if got := l.leave(c.g); got != c.want {
+			t.Errorf("%s was still there: %t, want %t", c.what, got, c.want)
+		}
+	}
+	if !l.enter(strangers[mostStrangers]) {
+		t.Error("a stranger is not let in though others have left")
+	}
+	l.clear()
+	if len(l.guests) > 0 || l.leave(strangers[mostStrangers]) {
+		t.Errorf("%d were not turned out", len(l.guests))
+	}
+}
+
+// However many strangers come, a host's connection that has yet to speak stays.
+func TestStrangersTakeNoHostsPlace(t *testing.T) {
+	t.Parallel()
+	n := newSubnet(t)
+	s := newStage(t, n.config(), nil)
+	s.answer(handlers.Output{})
+	o := n.dial(t, 2)
+	var strangers []other
+	for range mostUnknown + 1 {
+		strangers = append(strangers, n.dial(t, 9))
+	}
+	strangers[0].closed()
+	o.says(probe(2, 1, 1))
+	s.expect("message")
+	s.answer(handlers.Output{})
+}
+
+// endless is a listener to which connections come without end, until so many have come.
+type endless struct {
+	net.Listener
+	left int
+}
+
+func (e *endless) Accept() (net.Conn, error) {
+	if e.left--; e.left < 0 {
+		return nil, net.ErrClosed
+	}
+	near, far := net.Pipe()
+	go far.Read(nil) // until near is closed
+	return near, nil
+}
+
+// The door lets others have the processor now and then, however fast connections come.
+func TestDoorTakesTurns(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		x := trio(t)
+		d := &door{exchange: x, listener: &endless{left: 100 * acceptTurn}}
+		began := time.Now()
+		d.accept()
+		if took := time.Since(began); took != 100*turnPause {
+			t.Errorf("it paused %v, want %v", took, 100*turnPause)
+		}
+		x.end()
+		x.tasks.Wait()
+	})
+}
+
+// Connections beyond a bound are closed, of a host and of a stranger, and told once.
+func TestHurried(t *testing.T) {
+	t.Parallel()
+	n := newSubnet(t)
+	s := newStage(t, n.config(), nil)
+	s.answer(handlers.Output{})
+	for _, c := range []struct {
+		from  int
+		host  types.ID
+		words string
+	}{{2, 2, "Error: too many connections: "}, {9, 0, "Error getting hostname from address: "}} {
+		s.peer.sockets.limits.connections(n.host(c.from), c.host).allot(0, 1)
+		n.dial(t, c.from)
+		for range 3 {
+			d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(n.host(c.from), 0))}
+			if socket, err := d.DialContext(t.Context(), "tcp", endpoint(n.host(1))); err == nil { // else it was closed already
+				other{t, newConnection(socket)}.closed()
+				socket.Close()
+			}
+		}
+		s.stdout.await(t, c.words)
+	}
+	if got := s.peer.Drops()[Hurried]; got != 6 {
+		t.Errorf("counted %d, want 6", got)
+	}
+	if got := s.stdout.String(); strings.Count(got, "\n") != 2 {
+		t.Errorf("said %q, want two lines", got)
+	}
+}
