@@ -349,9 +349,13 @@ func (h *Handler) undialed(id types.ID, began time.Duration, o types.Outcome) {
 	if o != types.NoAnswer {
 		h.weigh(id, evidence{asked: began, outcome: o})
 	}
-	if o == types.Refusal && h.standing == types.Joined && h.view.Has(id) && began >= p.heard {
-		h.lose(id)
-		p.dead = true
+	if o == types.Refusal && h.standing == types.Joined && h.view.Has(id) {
+		if began < p.heard {
+			h.probe(id, true) // it was heard since, or what it sent before: ask again
+		} else {
+			h.lose(id)
+			p.dead = true
+		}
 	}
 	if h.standing == types.Fresh {
 		h.turnedAway(id)

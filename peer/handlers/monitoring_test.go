@@ -73,7 +73,7 @@ func TestSection4LeaderThatDoesNotSaySo(t *testing.T) {
 }
 
 // Section 4: a host that refuses is gone, now. Silence is not news; nor is what is older than
-// the last word.
+// the last word, but for being asked again.
 func TestSection4Refused(t *testing.T) {
 	t.Parallel()
 	p := watcher(t)
@@ -82,7 +82,7 @@ func TestSection4Refused(t *testing.T) {
 	p.hear(p.beat(3))
 	want(t, "a dial from before", p.do(func(now handlers.Instant) *handlers.Output {
 		return p.Undialed(now, 3, now.Run-ms, types.Refusal)
-	}), "")
+	}), "PROBE→3")
 	want(t, "no answer", p.undialed(3, types.NoAnswer), "")
 	want(t, "no name", p.undialed(3, types.NoName), "")
 	want(t, "refused", p.undialed(3, types.Refusal), "peer 3 unreachable")
