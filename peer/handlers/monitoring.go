@@ -153,6 +153,7 @@ func (h *Handler) miss(id types.ID) {
 
 // watch looks at every member's silence (DESIGN 4).
 func (h *Handler) watch() {
+	h.calm = false
 	if h.since(h.thawed) < h.seconds(0.1) {
 		h.due(h.thawed + h.seconds(0.1))
 		return // first what waited on the sockets
@@ -199,7 +200,7 @@ func (h *Handler) look(id types.ID) time.Duration {
 // doubts tells whether id, the leader, has not said for too long that it leads.
 func (h *Handler) doubts(id types.ID) bool {
 	s := &h.election.sign
-	return id == s.peer && h.since(s.at) >= h.patience()
+	return h.office == nil && id == s.peer && h.since(s.at) >= h.patience()
 }
 
 // lull returns when this peer will next have to look whether a member is silent, if it hears
@@ -210,7 +211,7 @@ func (h *Handler) lull() time.Duration {
 		return math.MaxInt64
 	}
 	heard := h.hosts[first-1].heard
-	if s := &h.election.sign; s.at != never && h.view.Has(s.peer) && s.peer != h.ID {
+	if s := &h.election.sign; h.office == nil && s.at != never && h.view.Has(s.peer) && s.peer != h.ID {
 		heard = min(heard, s.at)
 	}
 	return heard + h.patience()

@@ -206,3 +206,21 @@ func TestCalm(t *testing.T) {
 		t.Errorf("it asks after %v of silence, want 1.2 s at most", silence)
 	}
 }
+
+// A peer that has thawed, and one that leads a peer that it once followed, wait for what is due.
+func TestCalmAgain(t *testing.T) {
+	p := member(t, conf{ID: 2}, viewOf(1, 1, 2, 3))
+	p.pass(3000*ms, 1, 3)
+	p.at += 2 * time.Second
+	p.do(p.Tick)
+	p.do(p.Tick)
+	if p.wake <= p.at {
+		t.Errorf("%v after a stall it wants a tick at %v", p.at, p.wake)
+	}
+	p.hear(p.beat(3))
+	p.pass(3000*ms, 3) // it leads
+	p.hear(msg{Kind: types.PendingResponse, From: 3, Request: 2, Term: types.Term{Counter: 2, Peer: 2}})
+	p.log = nil
+	p.pass(5000*ms, 3)
+	want(t, "asks the member that it hears", p.when("PROBE→3"), "[]")
+}

@@ -88,6 +88,7 @@ func TestFoundBySeeds(t *testing.T) {
 		{5290348, "what a leader, long dead, had said of its members was recorded as new"},
 		{96163, "a member installed its leader's view and in the same step removed the leader, which it had held unreachable"},
 		{1059987, "a JOIN that a cut had held up, from before the clock was set back, removed a member that was fine"},
+		{1795583221288270612, "a thawed leader that had once followed a member ticked without end"},
 	} {
 		if r := Run(NewPlan(bug.seed), nil); r.Failure != "" {
 			t.Errorf("seed %d (%s) fails again: %s", bug.seed, bug.what, r.Failure)

@@ -56,6 +56,8 @@ type process struct {
 	inbox    []func()      // what came while it was frozen
 	wake     int           // the number of the tick that is due
 	wakeAt   time.Duration
+	ticked   time.Duration // when it last did
+	ticks    int           // how often at that moment, before
 	view     types.View
 	ended    bool
 	code     int
@@ -104,6 +106,9 @@ func (w *world) runUntil(t time.Duration) {
 		w.now = t
 	}
 }
+
+// mostTicks is how often a process may tick in one moment.
+const mostTicks = 20
 
 // start begins a new process on a host that has none.
 func (w *world) start(m *machine) {
@@ -190,9 +195,22 @@ func (w *world) schedule(p *process, run time.Duration) {
 	w.at(at, func() {
 		if n == p.wake {
 			p.wake++
+			p.wakeAt = -1
+			w.spin(p)
 			w.step(p, "", p.handler.Tick)
 		}
 	})
+}
+
+// spin fails the run of a process that ticks again and again without time passing: the daemon
+// would do nothing else.
+func (w *world) spin(p *process) {
+	if p.ticks++; p.ticked != w.now {
+		p.ticked, p.ticks = w.now, 0
+	}
+	if p.ticks == mostTicks {
+		w.judge.fail("peer %d wants a tick again and again", p.id)
+	}
 }
 
 // end is the end of a process: its host, if it is up, closes its connections.
