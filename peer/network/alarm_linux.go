@@ -33,7 +33,7 @@ const (
 func newAlarm() (alarm, error) {
 	fd, _, errno := syscall.RawSyscall(syscall.SYS_TIMERFD_CREATE, clockMonotonic, timerNonblock|timerCloexec, 0)
 	if errno != 0 {
-		return nil, os.NewSyscallError("timerfd_create", errno)
+		return newTimer(), nil // a sandbox may forbid it
 	}
 	a := &kernelTimer{file: os.NewFile(fd, "alarm"), c: make(chan time.Time, 1)}
 	raw, err := a.file.SyscallConn()
