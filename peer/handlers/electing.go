@@ -95,6 +95,9 @@ func (h *Handler) review() {
 		return
 	}
 	turn := e.vacant + time.Duration(h.place())*h.Monitor
+	if e.vacant > e.leaderless && h.reaches(e.grant.peer) {
+		turn = max(turn, e.vacant+h.seconds(0.2)) // other grants run out now, too: it may just win
+	}
 	if h.now.Run < turn {
 		h.due(turn)
 		return

@@ -151,6 +151,25 @@ func TestRule5GrantKeepsFromStanding(t *testing.T) {
 	}
 }
 
+// One whose turn it is once its grant has run out waits 0.2 s for the candidate it granted, unless
+// that one is lost.
+func TestGrantRunsOut(t *testing.T) {
+	t.Parallel()
+	for gone, want := range map[types.ID]string{0: "[2.4s", 3: "[2.2s"} {
+		p := member(t, conf{ID: 2}, viewOf(1, 1, 2, 3, 4, 5))
+		p.hear(newLeader(3))
+		p.undialed(1, types.Refusal)
+		p.pass(2200*ms-1, 3, 4, 5)
+		if gone != 0 {
+			p.undialed(gone, types.Refusal)
+		}
+		p.pass(1000*ms, 4, 5)
+		if got := p.when("NEWLEADER→4"); !strings.HasPrefix(got, want) {
+			t.Errorf("with %d gone, stands at %s, want %s", gone, got, want)
+		}
+	}
+}
+
 // Rule 5: a NEWLEADER that was refused is granted if that leader turns out to be lost within
 // 0.2 s; one that names that leader unreachable makes the peer look.
 func TestRule5TurnedDown(t *testing.T) {

@@ -89,6 +89,7 @@ func TestFoundBySeeds(t *testing.T) {
 		{96163, "a member installed its leader's view and in the same step removed the leader, which it had held unreachable"},
 		{1059987, "a JOIN that a cut had held up, from before the clock was set back, removed a member that was fine"},
 		{1795583221288270612, "a thawed leader that had once followed a member ticked without end"},
+		{1795587341544220963, "two candidates outvoted each other each time their voters' grants ran out, which was at once"},
 	} {
 		if r := Run(NewPlan(bug.seed), nil); r.Failure != "" {
 			t.Errorf("seed %d (%s) fails again: %s", bug.seed, bug.what, r.Failure)
