@@ -70,12 +70,15 @@ func (b *bucket) allot(rate, most float64) {
 	b.rate, b.most, b.left = rate, most, most
 }
 
-// grow adds what has come by now.
+// grow adds what has come by now. Where another goroutine was here between its caller's look at
+// the clock and this, now is past already, and nothing has.
 func (b *bucket) grow(now time.Time) {
 	if !b.at.IsZero() {
-		b.left = min(b.most, b.left+b.rate*now.Sub(b.at).Seconds())
+		b.left = min(b.most, b.left+b.rate*max(0, now.Sub(b.at)).Seconds())
 	}
-	b.at = now
+	if now.After(b.at) {
+		b.at = now
+	}
 }
 
 // allow takes one, and returns false if there is none.

@@ -47,6 +47,14 @@ func TestBucket(t *testing.T) {
 	if got := allowed(); got != 1 {
 		t.Errorf("when all but one is paid it allows %d, want 1", got)
 	}
+	now = now.Add(time.Second)
+	allowed()
+	if now = now.Add(-time.Hour); allowed() != 0 || b.spend(now, 1) != breath+100*time.Millisecond {
+		t.Error("who looked at the clock long before another was here pays for the time between")
+	}
+	if now = now.Add(time.Hour + 200*time.Millisecond); allowed() != 1 {
+		t.Error("the time between was counted again")
+	}
 }
 
 // The allowances follow the interval between heartbeats, where that is short, and the hosts.
