@@ -70,6 +70,7 @@ func (h *Handler) recount() {
 		h.election.inquorate = never
 	case h.election.inquorate == never:
 		h.election.inquorate = h.now.Run
+		h.due(h.now.Run) // to ask, for re-forming, who else is left
 	}
 }
 
@@ -181,6 +182,9 @@ func (h *Handler) look(id types.ID) time.Duration {
 	switch {
 	case p.gone:
 		pause = h.seconds(1)
+		if h.speaks(id) {
+			h.until(p.spoke + h.seconds(0.5))
+		}
 	case silence >= h.Monitor:
 		h.lose(id)
 		h.calm = false
