@@ -44,7 +44,11 @@ func (h *Handler) sighted(m *types.Message) {
 	if h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) &&
 		m.Term.Peer == m.From && !m.Term.Below(h.promised) {
 		h.standDown()
-		h.election.sign = sign{peer: m.From, term: m.Term, at: h.now.Run}
+		s := sign{peer: m.From, term: m.Term, at: h.now.Run - m.Waited}
+		if s.peer == h.election.sign.peer {
+			s.at = max(s.at, h.election.sign.at)
+		}
+		h.election.sign = s
 	}
 }
 

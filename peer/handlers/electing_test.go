@@ -84,6 +84,18 @@ func TestRule5HasLeader(t *testing.T) {
 		p.pass(100*ms, 1, 2, 4, 5)
 		want(t, tt.name+", 2.2 s later", p.hear(msg{Kind: types.Probe, From: 5}), "STATE member→5")
 	}
+	p := member(t, conf{ID: 3}, viewOf(1, 1, 2, 3, 4, 5))
+	p.term = types.Term{}
+	p.pass(2300*ms, 1, 2, 4, 5)
+	says := msg{Kind: types.Heartbeat, From: 1, Leads: true, Term: one}
+	p.hear(says)
+	says.Waited = 100 * ms // it was sent before the one above
+	p.hear(says)
+	p.pass(2100*ms, 1, 2, 4, 5)
+	want(t, "one that waited is no later word", p.hear(msg{Kind: types.Probe, From: 5}), "STATE member led→5")
+	p.hear(says)
+	p.pass(2100*ms, 1, 2, 4, 5)
+	want(t, "what waited 0.1 s is not good for 2.2 s", p.hear(msg{Kind: types.Probe, From: 5}), "STATE member→5")
 }
 
 // Rule 5: a leader that has fallen silent leads until it is unreachable.

@@ -91,7 +91,7 @@ func (h *Handler) hear(m *types.Message) {
 		p.gone, p.dead = false, false
 		h.recount()
 	}
-	p.heard, p.probes = h.now.Run, 0
+	p.heard, p.probes = max(p.heard, h.now.Run-m.Waited), 0
 	h.order.last(m.From)
 	p.holds = max(p.holds, m.Number)
 	if p.failing && !slices.Contains(h.named, m.From) {

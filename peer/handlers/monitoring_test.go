@@ -1,6 +1,7 @@
 package handlers_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -24,6 +25,23 @@ func TestSection4Silence(t *testing.T) {
 	want(t, "finds it unreachable", p.when("peer 3 unreachable"), "[2.9s]")
 	want(t, "asks its leader", p.when("PROBE→1"), "[]")
 	want(t, "acts, though it does not lead", p.when("REQ DEL 3 unreachable→1"), "[]")
+}
+
+// Section 4: silence is counted from when something came, be it read later.
+func TestSection4Waited(t *testing.T) {
+	t.Parallel()
+	p := member(t, conf{ID: 3}, viewOf(1, 1, 2, 3))
+	p.pass(1100*ms, 1, 2)
+	beat := p.beat(2)
+	beat.Waited = 100 * ms
+	p.hear(beat) // it was sent before the last
+	p.pass(1000*ms, 1)
+	beat = p.beat(2)
+	beat.Waited = 100 * ms
+	p.hear(beat)
+	p.log = nil
+	p.pass(2300*ms, 1)
+	want(t, "silent", p.when("peer 2 unreachable"), "[4.2s]")
 }
 
 // Section 4: anything authentic of the member's incarnation and of this group is hearing it.
@@ -223,4 +241,21 @@ func TestCalmAgain(t *testing.T) {
 	p.log = nil
 	p.pass(5000*ms, 3)
 	want(t, "asks the member that it hears", p.when("PROBE→3"), "[]")
+}
+
+// A member that is held unreachable, and of which something comes all the same, is removed 0.5 s
+// later if nothing else does: just then, and not at some later tick.
+func TestSpoke(t *testing.T) {
+	t.Parallel()
+	p := leader(t, conf{}, viewOf(1, 1, 2, 3, 4))
+	p.hear(msg{Kind: types.Join, From: 5})
+	p.undialed(3, types.Refusal)
+	p.pass(130*ms, 2, 4)
+	p.hear(p.beat(3))
+	p.reply(2, 4)
+	p.reply(2, 4, 5)
+	p.pass(1000*ms, 2, 4, 5)
+	if got := p.when("REQ DEL 3 unreachable→2"); !strings.HasPrefix(got, "[630ms") {
+		t.Errorf("it proposes at %s, want 630ms", got)
+	}
 }

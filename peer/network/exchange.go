@@ -16,6 +16,7 @@ const (
 	opened                    // a connection with host is there to be used
 	broken                    // it ended
 	undialed                  // host could not be dialled
+	nothing                   // a datagram that is to be ignored
 	rekeyed                   // the keys changed, which concerns the connections with host
 )
 

@@ -3,10 +3,12 @@ package network
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"slices"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"memberly/peer/types"
@@ -35,8 +37,15 @@ type pulse struct {
 	beats   chan []byte // to be sent
 	buffers chan []byte // for the next ones
 
-	own  atomic.Pointer[[]netip.Addr] // this machine's addresses
-	read uint                         // datagrams; receive's own
+	own   atomic.Pointer[[]netip.Addr] // this machine's addresses
+	count uint                         // of datagrams read; receive's own
+
+	// These belong to look and next; a time is an Instant.Run.
+	pacer   pacer // nil where receive reads
+	buf     []byte
+	looking bool          // there may be more
+	looked  time.Duration // when there was no more
+	held    time.Duration // before which nothing is read
 
 	// The rest belongs to send.
 	sealed  []byte // the heartbeat, if there are keys
@@ -59,6 +68,9 @@ func newPulse(x *exchange, socket udpSocket) *pulse {
 		p.buffers <- make([]byte, 0, mostDatagram)
 	}
 	p.own.Store(new([]netip.Addr))
+	if paced, ok := socket.(pacer); ok {
+		p.pacer, p.buf = paced, make([]byte, mostDatagram)
+	}
 	return p
 }
 
@@ -91,7 +103,8 @@ func (p *pulse) send() {
 }
 
 // spread sends b to every host; sealed for each target anew, as one host may have several, and
-// would take the second for a repetition. Where that fails, the networks are looked at again the next time.
+// would take the second for a repetition. Where that fails, and not for want of room, the networks are looked at
+// again the next time.
 func (p *pulse) spread(b []byte) {
 	if len(b) == 0 {
 		return
@@ -108,7 +121,9 @@ func (p *pulse) spread(b []byte) {
 		if _, err := p.socket.WriteToUDPAddrPort(out, to); err != nil {
 			p.drops.count(Unsent)
 			p.drops.failure("Error sending heartbeat", err)
-			p.found = time.Time{}
+			if !errors.Is(err, syscall.EAGAIN) {
+				p.found = time.Time{}
+			}
 		}
 	}
 }
@@ -178,8 +193,11 @@ func (p *pulse) answer(q query) {
 	}
 }
 
-// receive reads datagrams until the socket closes.
+// receive reads datagrams until the socket closes; nothing, where the loop looks for them.
 func (p *pulse) receive() {
+	if p.pacer != nil {
+		return
+	}
 	buf := make([]byte, mostDatagram)
 	for {
 		n, from, err := p.socket.ReadFromUDPAddrPort(buf)
@@ -198,28 +216,92 @@ func (p *pulse) receive() {
 
 // hear hands on the heartbeat that the datagram b from addr is.
 func (p *pulse) hear(addr netip.Addr, b []byte) {
+	select {
+	case m := <-p.spare:
+		if host := p.read(addr, b, m); host != 0 {
+			p.put(event{kind: said, host: host, message: m, datagram: true})
+		} else {
+			p.spare <- m
+		}
+	case <-p.ctx.Done():
+	}
+}
+
+// look returns what has come over a socket with a pacer, a datagram at a time, if it is wanted or
+// was not asked for lately. now is an Instant.Run. Only the loop calls it, and it never waits.
+func (p *pulse) look(now time.Duration, wanted bool) (event, bool) {
+	if p.pacer == nil || now < p.held || !p.looking && !wanted && now < p.looked+pace/2 {
+		return event{}, false
+	}
+	n, from, err := p.pacer.ReadFromUDPAddrPort(p.buf)
+	if p.looking = err == nil; !p.looking {
+		p.looked = now
+		if err != errNothing {
+			p.drops.failure("Error reading from UDP connection", err)
+		}
+		return event{}, false
+	}
+	if wait := p.spend(); wait > 0 {
+		p.held = now + wait
+	}
+	m := messages.Get().(*types.Message)
+	host := p.read(bare(from.Addr()), p.buf[:n], m)
+	if host == 0 {
+		messages.Put(m)
+		return event{kind: nothing}, true
+	}
+	m.Waited = max(0, min(p.pacer.waited(), now-p.looked)) // the wall clock may have been set
+	return event{kind: said, host: host, message: m}, true
+}
+
+// next is when to look at the latest.
+func (p *pulse) next() time.Duration {
+	switch {
+	case p.pacer == nil:
+		return math.MaxInt64
+	case p.looking:
+		return p.held
+	}
+	return max(p.looked+pace, p.held)
+}
+
+// read decodes the heartbeat that the datagram b from addr is into m, and returns the host it
+// came from; 0 if it is none.
+func (p *pulse) read(addr netip.Addr, b []byte, m *types.Message) types.ID {
 	host := p.book.of(addr)
 	switch {
 	case host == p.self, host == 0 && slices.Contains(*p.own.Load(), addr):
-		return // this peer's own broadcast
+		return 0 // this peer's own broadcast
 	case host == 0:
 		p.drops.count(Stranger)
 		p.question(addr, b)
-		return
+		return 0
 	case !p.limits.of(host).heartbeats.allow(time.Now()):
 		p.drops.blame(addr, tooManyHeartbeats)
-		return
+		return 0
 	}
 	if p.keys != nil {
 		if b = p.open(addr, host, b); b == nil {
-			return
+			return 0
 		}
 	}
-	select {
-	case m := <-p.spare:
-		p.accept(addr, host, b, m)
-	case <-p.ctx.Done():
+	err := decode(b, len(p.book.hosts), m)
+	if err == nil && isEcho(m) {
+		p.echo(addr, m)
+		return 0
 	}
+	if err == nil && m.Kind != types.Heartbeat {
+		err = &fault{Malformed, fmt.Errorf("%v came over UDP, not TCP", m.Kind)}
+	}
+	if err != nil {
+		p.drops.blame(addr, err)
+		return 0
+	}
+	if m.From != host {
+		p.drops.count(Impostor)
+		p.ask(query{m.From, addr})
+	}
+	return host
 }
 
 // question looks into a datagram from an address that the book does not know. Should it be a
@@ -230,27 +312,4 @@ func (p *pulse) question(addr netip.Addr, b []byte) {
 		return
 	}
 	p.drops.stranger(addr)
-}
-
-// accept hands on the datagram b, decoded into m.
-func (p *pulse) accept(addr netip.Addr, host types.ID, b []byte, m *types.Message) {
-	err := decode(b, len(p.book.hosts), m)
-	if err == nil && isEcho(m) {
-		p.echo(addr, m)
-		p.spare <- m
-		return
-	}
-	if err == nil && m.Kind != types.Heartbeat {
-		err = &fault{Malformed, fmt.Errorf("%v came over UDP, not TCP", m.Kind)}
-	}
-	if err != nil {
-		p.drops.blame(addr, err)
-		p.spare <- m
-		return
-	}
-	if m.From != host {
-		p.drops.count(Impostor)
-		p.ask(query{m.From, addr})
-	}
-	p.put(event{kind: said, host: host, message: m, datagram: true})
 }

@@ -3,8 +3,11 @@ package network
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -149,6 +152,83 @@ func TestHeartbeatFromNewAddress(t *testing.T) {
 	}
 }
 
+// pacedUDP is a socket with a pacer, to which nothing comes before a moment. Each datagram has
+// lain there for lay.
+type pacedUDP struct {
+	fakeUDP
+	lay    time.Duration
+	before time.Time
+}
+
+func (f *pacedUDP) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
+	if len(f.reads) == 0 || time.Now().Before(f.before) {
+		return 0, netip.AddrPort{}, errNothing
+	}
+	return f.fakeUDP.ReadFromUDPAddrPort(b)
+}
+
+func (f *pacedUDP) waited() time.Duration { return f.lay }
+
+// Over a socket with a pacer, datagrams are looked for when that is wanted, or half a pace after
+// the last look, until there is none; nobody else reads them.
+func TestLook(t *testing.T) {
+	t.Parallel()
+	m := heartbeat(3)
+	good, _ := types.AppendMessage(nil, &m)
+	from3 := datagram{from: addr("10.0.0.3"), bytes: good}
+	f := &pacedUDP{}
+	p, out := newFakePulse(&names{}, &f.fakeUDP)
+	p.pacer, p.buf = f, make([]byte, mostDatagram)
+	p.receive() // returns
+	const start = time.Hour
+	look := func(at time.Duration, wanted bool, want string) {
+		t.Helper()
+		got := "nothing"
+		if e, ok := p.look(start+at, wanted); ok && e.kind == nothing {
+			got = "ignored"
+		} else if ok {
+			got = fmt.Sprintf("peer %d, %v ago", e.message.From, e.message.Waited)
+			if e.host != 3 || e.datagram {
+				t.Errorf("it is %+v", e)
+			}
+		}
+		if got != want {
+			t.Errorf("at %v: %s, want %s", at, got, want)
+		}
+	}
+	look(0, true, "nothing")
+	f.reads, f.lay = []datagram{from3, {from: addr("10.0.0.9")}, from3}, 20*time.Millisecond
+	look(pace/2-1, false, "nothing")
+	look(pace/2, false, "peer 3, 20ms ago")
+	look(pace/2, false, "ignored")
+	if at := p.next(); at > start {
+		t.Errorf("more has come, and the next look is at %v", at-start)
+	}
+	f.lay = time.Hour // the clock was set: it came after the last look
+	look(pace/2, false, "peer 3, 50ms ago")
+	look(pace/2, false, "nothing")
+	if at := p.next(); at != start+3*pace/2 {
+		t.Errorf("the next look is at %v", at-start)
+	}
+	f.reads, f.lay = []datagram{from3, {err: errors.New("odd")}, from3}, -time.Hour
+	look(pace/2+1, true, "peer 3, 0s ago")
+	look(pace/2+1, true, "nothing")
+	look(pace, true, "peer 3, 0s ago")
+	p.limits.datagrams.allot(0.001, 1)
+	f.reads = []datagram{from3, from3, from3}
+	look(pace, true, "peer 3, 0s ago")
+	look(pace, true, "peer 3, 0s ago")
+	look(2*pace, true, "nothing")
+	if at := p.next(); at < start+pace+time.Second {
+		t.Errorf("with too many, the next look is at %v", at-start)
+	}
+	look(p.next()-start, true, "peer 3, 0s ago")
+	p.notice.close(patience)
+	if want := "Error reading from UDP connection: odd\n"; !strings.Contains(out.String(), want) {
+		t.Errorf("said %q, want %q", out.String(), want)
+	}
+}
+
 // In the steady state heartbeats cost no memory, neither sent nor received.
 func TestHeartbeatsAllocateNothing(t *testing.T) {
 	m := heartbeat(3)
@@ -175,6 +255,16 @@ func TestHeartbeatsAllocateNothing(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("receiving takes %v allocations", n)
 	}
+	paced := &pacedUDP{}
+	p.pacer, p.buf = paced, make([]byte, mostDatagram)
+	waiting := []datagram{{from: addr("10.0.0.3"), bytes: b}}
+	if n := testing.AllocsPerRun(1000, func() {
+		paced.reads = waiting
+		e, _ := p.look(0, true)
+		messages.Put(e.message)
+	}); n != 0 {
+		t.Errorf("looking takes %v allocations", n)
+	}
 }
 
 // Where sending fails, that is told once, and the networks are looked at again.
@@ -187,12 +277,16 @@ func TestHeartbeatFails(t *testing.T) {
 		t.Error("the networks are not looked at again")
 	}
 	p.spread([]byte("x"))
+	f.fail = syscall.EAGAIN
+	if p.spread([]byte("x")); p.found.IsZero() {
+		t.Error("the networks are looked at again for want of room to send")
+	}
 	p.notice.close(patience)
-	if got, want := out.String(), "Error sending heartbeat: network is unreachable\n"; got != want {
+	if got, want := out.String(), "Error sending heartbeat: network is unreachable\nError sending heartbeat: "+syscall.EAGAIN.Error()+"\n"; got != want {
 		t.Errorf("said %q, want %q", got, want)
 	}
-	if got := p.drops.all()[Unsent]; got != 2 {
-		t.Errorf("counted %d, want 2", got)
+	if got := p.drops.all()[Unsent]; got != 3 {
+		t.Errorf("counted %d, want 3", got)
 	}
 }
 

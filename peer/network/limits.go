@@ -185,17 +185,25 @@ func (d *drops) slow(addr netip.Addr) {
 		"Error: too many frames: it sends more than any peer does; they are read more slowly (from %v)", addr)
 }
 
-// rest is called after each datagram. It lets others have the processor now and then, and waits
-// when too many came: what comes meanwhile is lost, unless the kernel keeps it. Who is not
-// heard because of that is asked over TCP.
+// rest is called by receive after each datagram. It lets others have the processor now and then,
+// and waits when too many came: what comes meanwhile is lost, unless the kernel keeps it. Who is
+// not heard because of that is asked over TCP.
 func (p *pulse) rest() {
-	if p.read++; p.read%readTurn == 0 {
+	if p.count++; p.count%readTurn == 0 {
 		runtime.Gosched()
 	}
-	if wait := p.limits.datagrams.spend(time.Now(), 1); wait > 0 {
-		p.drops.failure("Error reading from UDP connection", errFlood)
+	if wait := p.spend(); wait > 0 {
 		p.pause(wait)
 	}
+}
+
+// spend counts a datagram, and returns how long to wait before the next is read.
+func (p *pulse) spend() time.Duration {
+	wait := p.limits.datagrams.spend(time.Now(), 1)
+	if wait > 0 {
+		p.drops.failure("Error reading from UDP connection", errFlood)
+	}
+	return wait
 }
 
 var errFlood = errors.New("more datagrams come than all peers send; some are lost")

@@ -81,7 +81,9 @@ type Peer struct {
 	wake   time.Duration // when a Tick is due, as an Instant.Run
 	armed  time.Duration // when the alarm rings
 	hold   time.Duration // before which there is none
+	rang   bool          // the alarm did, and what came before is still to be handled
 	lapsed bool          // the process did not run, and no Tick has come since
+	waited bool          // the Tick that is due has let input go first
 	inputs int           // events since the last Tick
 	left   bool          // it was told to leave, and has
 
@@ -124,6 +126,10 @@ func open(c config.Config, h protocol, names utils.Resolver, stdout, stderr io.W
 	if err != nil {
 		listener.Close()
 		socket.Close()
+		if p.alarm != nil {
+			p.alarm.close()
+		}
+		p.notice.close(drainTime)
 		return nil, err
 	}
 	p.records = newLines(stderr, 0, func(err error) { p.notice.printf("Error writing records: %v", err) })
@@ -255,6 +261,13 @@ func (p *Peer) next(m *moments) *handlers.Output {
 			continue
 		}
 		p.inputs = 0
+		if p.rang {
+			p.rang = false
+			if p.due() {
+				p.lapsed, p.waited = false, false
+				return p.protocol.Tick(p.now())
+			}
+		}
 		p.arm()
 		select {
 		case e := <-p.sockets.events:
@@ -262,10 +275,7 @@ func (p *Peer) next(m *moments) *handlers.Output {
 				return out
 			}
 		case <-p.alarm.rings():
-			if p.due() {
-				p.lapsed = false
-				return p.protocol.Tick(p.now())
-			}
+			p.rang = true
 		case <-m.crash:
 			return p.protocol.Crash(p.now())
 		case <-m.leave:
@@ -287,14 +297,14 @@ func (p *Peer) input() (event, bool) {
 	case e := <-p.sockets.events:
 		return e, true
 	default:
-		return event{}, false
+		return p.pulse.look(p.run(), p.rang)
 	}
 }
 
-// arm sets the alarm for the next Tick. One that rings a little early is left as it is: while
-// much happens, each step moves the next Tick a little.
+// arm sets the alarm for the next Tick, or look at the datagrams. One that rings a little early is left as it is: while
+// much happens, each step moves the next a little.
 func (p *Peer) arm() {
-	now, at := p.run(), max(p.wake, p.hold)
+	now, at := p.run(), min(max(p.wake, p.hold), p.pulse.next())
 	if p.armed > now && p.armed <= at && at-p.armed < leeway {
 		return
 	}
@@ -303,10 +313,10 @@ func (p *Peer) arm() {
 }
 
 // due tells whether it is time for a Tick. One that comes so late that input may wait on the
-// sockets lets that go first.
+// sockets lets that go first, once: it may be late again.
 func (p *Peer) due() bool {
-	if p.overdue() {
-		p.lapsed, p.hold = true, p.run()+settling
+	if p.overdue() && !p.waited {
+		p.lapsed, p.waited, p.hold = true, true, p.run()+settling
 	}
 	return p.run() >= max(p.wake, p.hold)
 }

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"fmt"
 	"net"
 	"strings"
 	"syscall"
@@ -155,15 +156,16 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// A Tick that comes late, because the process did not run, lets waiting input pass, once.
+// A Tick that comes late, because the process did not run, lets waiting input pass, once: where
+// the process is late whenever it runs, it comes all the same.
 func TestLate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := &Peer{start: time.Now(), wake: time.Second}
+		p := &Peer{start: time.Now(), pulse: &pulse{}, wake: time.Second}
 		for _, c := range []struct {
 			after time.Duration
 			want  bool
-		}{{time.Second / 2, false}, {time.Second / 2, true}, {time.Second, false}, {settling, true}} {
+		}{{time.Second / 2, false}, {time.Second / 2, true}, {time.Second, false}, {settling, true}, {lateness, true}} {
 			<-time.After(c.after)
 			if got := p.due(); got != c.want {
 				t.Errorf("at %v the Tick is due: %t, want %t", p.run(), got, c.want)
@@ -172,10 +174,50 @@ func TestLate(t *testing.T) {
 	})
 }
 
+// What came over a socket with a pacer is handled before a Tick judges who was silent.
+func TestLooksBeforeTick(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := heartbeat(3)
+		b, _ := types.AppendMessage(nil, &m)
+		f := &pacedUDP{before: time.Now().Add(10*pace + pace/5)}
+		f.reads = []datagram{{from: addr("10.0.0.3"), bytes: b}}
+		pulse, _ := newFakePulse(&names{}, &f.fakeUDP)
+		defer pulse.notice.close(time.Second)
+		pulse.pacer, pulse.buf = f, make([]byte, mostDatagram)
+		did := &diary{}
+		p := &Peer{start: time.Now(), protocol: did, pulse: pulse, sockets: pulse.exchange, alarm: newTimer(), wake: 10*pace + pace/4}
+		defer p.alarm.close()
+		var none moments
+		for range 2 {
+			p.next(&none)
+		}
+		if got, want := strings.Join(did.steps, " "), "heard at 1.025s, tick at 1.025s"; got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	})
+}
+
+// diary is a protocol that writes down its steps.
+type diary struct {
+	protocol
+	steps []string
+}
+
+func (d *diary) Message(now handlers.Instant, _ types.ID, _ *types.Message) *handlers.Output {
+	d.steps = append(d.steps, fmt.Sprintf("heard at %v,", now.Run))
+	return &handlers.Output{}
+}
+
+func (d *diary) Tick(now handlers.Instant) *handlers.Output {
+	d.steps = append(d.steps, fmt.Sprintf("tick at %v", now.Run))
+	return &handlers.Output{}
+}
+
 // Input without end does not keep time from passing.
 func TestInputIsBounded(t *testing.T) {
 	t.Parallel()
-	p := &Peer{sockets: &exchange{events: make(chan event, 2*mostInput)}}
+	p := &Peer{pulse: &pulse{}, sockets: &exchange{events: make(chan event, 2*mostInput)}}
 	for range 2 * mostInput {
 		p.sockets.events <- event{}
 	}

@@ -6,9 +6,9 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
-	"os"
 	"sync"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -26,20 +26,16 @@ func frugal(socket *net.UDPConn, hosts int) (udpSocket, error) {
 	if hosts < manyHosts {
 		return newPrompt(socket, raw), nil
 	}
-	defer socket.Close()
-	p := &paced{ipv4: socket.LocalAddr().(*net.UDPAddr).IP.To4() != nil, closed: make(chan struct{})}
-	if p.alarm, err = newAlarm(); err != nil {
-		return nil, err
-	}
-	if failed := raw.Control(func(fd uintptr) { p.fd, err = syscall.Dup(int(fd)) }); failed != nil {
+	var fd int
+	if failed := raw.Control(func(old uintptr) { fd, err = syscall.Dup(int(old)) }); failed != nil {
 		err = failed
 	}
 	if err != nil {
-		p.alarm.close()
-		return nil, os.NewSyscallError("dup", err)
+		return newPrompt(socket, raw), nil
 	}
-	syscall.CloseOnExec(p.fd)
-	return p, nil
+	syscall.CloseOnExec(fd)
+	ipv4 := socket.LocalAddr().(*net.UDPAddr).IP.To4() != nil
+	return newPaced(fd, ipv4), socket.Close()
 }
 
 // prompt is a socket whose reader wakes for every datagram. One goroutine may read it.
@@ -71,46 +67,77 @@ func (p *prompt) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
 	return p.n, p.from, p.err
 }
 
-// paced is a socket that wakes nobody: its reader looks whether something came, pace by pace.
+// mostTries is how often a datagram is sent while the kernel has no room for it.
+const mostTries = 10
+
+// paced is a socket that wakes nobody: whoever reads it looks what came.
 type paced struct {
-	ipv4   bool // it knows no other addresses
-	alarm  alarm
-	closed chan struct{}
+	ipv4 bool // it knows no other addresses
+	lay  time.Duration
+
+	// What one datagram is read into. With it comes when it arrived, by the wall clock.
+	from    syscall.RawSockaddrInet6
+	vector  syscall.Iovec
+	control [64]byte
+	header  syscall.Msghdr
 
 	mu sync.RWMutex // held for writing to close fd, for reading to use it
 	fd int          // -1 once closed
 }
 
-func (p *paced) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
-	for {
-		n, from, err := p.poll(b)
-		if err != syscall.EAGAIN {
-			return n, from, err
-		}
-		p.alarm.set(pace)
-		select {
-		case <-p.alarm.rings():
-		case <-p.closed:
-		}
-	}
+func newPaced(fd int, ipv4 bool) *paced {
+	syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_TIMESTAMPNS, 1) // without, nothing is said to have waited
+	p := &paced{fd: fd, ipv4: ipv4}
+	p.header.Name, p.header.Iov, p.header.Iovlen = (*byte)(unsafe.Pointer(&p.from)), &p.vector, 1
+	p.header.Control = &p.control[0]
+	return p
 }
 
-func (p *paced) poll(b []byte) (int, netip.AddrPort, error) {
+func (p *paced) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	if p.fd < 0 {
 		return 0, netip.AddrPort{}, net.ErrClosed
 	}
-	return receiveFrom(uintptr(p.fd), b)
+	p.vector.Base = unsafe.SliceData(b)
+	p.vector.SetLen(len(b))
+	p.header.Namelen = uint32(unsafe.Sizeof(p.from))
+	p.header.SetControllen(len(p.control))
+	n, _, errno := syscall.RawSyscall(syscall.SYS_RECVMSG, uintptr(p.fd), uintptr(unsafe.Pointer(&p.header)), syscall.MSG_DONTWAIT)
+	switch errno {
+	case 0:
+		p.lay = p.age()
+		return int(n), addrPort(&p.from), nil
+	case syscall.EAGAIN:
+		return 0, netip.AddrPort{}, errNothing
+	}
+	return 0, netip.AddrPort{}, errno
 }
+
+// age is how long ago the datagram read last arrived; zero if that is not known.
+func (p *paced) age() time.Duration {
+	c := (*syscall.Cmsghdr)(unsafe.Pointer(&p.control))
+	size := syscall.CmsgLen(int(unsafe.Sizeof(syscall.Timespec{})))
+	if int(p.header.Controllen) < size || c.Level != syscall.SOL_SOCKET || c.Type != syscall.SCM_TIMESTAMPNS {
+		return 0
+	}
+	t := (*syscall.Timespec)(unsafe.Pointer(&p.control[syscall.CmsgLen(0)]))
+	return time.Since(time.Unix(t.Unix()))
+}
+
+func (p *paced) waited() time.Duration { return p.lay }
 
 func (p *paced) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	if p.fd < 0 {
-		return 0, net.ErrClosed
+	for try := 1; p.fd >= 0; try++ {
+		n, err := sendTo(uintptr(p.fd), b, to, p.ipv4)
+		if err != syscall.EAGAIN || try == mostTries {
+			return n, err
+		}
+		time.Sleep(time.Millisecond)
 	}
-	return sendTo(uintptr(p.fd), b, to, p.ipv4)
+	return 0, net.ErrClosed
 }
 
 func (p *paced) Close() error {
@@ -121,8 +148,6 @@ func (p *paced) Close() error {
 	}
 	err := syscall.Close(p.fd)
 	p.fd = -1
-	p.alarm.close()
-	close(p.closed)
 	return err
 }
 
@@ -135,11 +160,16 @@ func receiveFrom(fd uintptr, b []byte) (int, netip.AddrPort, error) {
 	if errno != 0 {
 		return 0, netip.AddrPort{}, errno
 	}
+	return int(n), addrPort(&from), nil
+}
+
+// addrPort is from, which may be an address of IPv4.
+func addrPort(from *syscall.RawSockaddrInet6) netip.AddrPort {
 	addr := netip.AddrFrom16(from.Addr)
 	if from.Family == syscall.AF_INET {
-		addr = netip.AddrFrom4((*syscall.RawSockaddrInet4)(unsafe.Pointer(&from)).Addr)
+		addr = netip.AddrFrom4((*syscall.RawSockaddrInet4)(unsafe.Pointer(from)).Addr)
 	}
-	return int(n), netip.AddrPortFrom(addr, swapped(from.Port)), nil
+	return netip.AddrPortFrom(addr, swapped(from.Port))
 }
 
 // sendTo sends b from the socket fd, which may know no addresses but those of IPv4.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -22,6 +23,17 @@ func mustOpenUDP(t *testing.T, self netip.Addr, hosts int) udpSocket {
 	}
 	t.Cleanup(func() { socket.Close() })
 	return socket
+}
+
+// await reads as pulse does, and waits where the socket has a pacer.
+func await(a udpSocket, b []byte) (int, netip.AddrPort, error) {
+	for {
+		n, from, err := a.ReadFromUDPAddrPort(b)
+		if err != errNothing {
+			return n, from, err
+		}
+		runtime.Gosched()
+	}
 }
 
 // What is sent comes, with its sender's address, over IPv4 and IPv6.
@@ -47,13 +59,37 @@ func TestUDP(t *testing.T) {
 				t.Fatalf("got %q from %v, %v", buf[:size], from, err)
 			}
 			b.WriteToUDPAddrPort([]byte("pong"), from)
-			size, from, err = a.ReadFromUDPAddrPort(buf)
+			size, from, err = await(a, buf)
 			if string(buf[:size]) != "pong" || from != at || err != nil {
 				t.Fatalf("got %q from %v, %v", buf[:size], from, err)
 			}
 			a.Close()
 		}
 	})
+}
+
+// A socket with a pacer tells how long what was read had lain there.
+func TestWaited(t *testing.T) {
+	t.Parallel()
+	n := newSubnet(t)
+	p, ok := mustOpenUDP(t, n.host(1), manyHosts).(pacer)
+	if !ok {
+		t.Skip("this system has no socket with a pacer")
+	}
+	began := time.Now()
+	if _, err := p.WriteToUDPAddrPort([]byte("x"), netip.AddrPortFrom(n.host(1), UDPPort)); err != nil {
+		t.Fatal(err)
+	}
+	sent := time.Now()
+	for time.Since(sent) < 3*time.Millisecond {
+		runtime.Gosched()
+	}
+	if _, _, err := await(p, make([]byte, 9)); err != nil {
+		t.Fatal(err)
+	}
+	if got := p.waited(); got < 3*time.Millisecond || got > time.Since(began) {
+		t.Errorf("it says %v, want 3ms to %v", got, time.Since(began))
+	}
 }
 
 // A socket of one family tells what it cannot reach.
@@ -74,7 +110,7 @@ func TestUDPClose(t *testing.T) {
 		a := mustOpenUDP(t, newSubnet(t).host(1), hosts)
 		ended := make(chan error)
 		read := func() {
-			_, _, err := a.ReadFromUDPAddrPort(make([]byte, 9))
+			_, _, err := await(a, make([]byte, 9))
 			ended <- err
 		}
 		go read()
@@ -109,7 +145,7 @@ func TestUDPTakesNoMemory(t *testing.T) {
 			if _, err := a.WriteToUDPAddrPort(buf[:9], to); err != nil {
 				t.Error(err)
 			}
-			if _, _, err := b.ReadFromUDPAddrPort(buf); err != nil {
+			if _, _, err := await(b, buf); err != nil {
 				t.Error(err)
 			}
 		})

@@ -1,5 +1,7 @@
 package types
 
+import "time"
+
 // Kind is what a message is for: the table of DESIGN 3.
 type Kind uint8
 
@@ -87,6 +89,8 @@ type Message struct {
 	Reason    Reason      // REFUSED
 	Digest    uint64      // JOIN, PROBE, ECHO, ECHOED: of the hosts file
 	Broadcast bool        // ECHO, ECHOED: the question was sent by broadcast
+
+	Waited time.Duration // how long it lay with the receiver unread, as far as is known; not sent
 }
 
 // Outcome is what came of trying to connect to a host.
