@@ -346,10 +346,8 @@ func (h *Handler) tally(m *types.Message) {
 	if !o.ready && o.settle.Term.Below(m.Accepted) {
 		o.settle = types.Accepted{Term: m.Accepted, Change: m.Change}
 	}
-	if h.count(r, &h.view, m.From) {
-		o.ready = true
-		h.progress()
-	}
+	o.ready = h.count(r, &h.view, m.From) || o.ready
+	h.progress()
 }
 
 // tickOffice sends again what is unanswered, and proposes what has become due.
@@ -408,10 +406,12 @@ func (h *Handler) onLeave(m *types.Message) {
 }
 
 // drill begins the leader-failure drill, once every host is a member, and tells whether it
-// runs (DESIGN 6).
+// runs (DESIGN 6). All must hold the view: the last host, told of its removal by another before it
+// had read that it was let in, would take that for an earlier life's, and come again.
 func (h *Handler) drill() bool {
 	o, n := h.office, len(h.view.Members)
-	if !h.Drill || h.leaving != never || n < h.Hosts || o.drill || o.settle.Change.Operation != types.Nothing || h.nextFailed() != 0 {
+	if !h.Drill || h.leaving != never || n < h.Hosts || o.drill || o.settle.Change.Operation != types.Nothing || h.nextFailed() != 0 ||
+		slices.ContainsFunc(h.view.Members, h.lags) {
 		return o.drill
 	}
 	last, next := types.ID(h.Hosts), types.ID(2)
@@ -425,6 +425,9 @@ func (h *Handler) drill() bool {
 	h.call(o.round, &h.view)
 	return true
 }
+
+// lags tells whether the member id is not known to hold the present view.
+func (h *Handler) lags(id types.ID) bool { return id != h.ID && h.hosts[id-1].holds < h.view.Number }
 
 // drillDone crashes the leader when all whom it asked have accepted.
 func (h *Handler) drillDone() {

@@ -258,7 +258,9 @@ func TestRule5LeadsNoMore(t *testing.T) {
 func TestSection6Drill(t *testing.T) {
 	t.Parallel()
 	p := candidate(t, conf{Drill: true}, viewOf(1, 1, 2, 3, 4, 5, 6))
-	want(t, "asks", p.reply(2, 3), "REQ DEL 6 expelled→3,4,5; HEARTBEAT leads")
+	want(t, "leads", p.reply(2, 3), "NEWVIEW 5→2,3; NEWVIEW 5 [1 2 3 4 5 6]→4,5,6; HEARTBEAT leads")
+	want(t, "before all hold the view", p.reply(2, 3, 4, 5), "")
+	want(t, "asks", p.reply(6), "REQ DEL 6 expelled→3,4,5")
 	want(t, "two of three", p.reply(3, 4), "")
 	want(t, "one of them again", p.reply(4), "")
 	want(t, "all", p.reply(5), "crashing; exit 1")
@@ -274,6 +276,7 @@ func TestSection6DrillCalledOff(t *testing.T) {
 	t.Parallel()
 	p := candidate(t, conf{Drill: true}, viewOf(1, 1, 2, 3, 4, 5, 6))
 	p.reply(2, 3)
+	p.reply(2, 3, 4, 5, 6)
 	p.reply(3, 4)
 	want(t, "really", p.undialed(5, types.Refusal), "peer 5 unreachable")
 	p.pass(500*ms, 2, 3, 4, 6)
