@@ -26,6 +26,9 @@ const (
 	mostBeats = 2
 	// mostQueries is how many questions to the name service wait; more are dropped.
 	mostQueries = 64
+	// mostTries is how often a heartbeat is sent while the kernel has no room for it, a
+	// millisecond apart.
+	mostTries = 10
 )
 
 // pulse is the UDP lane: heartbeats out and in. In the steady state it takes no memory for
@@ -118,7 +121,12 @@ func (p *pulse) spread(b []byte) {
 			p.sealed = p.keys.beat(p.sealed[:0], b)
 			out = p.sealed
 		}
-		if _, err := p.socket.WriteToUDPAddrPort(out, to); err != nil {
+		_, err := p.socket.WriteToUDPAddrPort(out, to)
+		for try := 1; errors.Is(err, syscall.EAGAIN) && try < mostTries; try++ {
+			p.pause(time.Millisecond)
+			_, err = p.socket.WriteToUDPAddrPort(out, to)
+		}
+		if err != nil {
 			p.drops.count(Unsent)
 			p.drops.failure("Error sending heartbeat", err)
 			if !errors.Is(err, syscall.EAGAIN) {

@@ -277,9 +277,12 @@ func TestHeartbeatFails(t *testing.T) {
 		t.Error("the networks are not looked at again")
 	}
 	p.spread([]byte("x"))
-	f.fail = syscall.EAGAIN
+	f.fail, f.sent = syscall.EAGAIN, nil
 	if p.spread([]byte("x")); p.found.IsZero() {
 		t.Error("the networks are looked at again for want of room to send")
+	}
+	if len(f.sent) != mostTries {
+		t.Errorf("for want of room it is tried %d times", len(f.sent))
 	}
 	p.notice.close(patience)
 	if got, want := out.String(), "Error sending heartbeat: network is unreachable\nError sending heartbeat: "+syscall.EAGAIN.Error()+"\n"; got != want {

@@ -67,9 +67,6 @@ func (p *prompt) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
 	return p.n, p.from, p.err
 }
 
-// mostTries is how often a datagram is sent while the kernel has no room for it.
-const mostTries = 10
-
 // paced is a socket that wakes nobody: whoever reads it looks what came.
 type paced struct {
 	ipv4 bool // it knows no other addresses
@@ -130,14 +127,10 @@ func (p *paced) waited() time.Duration { return p.lay }
 func (p *paced) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	for try := 1; p.fd >= 0; try++ {
-		n, err := sendTo(uintptr(p.fd), b, to, p.ipv4)
-		if err != syscall.EAGAIN || try == mostTries {
-			return n, err
-		}
-		time.Sleep(time.Millisecond)
+	if p.fd < 0 {
+		return 0, net.ErrClosed
 	}
-	return 0, net.ErrClosed
+	return sendTo(uintptr(p.fd), b, to, p.ipv4)
 }
 
 func (p *paced) Close() error {
