@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -213,6 +214,9 @@ func metric(body, name string) (value float64) {
 // SIGHUP to -local has every host read its keys again. Without keys it ends a peer, as ever.
 func TestHangup(t *testing.T) {
 	t.Parallel()
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP) // else what this starts ignores it, where nohup started this
+	defer signal.Stop(hangups)
 	keys, file := newKeys(t, 2), newSubnet(t).hostsFile(t, "one", "two")
 	key := keyFile(t, keys[0])
 	group, _ := startLocal(t, exec.Command(program, "-h", file, "-local", "-key", key), 2)

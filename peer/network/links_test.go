@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/netip"
 	"testing"
-	"time"
 
 	"memberly/peer/config"
 	"memberly/peer/handlers"
@@ -223,12 +222,8 @@ func TestStuckReceiver(t *testing.T) {
 	for range 1000 { // 37 MB
 		flood = append(flood, types.Message{Kind: types.NewView, From: 1, To: 2, Group: view.Group, Number: 1, View: &view})
 	}
-	began := time.Now()
 	s.answer(send(flood...))
 	s.expect("closed")
-	if took := time.Since(began); took > writeTimeout {
-		t.Errorf("it took %v", took)
-	}
 	s.answer(handlers.Output{})
 	if got := s.peer.Drops()[Stuck]; got == 0 {
 		t.Error("not counted")

@@ -76,19 +76,26 @@ func TestWaited(t *testing.T) {
 	if !ok {
 		t.Skip("this system has no socket with a pacer")
 	}
-	began := time.Now()
-	if _, err := p.WriteToUDPAddrPort([]byte("x"), netip.AddrPortFrom(n.host(1), UDPPort)); err != nil {
-		t.Fatal(err)
-	}
-	sent := time.Now()
-	for time.Since(sent) < 3*time.Millisecond {
-		runtime.Gosched()
-	}
-	if _, _, err := await(p, make([]byte, 9)); err != nil {
-		t.Fatal(err)
-	}
-	if got := p.waited(); got < 3*time.Millisecond || got > time.Since(began) {
-		t.Errorf("it says %v, want 3ms to %v", got, time.Since(began))
+	const least = 3 * time.Millisecond
+	for end := time.Now().Add(patience); ; {
+		began := time.Now()
+		if _, err := p.WriteToUDPAddrPort([]byte("x"), netip.AddrPortFrom(n.host(1), UDPPort)); err != nil {
+			t.Fatal(err)
+		}
+		for sent := time.Now(); time.Since(sent) < least; {
+			runtime.Gosched()
+		}
+		if _, _, err := await(p, make([]byte, 9)); err != nil {
+			t.Fatal(err)
+		}
+		got := p.waited()
+		if got < least && time.Now().Before(end) {
+			continue // the kernel begins to note the time soon after it was asked to, not at once
+		}
+		if got < least || got > time.Since(began) {
+			t.Errorf("it says %v, want %v to %v", got, least, time.Since(began))
+		}
+		return
 	}
 }
 
