@@ -43,6 +43,7 @@ type Output struct {
 	Heartbeat *types.Message  // over UDP, to every other host of the file
 	Events    []Event         // for those who look on; nothing needs to be done about them
 	Misled    bool            // the message was for another incarnation, and was dropped; nothing needs to be done
+	Late      bool            // and that was an earlier one of this process, as it may be where that takes a new one
 	Exit      bool            // the peer is done, with
 	Code      int             // this exit code
 	Wake      time.Duration   // call Tick no later than this Instant.Run
@@ -75,6 +76,7 @@ type Handler struct {
 
 	standing    types.Standing
 	incarnation types.Incarnation
+	first       types.Incarnation // of this process
 	view        types.View        // zero unless Joined
 	highest     int64             // view number that this peer was ever told
 	newest      types.Incarnation // of any host, that it was ever told
@@ -127,6 +129,7 @@ func New(c Config) *Handler {
 func (h *Handler) Start(now Instant) *Output {
 	h.now = now
 	h.becomeFresh()
+	h.first = h.incarnation
 	return h.Tick(now)
 }
 
@@ -238,6 +241,7 @@ func (h *Handler) meant(m *types.Message) bool {
 // step if it is not.
 func (h *Handler) addressed(m *types.Message) bool {
 	h.out.Misled = m.For != h.incarnation
+	h.out.Late = h.out.Misled && m.For >= h.first && m.For < h.incarnation
 	return !h.out.Misled
 }
 

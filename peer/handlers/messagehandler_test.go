@@ -78,6 +78,15 @@ func TestRule4Dropped(t *testing.T) {
 // What is dropped as it is for another incarnation is told the caller, and nothing else is.
 func TestMisled(t *testing.T) {
 	t.Parallel()
+	p := fresh(t, conf{ID: 3})
+	was := p.Incarnation()
+	p.hear(msg{Kind: types.State, From: 2, Standing: types.Joined, Last: was + 5})
+	for off, late := range map[types.Incarnation]bool{-1: false, 0: true, 5: true, p.Incarnation() - was + 1: false} {
+		m := msg{Kind: types.State, From: 2, Incarnation: 20, For: was + off}
+		if out := p.Message(handlers.Instant{Run: epoch}, 2, &m); !out.Misled || out.Late != late {
+			t.Errorf("for its first incarnation and %d: misled is %v, late %v", off, out.Misled, out.Late)
+		}
+	}
 	for _, kind := range []types.Kind{types.Req, types.NewView, types.NewLeader, types.OK, types.Leave, types.State, types.Refused} {
 		for _, reason := range []types.Reason{types.Promised, types.Differs} {
 			for _, off := range []types.Incarnation{0, 1} {

@@ -95,10 +95,10 @@ func (p *Peer) renew(host types.ID) *handlers.Output {
 	return nil
 }
 
-// misled counts a message for another incarnation. Without keys nothing is said of it, as
-// anybody could have sent it.
-func (p *Peer) misled(e event) {
-	if p.sockets.keys == nil || e.conn == nil {
+// misled counts a message for another incarnation. Nothing is said of it without keys, as anybody
+// could have sent it, nor where it is only late.
+func (p *Peer) misled(e event, late bool) {
+	if p.sockets.keys == nil || e.conn == nil || late {
 		p.sockets.drops.count(Misled)
 		return
 	}

@@ -402,10 +402,14 @@ func TestMisled(t *testing.T) {
 		s.answer(handlers.Output{})
 		o := n.dial(t, 2)
 		o.shakes(ring, true)
-		for range 2 {
-			o.seals(probe(2, 1, 1))
+		for _, late := range []bool{true, false, false} {
+			m := probe(2, 1, 1)
+			if late {
+				m.Kind = types.Leave // told, it would be the one that is
+			}
+			o.seals(m)
 			s.expect("message")
-			s.answer(handlers.Output{Misled: true})
+			s.answer(handlers.Output{Misled: true, Late: late})
 		}
 		o.seals(probe(2, 1, 1))
 		s.expect("message")
@@ -418,8 +422,8 @@ func TestMisled(t *testing.T) {
 		if got := strings.Count(s.stdout.String(), "another incarnation"); got != want {
 			t.Errorf("with %d keys it was told %d times: %q", ring.Len(), got, s.stdout)
 		}
-		if got := s.peer.DropsByName()["other incarnation"]; got != 2 {
-			t.Errorf("counted %d, want 2", got)
+		if got := s.peer.DropsByName()["other incarnation"]; got != 3 {
+			t.Errorf("counted %d, want 3", got)
 		}
 	}
 }

@@ -334,7 +334,7 @@ func (p *Peer) handle(e event) *handlers.Output {
 		}
 		out := p.protocol.Message(p.now(), e.host, e.message)
 		if out.Misled {
-			p.misled(e)
+			p.misled(e, out.Late)
 		}
 		if e.datagram {
 			p.sockets.spare <- e.message
