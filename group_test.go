@@ -241,12 +241,19 @@ func garbage() [][]byte {
 // dialFrom opens a connection that lasts until the test ends.
 func dialFrom(t *testing.T, from netip.Addr, to netip.AddrPort) net.Conn {
 	t.Helper()
-	c, err := net.DialTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0)), net.TCPAddrFromAddrPort(to))
+	c, err := tryFrom(t, from, to)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { c.Close() })
 	return c
+}
+
+func tryFrom(t *testing.T, from netip.Addr, to netip.AddrPort) (net.Conn, error) {
+	c, err := net.DialTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0)), net.TCPAddrFromAddrPort(to))
+	if err == nil {
+		t.Cleanup(func() { c.Close() })
+	}
+	return c, err
 }
 
 func datagram(t *testing.T, from netip.Addr, to netip.AddrPort, b []byte) {
