@@ -105,9 +105,8 @@ func (p *pulse) send() {
 	}
 }
 
-// spread sends b to every host; sealed for each target anew, as one host may have several, and
-// would take the second for a repetition. Where that fails, and not for want of room, the networks are looked at
-// again the next time.
+// spread sends b to every host, the same bytes to all, be they sealed. Where that fails, and not for
+// want of room, the networks are looked at again the next time.
 func (p *pulse) spread(b []byte) {
 	if len(b) == 0 {
 		return
@@ -115,16 +114,15 @@ func (p *pulse) spread(b []byte) {
 	if time.Since(p.found) >= targetsLast || p.changes != p.book.changes.Load() {
 		p.aim()
 	}
+	if p.keys != nil {
+		p.sealed = p.keys.beat(p.sealed[:0], b)
+		b = p.sealed
+	}
 	for _, to := range p.targets {
-		out := b
-		if p.keys != nil {
-			p.sealed = p.keys.beat(p.sealed[:0], b)
-			out = p.sealed
-		}
-		_, err := p.socket.WriteToUDPAddrPort(out, to)
+		_, err := p.socket.WriteToUDPAddrPort(b, to)
 		for try := 1; errors.Is(err, syscall.EAGAIN) && try < mostTries; try++ {
 			p.pause(time.Millisecond)
-			_, err = p.socket.WriteToUDPAddrPort(out, to)
+			_, err = p.socket.WriteToUDPAddrPort(b, to)
 		}
 		if err != nil {
 			p.drops.count(Unsent)

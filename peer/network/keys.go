@@ -163,6 +163,8 @@ func (p *pulse) open(addr netip.Addr, host types.ID, b []byte) []byte {
 		p.drops.count(Impostor)
 		from, _ := sender(b)
 		p.ask(query{from, addr})
+	case errors.Is(err, seal.ErrUnasked):
+		p.drops.count(Replayed)
 	case err != nil:
 		p.drops.blame(addr, &fault{unopenable(err), err})
 	}

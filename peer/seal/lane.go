@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -11,12 +12,14 @@ import (
 )
 
 const (
-	// challengePause is the least time between two challenges to a host.
+	// challengePause is the least time between two challenges to one session of a host.
 	challengePause = 200 * time.Millisecond
-	// answerPause is the least time between two answers to a host.
+	// answerPause is the least time between two answers to one challenge.
 	answerPause = 50 * time.Millisecond
-	// challengeLasts is how long an answer may take.
+	// challengeLasts is how long an answer may take; for as long the challenge is the same.
 	challengeLasts = time.Second
+	// copyLasts is how long after a heartbeat its copies come: one for each address of this host.
+	copyLasts = 50 * time.Millisecond
 	// beatLasts is how old a heartbeat may be that goes with an answer. Older ones may say what
 	// is true no more.
 	beatLasts = 200 * time.Millisecond
@@ -27,7 +30,7 @@ const datagramInfo = "memberly 1 datagram"
 // What the first byte within a sealed datagram says that it is. A number follows in the last two.
 const (
 	saysMessage   = 0
-	saysChallenge = 1 // answer this number
+	saysChallenge = 1 // answer this number, if the session that follows is yours
 	saysAnswer    = 2 // to this number
 )
 
@@ -35,11 +38,15 @@ const (
 // Beat and Rekey at any time; one at a time calls Open. With the zero Ring it passes on
 // datagrams as they are.
 //
+// A heartbeat is sealed once, and goes to all: so what was recorded on its way to another host has
+// a counter that this one knows. What is older than the newest is not handed on, came it or not:
+// who lost some could be told of them after their sender's end.
+//
 // A datagram is a header (version, kind, sender, session, counter) and what is sealed: what it
 // says, a number if it is a challenge or an answer, and a message. The session is drawn once,
 // the counter is one higher in each datagram. Another session than the one that is known of a
 // host may be its new life, or recorded from an old one: it is challenged with a number, and
-// only the answer to that introduces it.
+// only the answer to that introduces it. A challenge names the session that it is for.
 type Lane struct {
 	self   types.ID
 	random io.Reader
@@ -65,13 +72,16 @@ type host struct {
 	session session // introduced last
 	sealer  sealer  // that opened it last; zero: no session is known
 	window  window
+	newest  time.Duration // when the newest of window came
 
 	number     uint64 // of the last challenge
 	challenged time.Duration
 	pending    bool // it is not answered yet
 
-	challengeFrom time.Duration // when the next challenge may be sent
-	answerFrom    time.Duration // when the next answer may be
+	asked         session       // by that challenge
+	challengeFrom time.Duration // when it may be asked again
+	answered      uint64        // the number answered last
+	answerFrom    time.Duration // when it may be again
 }
 
 // NewLane returns the Lane of a process that begins as peer self. The error is that of
@@ -113,7 +123,7 @@ func (l *Lane) Seal(b, message []byte) []byte {
 	return l.append(b, saysMessage, 0, message)
 }
 
-// Beat is Seal for a heartbeat, which may go to several hosts. For a moment it is kept, to go
+// Beat is Seal for a heartbeat, of which each host gets the same copy. For a moment it is kept, to go
 // with answers too: so those that did not know this process lose none.
 func (l *Lane) Beat(b, message []byte, now time.Duration) []byte {
 	l.mu.Lock()
@@ -143,10 +153,11 @@ func (l *Lane) append(b []byte, says byte, number uint64, message []byte) []byte
 // Open opens the datagram b from an address of host from. It returns the message, if one is to
 // be handed on, and the reply to send to that address, if there is one, without waiting; both
 // are valid until the next Open. That there is neither, and no error, is what happens when two
-// meet.
+// meet, and to what is overtaken or a second copy.
 //
 // The error is why b is to be dropped: ErrUnsealed, types.ErrVersion, ErrImpostor if it says it
-// is of another host (it is not opened then), ErrUnopened, ErrReplayed, or that of reading random.
+// is of another host (it is not opened then), ErrUnopened, ErrReplayed, ErrUnasked (there may be a
+// reply then, too), or that of reading random.
 // b is left as it is.
 func (l *Lane) Open(from types.ID, b []byte, now time.Duration) (message, reply []byte, err error) {
 	l.mu.Lock()
@@ -235,17 +246,31 @@ func (d *datagram) split(plain []byte) bool {
 // heed does what the datagram d of host h calls for, and returns what Open does.
 func (l *Lane) heed(h *host, d *datagram, now time.Duration) (message, reply []byte, err error) {
 	switch {
+	case d.says == saysChallenge && !bytes.Equal(d.message, l.session[:]), d.says == saysAnswer && !h.answers(d, now):
+		return nil, nil, ErrUnasked
 	case d.says == saysChallenge:
 		return nil, l.answer(h, d.number, now), nil
-	case d.says == saysAnswer && !h.answers(d, now):
-		return nil, nil, ErrReplayed
 	case d.says == saysMessage && !h.knows(d.session):
-		reply, err := l.challenge(h, now)
+		waits := h.pending
+		reply, err := l.challenge(h, d.session, now)
+		if waits && err == nil {
+			err = ErrUnasked // the first of a new life is in the answer; this may be of an old one
+		}
 		return nil, reply, err
 	case !h.knows(d.session):
-		h.introduce(d)
-	case !h.window.admit(d.counter):
-		return nil, nil, ErrReplayed
+		h.introduce(d, now)
+	default:
+		copied := d.counter == h.window.newest && now-h.newest < copyLasts
+		switch h.window.admit(d.counter) {
+		case again:
+			if copied {
+				return nil, nil, nil
+			}
+			return nil, nil, ErrReplayed
+		case overtaken:
+			return nil, nil, nil
+		}
+		h.newest = now
 	}
 	if len(d.message) == 0 {
 		return nil, nil, nil // an answer without a heartbeat
@@ -253,27 +278,30 @@ func (l *Lane) heed(h *host, d *datagram, now time.Duration) (message, reply []b
 	return d.message, nil, nil
 }
 
-// challenge returns a challenge to h, or nothing if there was one just now.
-func (l *Lane) challenge(h *host, now time.Duration) ([]byte, error) {
-	if now < h.challengeFrom {
+// challenge returns a challenge to session s of h, or nothing if it was sent just now. A number that
+// is still good is repeated, so that an answer which takes longer than the pause counts.
+func (l *Lane) challenge(h *host, s session, now time.Duration) ([]byte, error) {
+	if s == h.asked && now < h.challengeFrom {
 		return nil, nil
 	}
-	var number [numberLen]byte
-	if _, err := io.ReadFull(l.random, number[:]); err != nil {
-		return nil, fmt.Errorf("drawing a challenge: %w", err)
+	if !h.pending || now-h.challenged > challengeLasts {
+		var number [numberLen]byte
+		if _, err := io.ReadFull(l.random, number[:]); err != nil {
+			return nil, fmt.Errorf("drawing a challenge: %w", err)
+		}
+		h.number, h.pending, h.challenged = binary.BigEndian.Uint64(number[:]), true, now
 	}
-	h.number, h.pending = binary.BigEndian.Uint64(number[:]), true
-	h.challenged, h.challengeFrom = now, now+challengePause
-	l.reply = l.append(l.reply[:0], saysChallenge, h.number, nil)
+	h.asked, h.challengeFrom = s, now+challengePause
+	l.reply = l.append(l.reply[:0], saysChallenge, h.number, s[:])
 	return l.reply, nil
 }
 
-// answer returns the answer to a challenge of h, or nothing if there was one just now.
+// answer returns the answer to a challenge of h, or nothing if it was given just now.
 func (l *Lane) answer(h *host, number uint64, now time.Duration) []byte {
-	if now < h.answerFrom {
+	if number == h.answered && now < h.answerFrom {
 		return nil
 	}
-	h.answerFrom = now + answerPause
+	h.answered, h.answerFrom = number, now+answerPause
 	beat := l.beat
 	if now-l.beaten > beatLasts {
 		beat = nil
@@ -296,8 +324,8 @@ func (h *host) answers(d *datagram, now time.Duration) bool {
 
 // introduce makes the session of d the one that is known. Of what was sealed before d, nobody
 // can tell how old it is.
-func (h *host) introduce(d *datagram) {
-	h.session, h.sealer = d.session, d.sealer
+func (h *host) introduce(d *datagram, now time.Duration) {
+	h.session, h.sealer, h.newest = d.session, d.sealer, now
 	h.window = window{newest: d.counter, seen: ^uint64(0)}
 }
 
@@ -307,18 +335,26 @@ type window struct {
 	seen   uint64 // bit i: newest-i came
 }
 
-// admit notes that a counter came. It returns false if it had come before, or is so old that
-// it may have.
-func (w *window) admit(counter uint64) bool {
+// place is how a counter stands to those that came.
+type place int
+
+const (
+	ahead     place = iota // newer than all
+	overtaken              // older than the newest, and comes for the first time
+	again                  // it came before, or is so old that it may have
+)
+
+// admit notes that a counter came.
+func (w *window) admit(counter uint64) place {
 	if counter > w.newest {
 		w.seen = w.seen<<(counter-w.newest) | 1
 		w.newest = counter
-		return true
+		return ahead
 	}
 	bit := uint64(1) << (w.newest - counter) // 0 if it is too old
 	if bit == 0 || w.seen&bit != 0 {
-		return false
+		return again
 	}
 	w.seen |= bit
-	return true
+	return overtaken
 }

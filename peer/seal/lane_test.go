@@ -121,7 +121,7 @@ func TestLaneBytes(t *testing.T) {
 	if _, answer, _ := open(one, 2, challenge, 0); !bytes.Equal(answer, sealed(1, "\x02"+string(number[:])+"beat")) {
 		t.Errorf("an answer is %x", answer)
 	}
-	if _, challenge, _ := open(one, 2, two.Seal(nil, nil), 0); len(challenge) != 4+8+8+1+8+16 {
+	if _, challenge, _ := open(one, 2, two.Seal(nil, nil), 0); len(challenge) != 4+8+8+1+8+8+16 {
 		t.Errorf("a challenge is %x", challenge)
 	}
 }
@@ -259,26 +259,124 @@ func TestLaneTampering(t *testing.T) {
 	}
 }
 
-// Datagrams may come in another order, each once.
+// Of datagrams that come in another order, those that are older than the newest are not handed on;
+// what came, or may have, is told.
 func TestLaneWindow(t *testing.T) {
 	t.Parallel()
 	one, two := introduced(t, ring(t, 1), ring(t, 1))
+	now := time.Duration(0)
 	var sent [][]byte
 	for i := range 300 {
 		sent = append(sent, one.Seal(nil, fmt.Append(nil, i)))
 	}
 	for _, c := range []struct {
 		index int
-		fresh bool
+		want  place
 	}{
-		{5, true}, {3, true}, {5, false}, {3, false}, {4, true}, {68, true}, {5, false}, {4, false},
-		{6, true}, {67, true}, {68, false}, {200, true}, {136, false}, {137, true}, {137, false},
-		{68, false}, {201, true}, {137, false}, {138, true}, {299, true}, {235, false}, {236, true},
+		{5, ahead}, {3, overtaken}, {5, again}, {3, again}, {4, overtaken}, {68, ahead}, {5, again}, {4, again},
+		{6, overtaken}, {67, overtaken}, {68, again}, {200, ahead}, {136, again}, {137, overtaken}, {137, again},
+		{68, again}, {201, ahead}, {137, again}, {138, overtaken}, {299, ahead}, {235, again}, {236, overtaken},
 	} {
-		m, _, err := open(two, 1, sent[c.index], 0)
-		if fresh := m == fmt.Sprint(c.index) && err == nil; fresh != c.fresh || !fresh && err != ErrReplayed {
-			t.Errorf("datagram %d: %q, %v; want it taken: %t", c.index, m, err, c.fresh)
+		now += time.Second // else the newest, again, would be a copy
+		m, _, err := open(two, 1, sent[c.index], now)
+		if (m == fmt.Sprint(c.index)) != (c.want == ahead) || (err == ErrReplayed) != (c.want == again) {
+			t.Errorf("datagram %d: %q, %v; want %d", c.index, m, err, c.want)
 		}
+	}
+}
+
+// What was recorded on its way to another host is of no use, during the sender's life and after it,
+// even to one that lost some; neither is a copy that comes to another address of this host.
+func TestLaneRecordedElsewhere(t *testing.T) {
+	t.Parallel()
+	one, two := introduced(t, ring(t, 1), ring(t, 1))
+	three := newLane(t, ring(t, 1), 3, 3)
+	introduce(t, one, three, 0)
+	var tapped [][]byte
+	now := time.Second
+	for i := range 40 {
+		b := one.Beat(nil, []byte("beat"), now)
+		tapped = append(tapped, b)
+		if lost := i%3 == 1; !lost {
+			if m, _, err := open(two, 1, b, now); m != "beat" || err != nil {
+				t.Fatalf("heartbeat %d: %q, %v", i, m, err)
+			}
+			if m, _, err := open(two, 1, b, now+copyLasts-1); m != "" || err != nil {
+				t.Errorf("its copy: %q, %v", m, err)
+			}
+		}
+		now += time.Second
+	}
+	for i, b := range tapped {
+		if m, reply, err := open(two, 1, b, now); m != "" || reply != nil || i%3 != 1 && err != ErrReplayed {
+			t.Errorf("recorded heartbeat %d: %q, %x, %v", i, m, reply, err)
+		}
+	}
+}
+
+// A challenge is answered by the session that it names alone, as often as it comes, but no more
+// than its pace; another is answered at once all the same.
+func TestLaneChallengeIsForOne(t *testing.T) {
+	t.Parallel()
+	one, two := newLane(t, ring(t, 1), 1, 1), newLane(t, ring(t, 1), 2, 2)
+	_, recorded, _ := open(two, 1, one.Seal(nil, []byte("x")), 0)
+	for what, l := range map[string]*Lane{"a third": newLane(t, ring(t, 1), 3, 3), "its next life": newLane(t, ring(t, 1), 1, 11)} {
+		if m, answer, err := open(l, 2, recorded, 0); m != "" || answer != nil || err != ErrUnasked {
+			t.Errorf("%s answers %x, %v", what, answer, err)
+		}
+	}
+	open(one, 2, recorded, 2*time.Second)
+	_, fresh, _ := open(two, 1, one.Seal(nil, []byte("x")), 2*time.Second) // recorded is out of date
+	_, answer, err := open(one, 2, fresh, 2*time.Second)
+	if answer == nil || err != nil {
+		t.Fatalf("after one that was repeated, a challenge is answered with %x, %v", answer, err)
+	}
+	if _, _, err := open(two, 1, answer, 2*time.Second); err != nil {
+		t.Errorf("the answer: %v", err)
+	}
+	if _, _, err := open(two, 1, answer, 3*time.Second); err != ErrUnasked {
+		t.Errorf("the answer again: %v", err)
+	}
+}
+
+// Where an answer takes longer than the pause between challenges, or something of an earlier life
+// comes all the time, a new life is heard all the same.
+func TestLaneSlowAnswers(t *testing.T) {
+	t.Parallel()
+	const ms = time.Millisecond
+	old, one, two := newLane(t, ring(t, 1), 1, 11), newLane(t, ring(t, 1), 1, 1), newLane(t, ring(t, 1), 2, 2)
+	recorded := old.Seal(nil, []byte("old"))
+	type flight struct {
+		at time.Duration
+		b  []byte
+	}
+	var to1, to2 []flight
+	heard := 0
+	for now := time.Duration(0); now < 2*time.Second; now += 10 * ms {
+		if now%(100*ms) == 0 {
+			to2 = append(to2, flight{now + 150*ms, one.Beat(nil, []byte("beat"), now)})
+		}
+		if m, _, _ := open(two, 1, recorded, now); m != "" {
+			t.Fatal("an earlier life is heard")
+		}
+		for len(to2) > 0 && to2[0].at <= now {
+			m, reply, _ := open(two, 1, to2[0].b, now)
+			if to2 = to2[1:]; m == "beat" {
+				heard++
+			}
+			if reply != nil {
+				to1 = append(to1, flight{now + 150*ms, reply})
+			}
+		}
+		for len(to1) > 0 && to1[0].at <= now {
+			_, reply, _ := open(one, 2, to1[0].b, now)
+			if to1 = to1[1:]; reply != nil {
+				to2 = append(to2, flight{now + 150*ms, reply})
+			}
+		}
+	}
+	if heard < 10 {
+		t.Errorf("%d heartbeats were heard", heard)
 	}
 }
 
@@ -333,9 +431,9 @@ func TestLaneReflection(t *testing.T) {
 	three := newLane(t, ring(t, 1), 3, 3)
 	_, toOne, _ := open(three, 1, one.Beat(nil, []byte("1"), 0), 0)
 	open(three, 2, two.Beat(nil, []byte("2"), 0), 0)
-	_, answer, _ := open(two, 3, toOne, 0) // it reaches the wrong one
-	if m, _, err := open(three, 2, answer, 0); err != ErrReplayed {
-		t.Errorf("an answer to another's number is %q, %v", m, err)
+	_, answer, _ := open(one, 3, toOne, 0)
+	if m, _, err := open(three, 2, answer, 0); err != ErrImpostor {
+		t.Errorf("another's answer is %q, %v", m, err)
 	}
 }
 
@@ -347,7 +445,7 @@ func TestLanePace(t *testing.T) {
 	one, two := newLane(t, ring(t, 1), 1, 1), newLane(t, ring(t, 1), 2, 2)
 	challengeAt := func(now time.Duration) []byte {
 		_, challenge, err := open(two, 1, one.Seal(nil, []byte("x")), now)
-		if err != nil {
+		if err != nil && err != ErrUnasked {
 			t.Fatal(err)
 		}
 		return challenge
@@ -375,14 +473,14 @@ func TestLanePace(t *testing.T) {
 		t.Errorf("answers at %s", got)
 	}
 	_, late, _ := open(one, 2, challenge, 2300*ms)
-	if m, _, err := open(two, 1, late, 3001*ms); err != ErrReplayed {
+	if m, _, err := open(two, 1, late, 3001*ms); err != ErrUnasked {
 		t.Errorf("an answer after over a second: %q, %v", m, err)
 	}
 	if m, _, err := open(two, 1, late, 3000*ms); m != "" || err != nil {
 		t.Errorf("an answer without a heartbeat: %q, %v", m, err)
 	}
 	_, twice, _ := open(one, 2, challenge, 2400*ms)
-	if m, _, err := open(two, 1, twice, 2400*ms); err != ErrReplayed {
+	if m, _, err := open(two, 1, twice, 2400*ms); err != ErrUnasked {
 		t.Errorf("a second answer: %q, %v", m, err)
 	}
 	if m, _, _ := open(two, 1, one.Seal(nil, []byte("known")), 2400*ms); m != "known" {
@@ -393,18 +491,18 @@ func TestLanePace(t *testing.T) {
 // An answer of the session that is known goes through its window: it opens nothing again.
 func TestLaneAnswerOfKnownSession(t *testing.T) {
 	t.Parallel()
-	old := newLane(t, ring(t, 1), 1, 11).Seal(nil, []byte("old"))
 	one, two := introduced(t, ring(t, 1), ring(t, 1))
 	passed := one.Seal(nil, []byte("passed"))
 	open(two, 1, passed, 0)
-	_, challenge, _ := open(two, 1, old, time.Second) // somebody repeats what he recorded
+	challenge, _ := two.challenge(two.hosts[1], one.session, time.Second) // it was under way
+	challenge = bytes.Clone(challenge)
 	one.Beat(nil, []byte("beat"), time.Second)
 	before := one.Seal(nil, []byte("before"))
 	_, answer, _ := open(one, 2, challenge, time.Second)
 	if m, _, err := open(two, 1, answer, time.Second); m != "beat" {
 		t.Errorf("the answer hands on %q, %v", m, err)
 	}
-	if m, _, err := open(two, 1, before, time.Second); m != "before" {
+	if m, _, err := open(two, 1, before, time.Second); m != "" || err != nil {
 		t.Errorf("what it overtook hands on %q, %v", m, err)
 	}
 	if m, _, err := open(two, 1, passed, time.Second); err != ErrReplayed {
@@ -434,7 +532,7 @@ func TestLaneRotates(t *testing.T) {
 	}
 	for i, b := range held[len(held)-4:] { // of the last step: the window went on
 		to := []*Lane{two, one}[i%2]
-		if m, _, err := open(to, 3-to.self, b, time.Second); m != "held" {
+		if m, _, err := open(to, 3-to.self, b, time.Second); m != "" || err != nil {
 			t.Errorf("what was held back hands on %q, %v", m, err)
 		}
 		if m, _, err := open(to, 3-to.self, b, time.Second); err != ErrReplayed {
@@ -443,7 +541,7 @@ func TestLaneRotates(t *testing.T) {
 	}
 }
 
-// What is under way while a sender changes keys, comes in any order.
+// What is under way while a sender changes keys, may come in any order.
 func TestLaneKeysMixed(t *testing.T) {
 	t.Parallel()
 	one, two := introduced(t, ring(t, 1, 2), ring(t, 1, 2))
@@ -451,12 +549,12 @@ func TestLaneKeysMixed(t *testing.T) {
 	one.Rekey(ring(t, 2, 1))
 	later := [][]byte{one.Seal(nil, []byte("c")), one.Seal(nil, []byte("d"))}
 	for _, b := range [][]byte{later[0], old[1], later[1], old[0]} {
-		if m, _, err := open(two, 1, b, 0); m == "" || err != nil {
-			t.Errorf("got %q, %v", m, err)
+		if _, _, err := open(two, 1, b, 0); err != nil {
+			t.Error(err)
 		}
 	}
 	for _, b := range append(old, later...) {
-		if m, _, err := open(two, 1, b, 0); err != ErrReplayed {
+		if m, _, err := open(two, 1, b, time.Second); err != ErrReplayed {
 			t.Errorf("again it hands on %q, %v", m, err)
 		}
 	}

@@ -36,6 +36,10 @@ var (
 	ErrUnsealed = errors.New("it is not sealed with a key, as all must be that comes here: start all with the same -key, or none")
 	ErrUnopened = errors.New("no key here opens it: somebody forged or changed it, or has other keys: give all the same -key")
 	ErrReplayed = errors.New("it is sealed, but came before, or too late: the network or somebody repeats what was sent")
+	// ErrUnasked is what nobody waits for, be it late or repeated: a challenge of another life, or an
+	// answer to no challenge. It may be its address's owner who suffers from a repetition, so it is no
+	// ground to blame that one. It wraps ErrReplayed.
+	ErrUnasked  = fmt.Errorf("%w: it was not asked for", ErrReplayed)
 	ErrImpostor = errors.New("it bears an id that is not its sender's")
 )
 
