@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -58,10 +59,15 @@ func buildAndRun(m *testing.M) (int, error) {
 // subnet is 127.x.y.0/24, in use by one test alone, of all that run on this machine.
 type subnet [4]byte
 
+// subnets counts those that were given out. None is used twice, as what -local started may take a
+// moment to end.
+var subnets atomic.Int64
+
 // newSubnet finds one that is free. It is taken for as long as its port is held.
 func newSubnet(t *testing.T) subnet {
 	t.Helper()
-	for i := os.Getpid(); ; i++ {
+	for {
+		i := os.Getpid() + int(subnets.Add(1))
 		s := subnet{127, byte(64 + i/256%128), byte(i), 0}
 		if guard, err := net.Listen("tcp", net.JoinHostPort(s.host(254).String(), "8080")); err == nil {
 			t.Cleanup(func() { guard.Close() })

@@ -64,9 +64,13 @@ type fault struct {
 func (f *fault) Error() string { return words[f.reason] + ": " + f.err.Error() }
 func (f *fault) Unwrap() error { return f.err }
 
-// mostReports bounds what is remembered of things reported, so that strangers cannot fill
-// the memory, nor stdout. What comes after is only counted.
-const mostReports = 1024
+// These bound what is remembered of things reported, so that nobody can fill the memory, nor
+// stdout. What comes after is only counted. Strangers, who can have any number of addresses, have
+// their own: they leave room to tell of hosts, and of failures here.
+const (
+	mostReports  = 1024
+	mostOfNobody = 256
+)
 
 // drops counts what is dropped, and reports it once for each address and reason.
 // Any goroutine may use it.
@@ -76,6 +80,7 @@ type drops struct {
 
 	mu       sync.Mutex
 	reported map[report]bool
+	nobodies int // of these, reports of strangers
 }
 
 // report is what was said: something of an address, or the text of a failure here.
@@ -115,13 +120,24 @@ func (d *drops) failure(what string, err error) {
 func (d *drops) once(r report, format string, args ...any) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.reported[r] || len(d.reported) >= mostReports {
+	if r.reason == Stranger {
+		d.tell(r, &d.nobodies, mostOfNobody, "strangers", format, args)
+		return
+	}
+	others := len(d.reported) - d.nobodies
+	d.tell(r, &others, mostReports, "faults", format, args)
+}
+
+// tell does so while n, how many there were of this kind, is below most.
+func (d *drops) tell(r report, n *int, most int, kind, format string, args []any) {
+	if d.reported[r] || *n >= most {
 		return
 	}
 	d.reported[r] = true
+	*n++
 	d.notice.printf(format, args...)
-	if len(d.reported) == mostReports {
-		d.notice.printf("%d faults were reported; further ones are only counted", mostReports)
+	if *n == most {
+		d.notice.printf("%d %s were reported; further ones are only counted", most, kind)
 	}
 }
 

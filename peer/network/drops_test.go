@@ -34,7 +34,8 @@ func TestDrops(t *testing.T) {
 	}
 }
 
-// Strangers without end fill neither the memory nor stdout.
+// Strangers without end fill neither the memory nor stdout, and leave room to tell of hosts; those
+// are bounded too.
 func TestDropsBounded(t *testing.T) {
 	t.Parallel()
 	out := newOutput()
@@ -46,11 +47,18 @@ func TestDropsBounded(t *testing.T) {
 		d.count(Stranger)
 		d.stranger(addr)
 	}
-	notice.close(patience)
-	if got := strings.Count(out.String(), "\n"); got != mostReports+1 {
-		t.Errorf("%d lines, want %d", got, mostReports+1)
+	for range 10 * mostReports {
+		addr = addr.Next()
+		d.blame(addr, &fault{Malformed, errors.New("odd")})
 	}
-	if len(d.reported) > mostReports || d.all()[Stranger] != 10*mostReports {
+	notice.close(patience)
+	if got := strings.Count(out.String(), "no host of"); got != mostOfNobody {
+		t.Errorf("%d lines of strangers, want %d", got, mostOfNobody)
+	}
+	if got := strings.Count(out.String(), "\n"); got != mostOfNobody+mostReports+2 {
+		t.Errorf("%d lines, want %d", got, mostOfNobody+mostReports+2)
+	}
+	if len(d.reported) > mostOfNobody+mostReports || d.all()[Stranger] != 10*mostReports {
 		t.Errorf("%d remembered, %v counted", len(d.reported), d.all())
 	}
 }
