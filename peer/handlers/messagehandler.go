@@ -43,7 +43,7 @@ type Output struct {
 	Heartbeat *types.Message  // over UDP, to every other host of the file
 	Events    []Event         // for those who look on; nothing needs to be done about them
 	Misled    bool            // the message was for another incarnation, and was dropped; nothing needs to be done
-	Late      bool            // and that was an earlier one of this process, as it may be where that takes a new one
+	Late      bool            // and that incarnation was this process's own, before it took a new one
 	Exit      bool            // the peer is done, with
 	Code      int             // this exit code
 	Wake      time.Duration   // call Tick no later than this Instant.Run

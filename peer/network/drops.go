@@ -120,23 +120,19 @@ func (d *drops) failure(what string, err error) {
 func (d *drops) once(r report, format string, args ...any) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	before, most, kind := len(d.reported)-d.nobodies, mostReports, "faults"
 	if r.reason == Stranger {
-		d.tell(r, &d.nobodies, mostOfNobody, "strangers", format, args)
-		return
+		before, most, kind = d.nobodies, mostOfNobody, "strangers"
 	}
-	others := len(d.reported) - d.nobodies
-	d.tell(r, &others, mostReports, "faults", format, args)
-}
-
-// tell does so while n, how many there were of this kind, is below most.
-func (d *drops) tell(r report, n *int, most int, kind, format string, args []any) {
-	if d.reported[r] || *n >= most {
+	if d.reported[r] || before >= most {
 		return
 	}
 	d.reported[r] = true
-	*n++
+	if r.reason == Stranger {
+		d.nobodies++
+	}
 	d.notice.printf(format, args...)
-	if *n == most {
+	if before+1 == most {
 		d.notice.printf("%d %s were reported; further ones are only counted", most, kind)
 	}
 }

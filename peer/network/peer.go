@@ -301,8 +301,8 @@ func (p *Peer) input() (event, bool) {
 	}
 }
 
-// arm sets the alarm for the next Tick, or look at the datagrams. One that rings a little early is left as it is: while
-// much happens, each step moves the next a little.
+// arm sets the alarm for the next Tick, or look at the datagrams. One that rings a little early is
+// left as it is: while much happens, each step moves the next a little.
 func (p *Peer) arm() {
 	now, at := p.run(), min(max(p.wake, p.hold), p.pulse.next())
 	if p.armed > now && p.armed <= at && at-p.armed < leeway {

@@ -123,8 +123,8 @@ func (l *Lane) Seal(b, message []byte) []byte {
 	return l.append(b, saysMessage, 0, message)
 }
 
-// Beat is Seal for a heartbeat, of which each host gets the same copy. For a moment it is kept, to go
-// with answers too: so those that did not know this process lose none.
+// Beat is Seal for a heartbeat, of which each host gets the same copy. For a moment it is kept, to
+// go with answers too: so those that did not know this process lose none.
 func (l *Lane) Beat(b, message []byte, now time.Duration) []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
