@@ -202,6 +202,10 @@ func (h *Handler) doubt(m *types.Message) {
 
 // onBallot counts the answers to a candidacy.
 func (h *Handler) onBallot(m *types.Message) {
+	if !h.quorate {
+		h.candidacy = nil // grants of members that are gone since make no leader
+		return
+	}
 	r := h.candidacy
 	if m.Request != r.message.Request || m.Number != h.view.Number {
 		return

@@ -279,3 +279,32 @@ func TestRule5LeaderStandsAgain(t *testing.T) {
 	want(t, "a refusal", p.hear(msg{Kind: types.Refused, From: 2, Reason: types.Promised, Term: three}), "NEWLEADER→2,3")
 	want(t, "wins with what it proposed", p.reply(2), "REQ ADD 6→2,3; HEARTBEAT leads")
 }
+
+// Rule 1: what a leader has accepted itself is pending like what anybody has, also when a quorum that
+// granted it the term is not reachable any more as it takes office.
+func TestRule1OwnAcceptance(t *testing.T) {
+	t.Parallel()
+	p := member(t, conf{ID: 2}, viewOf(1, 1, 2, 3, 4, 5))
+	p.hear(msg{Kind: types.Req, From: 1, Request: 2, Change: add(6)})
+	p.undialed(5, types.Refusal)
+	want(t, "the leader is gone", p.undialed(1, types.Refusal), "peer 1 (leader) unreachable; NEWLEADER→3,4")
+	p.term = types.Term{Counter: 2, Peer: 2}
+	granted := p.answer(4)
+	granted.Change, granted.Accepted = add(6), types.Term{Counter: 1, Peer: 1}
+	p.hear(granted)
+	p.undialed(4, types.Refusal)
+	want(t, "a grant that makes no reachable quorum", p.reply(3), "")
+	if p.Leads() {
+		t.Error("it leads without a reachable quorum")
+	}
+	p.at = 10 * ms
+	p.hear(msg{Kind: types.State, From: 5, Standing: types.Joined, Term: types.Term{Counter: 1, Peer: 1}})
+	p.reply(3, 5)
+	p.reply(3, 5)
+	for _, d := range p.log {
+		if d.m.Kind == types.Req && d.m.Change != add(6) {
+			t.Errorf("it proposes %s, and not what it has accepted", d.text)
+		}
+	}
+	want(t, "installs", p.when("view 6 [1 2 3 4 5 6]"), "[10ms]")
+}

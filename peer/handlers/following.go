@@ -134,6 +134,9 @@ func (h *Handler) install(next *types.View) {
 	h.view = *next
 	h.highest = max(h.highest, next.Number)
 	h.accepted = types.Accepted{}
+	if h.office != nil {
+		h.office.moved()
+	}
 	h.standing = types.Joined
 	for _, id := range before.Members {
 		if !next.Has(id) {

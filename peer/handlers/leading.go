@@ -293,9 +293,12 @@ func (h *Handler) announce(c types.Change) {
 	v := h.view
 	o.round = h.newRound(types.NewView, o.term, &v)
 	o.round.message.Change = c
-	o.ready, o.settle = o.round.done, types.Accepted{}
+	o.ready = o.ready || o.round.done
 	h.call(o.round, &v)
 }
+
+// moved forgets what the members of the view before have answered: it says nothing about the next one.
+func (o *office) moved() { o.ready, o.settle = false, types.Accepted{} }
 
 // onOfficeAnswer handles what members answer to the leader.
 func (h *Handler) onOfficeAnswer(m *types.Message) {
