@@ -30,15 +30,6 @@ func noElection() election {
 		leaderless: never, vacant: never, inquorate: never}
 }
 
-// thaw moves on what was last heard by a gap in this peer's own running.
-func (e *election) thaw(gap time.Duration) {
-	for _, t := range []*time.Duration{&e.sign.at, &e.grant.at, &e.leaderless, &e.vacant, &e.inquorate} {
-		if *t != never {
-			*t += gap
-		}
-	}
-}
-
 // sighted notes that the sender of m says that it leads, in a term not below the promise.
 func (h *Handler) sighted(m *types.Message) {
 	if h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) &&

@@ -155,10 +155,10 @@ func TestRule4FilesDiffer(t *testing.T) {
 		p := member(t, conf{ID: 3}, viewOf(1, 1, 2, 3))
 		m := msg{Kind: k, From: 900, Digest: 8}
 		want(t, k.String(), p.hearAt(2, m), notice+"; REFUSED hosts files differ→2")
-		p.at = 59 * time.Second
+		p.pass(59*time.Second, 1, 2)
 		want(t, k.String()+" 59 s later", p.hearAt(2, m), "REFUSED hosts files differ→2")
 		want(t, k.String()+" from another", p.hearAt(1, m), "notice 4 [1]; REFUSED hosts files differ→1")
-		p.at = time.Minute
+		p.pass(time.Second, 1, 2)
 		want(t, k.String()+" a minute later", p.hearAt(2, m), notice+"; REFUSED hosts files differ→2")
 	}
 	p := fresh(t, conf{ID: 3})

@@ -70,7 +70,8 @@ const (
 // goroutine owns it.
 type Handler struct {
 	Config
-	now    Instant
+	now    Instant       // its Run counts only the time in which this peer ran (begin)
+	stood  time.Duration // how long it did not run, in all
 	out    Output
 	exited bool
 
@@ -102,7 +103,7 @@ type Handler struct {
 	beat      time.Duration // when the next heartbeat is due
 	pulse     types.Message // the last heartbeat
 	noticed   time.Duration // when it last said on stdout for whom it waits
-	thawed    time.Duration // when it last found that it had not run
+	resumed   time.Duration // when it last found that it had not run
 	fresh     freshness
 	election  election
 	office    *office // while it has a term to lead under
@@ -118,7 +119,7 @@ type Handler struct {
 
 // New returns the handler of a peer that has not started.
 func New(c Config) *Handler {
-	h := &Handler{Config: c, hosts: make([]host, c.Hosts), order: newOrder(c.Hosts), leaving: never, thawed: never}
+	h := &Handler{Config: c, hosts: make([]host, c.Hosts), order: newOrder(c.Hosts), leaving: never, resumed: never}
 	for i := range h.hosts {
 		h.hosts[i] = host{word: never, heard: never, differed: never, probed: never, redial: never, waiting: never}
 	}
@@ -159,7 +160,7 @@ func (h *Handler) Closed(now Instant, id types.ID) *Output {
 func (h *Handler) Undialed(now Instant, id types.ID, began time.Duration, o types.Outcome) *Output {
 	h.begin(now)
 	if h.known(id) {
-		h.undialed(id, began, o)
+		h.undialed(id, began-h.stood, o)
 	}
 	return h.end()
 }
@@ -171,7 +172,7 @@ func (h *Handler) Leave(now Instant) *Output {
 	if h.leaving != never || h.exited {
 		return h.end()
 	}
-	h.leaving = now.Run
+	h.leaving = h.now.Run
 	if h.standing != types.Joined {
 		h.exit(0)
 		return h.end()
@@ -214,7 +215,7 @@ func (h *Handler) Message(now Instant, remote types.ID, m *types.Message) *Outpu
 		}
 	case h.known(m.From) && m.From == remote && h.meant(m):
 		h.highest, h.newest = max(h.highest, m.Number), max(h.newest, m.Incarnation)
-		h.hosts[m.From-1].word = now.Run
+		h.hosts[m.From-1].word = h.now.Run
 		h.receive(m)
 	}
 	return h.end()
@@ -318,17 +319,26 @@ func (h *Handler) onAnswer(m *types.Message) {
 	}
 }
 
-// begin opens a step: the clock moves, and a gap in it is the peer's own stall (DESIGN 4).
+// begin opens a step: the clock moves. A gap in it is this peer's own stall, and is left out of
+// its time: nobody has been silent in it, and nothing has waited (section 4).
 func (h *Handler) begin(now Instant) {
 	o := &h.out
 	*o = Output{Records: o.Records[:0], Notices: o.Notices[:0], Redial: o.Redial[:0],
 		Messages: o.Messages[:0], Events: o.Events[:0], Code: o.Code}
-	gap := now.Run - h.now.Run
+	gap := now.Run - h.stood - h.now.Run
+	stalled := gap > h.seconds(0.5)
+	if stalled {
+		h.stood += gap
+	}
+	now.Run -= h.stood
 	h.now = now
-	if gap > h.seconds(0.5) {
-		h.thaw(gap)
+	if stalled {
+		h.resume()
 	}
 }
+
+// at returns the present moment as the caller of the step sees it.
+func (h *Handler) at() Instant { return Instant{Run: h.now.Run + h.stood, Wall: h.now.Wall} }
 
 func (h *Handler) end() *Output {
 	if !h.exited && h.standing == types.Joined && h.farewell == nil {
@@ -336,7 +346,7 @@ func (h *Handler) end() *Output {
 	}
 	h.out.Exit = h.exited
 	// Whoever wakes so often notices every stall (begin).
-	h.out.Wake = min(h.wake, h.lull(), h.now.Run+h.seconds(0.4))
+	h.out.Wake = min(h.wake, h.lull(), h.now.Run+h.seconds(0.4)) + h.stood
 	return &h.out
 }
 

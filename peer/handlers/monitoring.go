@@ -155,8 +155,8 @@ func (h *Handler) miss(id types.ID) {
 // watch looks at every member's silence (DESIGN 4).
 func (h *Handler) watch() {
 	h.calm = false
-	if h.since(h.thawed) < h.seconds(0.1) {
-		h.due(h.thawed + h.seconds(0.1))
+	if h.since(h.resumed) < h.seconds(0.1) {
+		h.due(h.resumed + h.seconds(0.1))
 		return // first what waited on the sockets
 	}
 	h.calm = true
@@ -367,14 +367,14 @@ func (h *Handler) undialed(id types.ID, began time.Duration, o types.Outcome) {
 	}
 }
 
-// thaw lets a gap in this peer's own running pass for nobody's silence (DESIGN 4).
-func (h *Handler) thaw(gap time.Duration) {
-	h.thawed = h.now.Run
+// resume is done after a stall of this peer: what it knew of the others is old. Those held
+// unreachable for silence are looked at again before anything is done about them (section 4).
+func (h *Handler) resume() {
+	h.resumed = h.now.Run
 	for i := range h.hosts {
 		p := &h.hosts[i]
-		p.heard += gap
 		if p.gone && !p.dead {
-			p.gone, p.lost, p.heard = false, h.now.Run, h.now.Run-h.patience() // look again before acting on old news
+			p.gone, p.lost, p.heard = false, h.now.Run, h.now.Run-h.patience()
 		}
 		p.evidence = evidence{}
 		if p.waiting != never {
@@ -382,14 +382,8 @@ func (h *Handler) thaw(gap time.Duration) {
 		}
 	}
 	h.recount()
-	h.election.thaw(gap)
-	h.reform = reforming{}
-	for _, r := range []*round{h.candidacy, h.farewell} {
-		if r != nil {
-			r.began += gap
-		}
-	}
-	if h.office != nil && h.office.round != nil {
-		h.office.round.began += gap
+	h.beat, h.reform, h.election.turnedAt = h.now.Run, reforming{}, never
+	if h.office != nil {
+		h.office.joining = nil // who still wants to join asks again
 	}
 }

@@ -176,7 +176,7 @@ func TestSection4StallOfTheLost(t *testing.T) {
 	p.reply(3, 4)
 	p.reply(3, 4)
 	p.pass(1000*ms, 3, 4)
-	want(t, "removes who refused", p.when("REQ DEL 2 unreachable→3"), "[13s 13.2s]")
+	want(t, "removes who refused", p.when("REQ DEL 2 unreachable→3"), "[13.2s]")
 	want(t, "removes who was back", p.when("REQ DEL 3 unreachable→4"), "[]")
 	want(t, "removes who was silent", p.when("REQ DEL 5 unreachable→3"), "[14s 14.2s]")
 }
