@@ -75,7 +75,7 @@ func (h *Handler) review() {
 		}
 		return
 	}
-	if e.vacant != never && h.since(e.turnedAt) < h.seconds(0.2) {
+	if e.vacant != never && h.since(e.turnedAt) < h.retry() {
 		m := e.turned
 		e.turnedAt = never
 		h.onRequest(&m)
@@ -91,7 +91,7 @@ func (h *Handler) review() {
 	}
 	turn := e.vacant + time.Duration(h.place())*h.Monitor
 	if e.vacant > e.leaderless && h.reaches(e.grant.peer) {
-		turn = max(turn, e.vacant+h.seconds(0.2)) // other grants run out now, too: it may just win
+		turn = max(turn, e.vacant+h.retry()) // other grants run out now, too: it may just win
 	}
 	if h.now.Run < turn {
 		h.due(turn)
@@ -185,8 +185,8 @@ func (h *Handler) grant(m *types.Message) {
 func (h *Handler) doubt(m *types.Message) {
 	leader := h.election.sign.peer
 	for _, id := range m.Unreachable {
-		if id == leader && h.since(h.hosts[id-1].probed) >= h.seconds(0.2) {
-			h.probe(id, true)
+		if id == leader {
+			h.ask(id)
 		}
 	}
 }
@@ -230,12 +230,12 @@ func (h *Handler) tickCandidacy() {
 		h.candidacy = nil
 		return
 	}
-	if h.since(r.sent) >= h.seconds(0.2) {
+	if h.since(r.sent) >= h.retry() {
 		if r.outbid {
 			h.stand(types.Term{})
 			return
 		}
 		h.call(r, &h.view)
 	}
-	h.due(r.sent + h.seconds(0.2))
+	h.due(r.sent + h.retry())
 }

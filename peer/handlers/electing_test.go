@@ -188,7 +188,7 @@ func TestRule5TurnedDown(t *testing.T) {
 	t.Parallel()
 	for later, granted := range map[time.Duration]bool{100 * ms: true, 200 * ms: false} {
 		p := member(t, conf{ID: 4}, viewOf(1, 1, 2, 3, 4, 5))
-		want(t, "refuses and looks", p.hear(newLeader(2, 1)), "redial→1; REFUSED has a leader→2; PROBE→1")
+		want(t, "refuses and looks", p.hear(newLeader(2, 1)), "REFUSED has a leader→2; PROBE→1")
 		p.at += later
 		did := "peer 1 (leader) unreachable"
 		if granted {

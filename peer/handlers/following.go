@@ -191,7 +191,7 @@ func (h *Handler) showView(m *types.Message) {
 // askToLeave sends LEAVE to the leader, or begins to take out the leader itself.
 func (h *Handler) askToLeave() {
 	h.asked = h.now.Run
-	h.due(h.asked + h.seconds(0.2))
+	h.due(h.asked + h.retry())
 	switch {
 	case len(h.view.Members) == 1:
 		h.exit(0)
@@ -207,15 +207,15 @@ func (h *Handler) tickLeaving() {
 	if h.leaving == never {
 		return
 	}
-	if h.since(h.leaving) >= h.seconds(1) {
+	if h.since(h.leaving) >= h.pause(1) {
 		h.exit(0)
 		return
 	}
-	if h.farewell == nil && h.since(h.asked) >= h.seconds(0.2) {
+	if h.farewell == nil && h.since(h.asked) >= h.retry() {
 		h.askToLeave()
 	}
-	h.until(h.asked + h.seconds(0.2))
-	h.until(h.leaving + h.seconds(1))
+	h.until(h.asked + h.retry())
+	h.until(h.leaving + h.pause(1))
 }
 
 // tickMember is time passing for a member.

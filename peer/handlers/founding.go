@@ -88,13 +88,13 @@ func (h *Handler) unaccounted(accounts func(types.ID, evidence) bool) []types.ID
 	return ids
 }
 
-// inquire PROBEs every host of which there is no evidence since then that is younger than age.
+// inquire asks every host of which there is no evidence since then that is younger than age.
 func (h *Handler) inquire(since, age time.Duration) {
 	for i := range h.hosts {
 		p, id := &h.hosts[i], types.ID(i+1)
 		stale := !h.counts(p.evidence, since) || h.since(p.evidence.asked) >= age
 		if id != h.ID && stale && (h.since(p.probed) >= age || p.probed < since) {
-			h.probe(id, p.probed >= since && !p.evidence.answered)
+			h.ask(id)
 		}
 	}
 }
@@ -139,8 +139,8 @@ func (h *Handler) tickReforming() {
 		h.reform = reforming{}
 		return
 	}
-	h.inquire(max(e.leaderless, e.inquorate, h.reform.at), h.seconds(0.4))
-	h.due(h.now.Run + h.seconds(0.2))
+	h.inquire(max(e.leaderless, e.inquorate, h.reform.at), h.pause(0.4))
+	h.due(h.now.Run + h.retry())
 	if h.reform.at != 0 && h.since(h.reform.at) < h.seconds(1) {
 		return
 	}

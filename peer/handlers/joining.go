@@ -44,7 +44,7 @@ func (h *Handler) renew(last types.Incarnation) {
 func (h *Handler) tickFresh() {
 	f := &h.fresh
 	f.tries = 8
-	pause := h.seconds(0.2)
+	pause := h.retry()
 	if h.since(f.hinted) >= h.Monitor {
 		f.hint = 0
 	}
@@ -66,7 +66,7 @@ func (h *Handler) tickFresh() {
 // join sends JOIN to id.
 func (h *Handler) join(id types.ID) {
 	f := &h.fresh
-	if f.target == id && h.since(h.hosts[id-1].word) >= h.seconds(0.4) {
+	if f.target == id && h.since(h.hosts[id-1].word) >= h.pause(0.4) {
 		h.anew(id)
 	}
 	f.target, f.asked = id, h.now.Run
@@ -156,8 +156,8 @@ func (h *Handler) admitted(m *types.Message) {
 func (h *Handler) strange(m *types.Message) {
 	h.succeeded(m)
 	drawing := m.Leads || m.Group.Before(h.view.Group) && h.lasts(h.election.leaderless, 10)
-	if drawing && h.since(h.hosts[m.From-1].probed) >= h.seconds(1) {
-		h.probe(m.From, false)
+	if drawing {
+		h.ask(m.From)
 	}
 }
 

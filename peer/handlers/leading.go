@@ -69,13 +69,13 @@ func (h *Handler) count(r *round, view *types.View, id types.ID) bool {
 func (h *Handler) call(r *round, view *types.View) {
 	again := r.sent != never
 	r.sent = h.now.Run
-	h.due(r.sent + h.seconds(0.2))
+	h.due(r.sent + h.retry())
 	r.message.Unreachable = h.unreachable()
 	for _, id := range r.to {
 		if id == h.ID || r.answered[id-1] || h.hosts[id-1].gone {
 			continue
 		}
-		if h.since(r.began) >= h.seconds(0.5) {
+		if h.since(r.began) >= h.pause(0.5) {
 			h.anew(id)
 		}
 		h.callOne(r, view, id)
@@ -360,10 +360,10 @@ func (h *Handler) tickOffice() {
 		return
 	}
 	if r := o.round; r != nil && r.count < len(r.to) {
-		if h.since(r.sent) >= h.seconds(0.2) {
+		if h.since(r.sent) >= h.retry() {
 			h.call(r, &h.view)
 		}
-		h.due(r.sent + h.seconds(0.2))
+		h.due(r.sent + h.retry())
 	}
 	if o.drill && slices.ContainsFunc(o.round.to, func(id types.ID) bool { return !h.reaches(id) }) {
 		o.drill, o.round.to, h.Drill = false, h.view.Members, false // somebody really failed
@@ -458,15 +458,15 @@ func (h *Handler) onFarewell(m *types.Message) {
 
 func (h *Handler) tickFarewell() {
 	r := h.farewell
-	if h.since(r.began) >= h.seconds(1) {
+	if h.since(r.began) >= h.pause(1) {
 		h.depart()
 		return
 	}
-	if h.since(r.sent) >= h.seconds(0.2) {
+	if h.since(r.sent) >= h.retry() {
 		next := h.view.With(r.message.Change)
 		h.call(r, &next)
 	}
-	h.due(r.sent + h.seconds(0.2))
+	h.due(r.sent + h.retry())
 }
 
 // depart ends the farewell.

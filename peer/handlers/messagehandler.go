@@ -212,6 +212,7 @@ func (h *Handler) Message(now Instant, remote types.ID, m *types.Message) *Outpu
 	case m.Kind == types.Refused && m.Reason == types.Differs:
 		if h.addressed(m) {
 			h.differs(remote)
+			h.answered(remote, m)
 		}
 	case h.known(m.From) && m.From == remote && h.meant(m):
 		h.highest, h.newest = max(h.highest, m.Number), max(h.newest, m.Incarnation)
@@ -354,6 +355,15 @@ func (h *Handler) end() *Output {
 func (h *Handler) seconds(s float64) time.Duration {
 	return time.Duration(s / 2.2 * float64(h.Monitor))
 }
+
+// pause returns s seconds, scaled as seconds does, but s seconds of real time at most: however
+// patient a peer is with silence, it does not take longer to ask again.
+func (h *Handler) pause(s float64) time.Duration {
+	return min(h.seconds(s), time.Duration(s*float64(time.Second)))
+}
+
+// retry is the pause between two sendings of what is not answered.
+func (h *Handler) retry() time.Duration { return h.pause(0.2) }
 
 // due asks for a Tick at t at the latest.
 func (h *Handler) due(t time.Duration) { h.wake = min(h.wake, t) }

@@ -2,6 +2,7 @@ package handlers_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -164,22 +165,50 @@ func TestSection5Crash(t *testing.T) {
 	want(t, "-c", p.do(p.Crash), "crashing; exit 1")
 }
 
-// The seconds of the design scale with -monitor and -heartbeat.
+// The seconds of the design scale with -monitor and -heartbeat, but for the pauses of what is sent
+// again, where -monitor is longer than usual.
 func TestScale(t *testing.T) {
 	t.Parallel()
-	play := func(scale time.Duration) (log []string) {
-		p := member(t, conf{ID: 2, Heartbeat: 1100 * scale * ms, Monitor: 2200 * scale * ms}, viewOf(1, 1, 2, 3))
-		p.pass(1000*scale*ms, 1, 3)
-		p.pass(9000*scale*ms, 3)
+	play := func(scale time.Duration, retries bool) (log []string) {
+		p := member(t, conf{ID: 2, Heartbeat: 11 * scale * ms, Monitor: 22 * scale * ms}, viewOf(1, 1, 2, 3))
+		p.pass(10*scale*ms, 1, 3)
+		p.pass(90*scale*ms, 3)
 		p.do(p.Leave)
-		p.pass(2000 * scale * ms)
+		p.pass(20 * scale * ms)
+		seen := map[string]bool{}
 		for _, d := range p.log {
-			log = append(log, fmt.Sprint((d.at/scale).Round(ms), " ", d.text))
+			if again := seen[d.text]; retries || !again && d.m.Kind != types.Probe && !strings.HasPrefix(d.text, "redial") && !p.over {
+				log = append(log, fmt.Sprint((d.at*100/scale).Round(ms), " ", d.text))
+			}
+			seen[d.text] = true
 		}
 		return log
 	}
-	one, ten := play(1), play(10)
-	want(t, "ten times as slow", fmt.Sprint(ten), fmt.Sprint(one))
+	want(t, "ten times as fast", fmt.Sprint(play(10, true)), fmt.Sprint(play(100, true)))
+	want(t, "ten times as slow, retries aside", fmt.Sprint(play(1000, false)), fmt.Sprint(play(100, false)))
+}
+
+// However long -monitor is, what is not answered is sent again every 0.2 s, over a new connection from
+// 0.5 s on, and a peer that leaves takes a second at most.
+func TestRetriesInRealTime(t *testing.T) {
+	t.Parallel()
+	slow := conf{Heartbeat: 30 * time.Minute, Monitor: time.Hour}
+	slow.ID = 2
+	p := fresh(t, slow)
+	p.hear(msg{Kind: types.State, From: 3, Standing: types.Joined, HasLeader: true, Term: types.Term{Counter: 1, Peer: 3}})
+	p.log = nil
+	p.pass(time.Second)
+	want(t, "JOIN", p.when("JOIN→3"), "[200ms 400ms 600ms 800ms 1s]")
+	want(t, "anew", p.when("redial→3"), "[400ms 600ms 800ms 1s]")
+	p = leader(t, slow, viewOf(1, 1, 2, 3))
+	p.hear(msg{Kind: types.Join, From: 6})
+	p.pass(900 * ms)
+	want(t, "REQ", p.when("REQ ADD 6→3"), "[0s 200ms 400ms 600ms 800ms]")
+	want(t, "anew", p.when("redial→3"), "[600ms 800ms]")
+	p = member(t, conf{ID: 3, Heartbeat: slow.Heartbeat, Monitor: slow.Monitor}, viewOf(1, 1, 2, 3))
+	p.do(p.Leave)
+	p.pass(2 * time.Second)
+	want(t, "exits", p.when("exit 0"), "[1s]")
 }
 
 // In the steady state, a heartbeat heard costs no memory, and one sent next to none.

@@ -18,7 +18,7 @@ type host struct {
 	behind bool          // it refused a request about the present view, and was sent that view
 
 	probed   time.Duration // when it was last PROBEd
-	probes   int           // since it was last heard
+	answered time.Duration // when it was asked what it has answered last
 	differed time.Duration // when it was last said that its hosts file differs
 	redial   time.Duration // when this peer last asked for a new connection with it
 
@@ -82,8 +82,8 @@ func (h *Handler) hear(m *types.Message) {
 	p := &h.hosts[m.From-1]
 	if (p.gone || p.failing) && !p.revivedBy(m) {
 		p.spoke = h.now.Run
-		if m.Kind != types.State && h.since(p.probed) >= h.seconds(0.2) {
-			h.probe(m.From, true)
+		if m.Kind != types.State {
+			h.ask(m.From)
 		}
 		return
 	}
@@ -91,7 +91,7 @@ func (h *Handler) hear(m *types.Message) {
 		p.gone, p.dead = false, false
 		h.recount()
 	}
-	p.heard, p.probes = max(p.heard, h.now.Run-m.Waited), 0
+	p.heard = max(p.heard, h.now.Run-m.Waited)
 	h.order.last(m.From)
 	p.holds = max(p.holds, m.Number)
 	if p.failing && !slices.Contains(h.named, m.From) {
@@ -178,17 +178,17 @@ func (h *Handler) look(id types.ID) time.Duration {
 	p := &h.hosts[id-1]
 	h.watchAnswers(id, p)
 	silence := h.since(p.heard)
-	pause := h.seconds(0.2)
+	pause := min(h.seconds(0.2), h.pause(1))
 	switch {
 	case p.gone:
-		pause = h.seconds(1)
+		pause = h.pause(1)
 		if h.speaks(id) {
 			h.until(p.spoke + h.seconds(0.5))
 		}
 	case silence >= h.Monitor:
 		h.lose(id)
 		h.calm = false
-		return p.probed + h.seconds(1)
+		return p.probed + h.pause(1)
 	case silence >= h.patience() || h.doubts(id):
 		h.due(p.heard + h.Monitor)
 	default:
@@ -196,7 +196,7 @@ func (h *Handler) look(id types.ID) time.Duration {
 	}
 	h.calm = false
 	if h.since(p.probed) >= pause {
-		h.probe(id, p.gone || p.probes > 0)
+		h.ask(id)
 	}
 	return p.probed + pause
 }
@@ -238,12 +238,26 @@ func (h *Handler) watchAnswers(id types.ID, p *host) {
 // patience is the silence that makes a peer look: one heartbeat and a little.
 func (h *Handler) patience() time.Duration { return h.Heartbeat * 12 / 11 }
 
+// ask PROBEs a host, every 0.2 s at most, over a new connection if the last PROBE went unanswered or
+// the host is held unreachable: what is open may be stuck behind what a healed network has lost.
+func (h *Handler) ask(id types.ID) {
+	p := &h.hosts[id-1]
+	if h.since(p.probed) >= h.retry() {
+		h.probe(id, p.gone || p.answered < p.probed)
+	}
+}
+
+// answered notes that a host has answered m.Request, a PROBE or JOIN.
+func (h *Handler) answered(id types.ID, m *types.Message) {
+	if t := time.Duration(m.Request); h.known(id) && t <= h.now.Run {
+		h.hosts[id-1].answered = max(h.hosts[id-1].answered, t)
+	}
+}
+
 // probe asks a host whether it is there; anew, over a new connection. The request is the
 // moment it was asked, so that its answer is dated.
 func (h *Handler) probe(id types.ID, anew bool) {
-	p := &h.hosts[id-1]
-	p.probed = h.now.Run
-	p.probes++
+	h.hosts[id-1].probed = h.now.Run
 	if anew {
 		h.anew(id)
 	}
@@ -255,7 +269,7 @@ func (h *Handler) probe(id types.ID, anew bool) {
 // has lost.
 func (h *Handler) anew(id types.ID) {
 	p := &h.hosts[id-1]
-	if h.since(p.redial) >= h.seconds(0.2) {
+	if h.since(p.redial) >= h.retry() {
 		p.redial = h.now.Run
 		h.out.Redial = append(h.out.Redial, id)
 	}
@@ -288,6 +302,7 @@ func (h *Handler) state(m *types.Message) {
 }
 
 func (h *Handler) onState(m *types.Message) {
+	h.answered(m.From, m)
 	h.testify(m)
 	if h.standing == types.Joined {
 		h.succeeded(m)
@@ -319,8 +334,8 @@ func (h *Handler) succeeded(m *types.Message) {
 	p := &h.hosts[m.From-1]
 	if m.Kind == types.State && time.Duration(m.Request) > p.met {
 		h.miss(m.From)
-	} else if !p.gone && h.since(p.probed) >= h.seconds(0.2) {
-		h.probe(m.From, false)
+	} else if !p.gone {
+		h.ask(m.From)
 	}
 }
 

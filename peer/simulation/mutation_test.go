@@ -45,7 +45,7 @@ var mutants = []mutation{
 	{"a promise is not kept", "handlers/following.go",
 		"if m.Term.Below(h.promised) || !h.view.Admits(m.Change)", "if !h.view.Admits(m.Change)"},
 	{"NEWVIEW is never sent again", "handlers/leading.go",
-		"		if h.since(r.began) >= h.seconds(0.5) {\n", "		if r.message.Kind == types.NewView && h.since(r.began) > 0 {\n			continue\n		}\n		if h.since(r.began) >= h.seconds(0.5) {\n"},
+		"		if h.since(r.began) >= h.pause(0.5) {\n", "		if r.message.Kind == types.NewView && h.since(r.began) > 0 {\n			continue\n		}\n		if h.since(r.began) >= h.pause(0.5) {\n"},
 	{"a change is chosen without a quorum", "handlers/leading.go",
 		"	if o.round.done {\n		h.chosen(c)", "	if o.round.done || c.Operation == types.Del {\n		h.chosen(c)"},
 	{"a removal without confirmation: one late heartbeat is enough", "handlers/monitoring.go",
