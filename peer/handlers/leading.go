@@ -94,8 +94,8 @@ func (h *Handler) callOne(r *round, view *types.View, id types.ID) {
 		whole := *view
 		m.View = &whole
 	}
-	if p.waiting == never && m.Kind != types.NewLeader {
-		p.waiting = h.now.Run
+	if p.owes == never && m.Kind != types.NewLeader {
+		p.owes = h.now.Run
 	}
 }
 
@@ -129,10 +129,7 @@ func (h *Handler) takeOffice(term types.Term, settle types.Accepted) {
 	h.candidacy = nil
 	h.following, h.followed = h.ID, term
 	h.named = h.named[:0]
-	for i := range h.hosts {
-		h.hosts[i].waiting, h.hosts[i].mute = never, false
-	}
-	h.recount()
+	h.forgive()
 	h.progress()
 	if h.office.round == nil {
 		h.announce(types.Change{})
@@ -147,10 +144,14 @@ func (h *Handler) standDown() {
 		return
 	}
 	h.office = nil
+	h.forgive()
+}
+
+// forgive forgets what answers members owe.
+func (h *Handler) forgive() {
 	for i := range h.hosts {
-		h.hosts[i].mute = false
+		h.hosts[i].owes = never
 	}
-	h.recount()
 }
 
 // progress proposes the next change, if there is one and it may (rule 1).
@@ -303,11 +304,7 @@ func (o *office) moved() { o.ready, o.settle = false, types.Accepted{} }
 // onOfficeAnswer handles what members answer to the leader.
 func (h *Handler) onOfficeAnswer(m *types.Message) {
 	o, p := h.office, &h.hosts[m.From-1]
-	p.waiting = never // it answers, be it late: what it still owes is counted from when it is asked again
-	if p.mute {
-		p.mute = false
-		h.recount()
-	}
+	p.owes = never // it answers, be it late: what it still owes is counted from when it is asked again
 	if m.Kind == types.Refused {
 		if m.Reason == types.Promised && o.term.Below(m.Term) && m.Number == h.view.Number {
 			h.standAgain(m.Term)

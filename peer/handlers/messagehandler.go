@@ -121,7 +121,7 @@ type Handler struct {
 func New(c Config) *Handler {
 	h := &Handler{Config: c, hosts: make([]host, c.Hosts), order: newOrder(c.Hosts), leaving: never, resumed: never}
 	for i := range h.hosts {
-		h.hosts[i] = host{word: never, heard: never, differed: never, probed: never, redial: never, waiting: never}
+		h.hosts[i] = host{word: never, heard: never, differed: never, probed: never, redial: never, owes: never}
 	}
 	return h
 }

@@ -26,8 +26,7 @@ type host struct {
 	lost    time.Duration // since when it is gone
 	spoke   time.Duration // when it last said something that does not prove it alive
 	dead    bool          // gone, and its host refused a connection
-	mute    bool          // unreachable to its leader: leaves REQ or NEWVIEW unanswered
-	waiting time.Duration // to its leader: since when it owes an answer, or never
+	owes    time.Duration // since when it owes this peer an answer, or never
 
 	failing  bool  // its failure was recorded, and is not over
 	reported int64 // the number of the view in which its failure was last recorded
@@ -41,7 +40,7 @@ type host struct {
 // meet begins to watch a new member.
 func (h *Handler) meet(id types.ID) {
 	p := &h.hosts[id-1]
-	*p = host{met: h.now.Run, heard: h.now.Run, word: p.word, differed: p.differed, probed: never, redial: never, waiting: never,
+	*p = host{met: h.now.Run, heard: h.now.Run, word: p.word, differed: p.differed, probed: never, redial: never, owes: never,
 		evidence: p.evidence}
 	if id != h.ID {
 		h.order.last(id)
@@ -53,7 +52,7 @@ func (h *Handler) reaches(id types.ID) bool {
 	if id == h.ID {
 		return true
 	}
-	return h.view.Has(id) && !h.hosts[id-1].gone && !h.hosts[id-1].mute
+	return h.view.Has(id) && !h.hosts[id-1].gone
 }
 
 // recount is called whenever somebody's reachability may have changed.
@@ -88,7 +87,7 @@ func (h *Handler) hear(m *types.Message) {
 		return
 	}
 	if p.gone {
-		p.gone, p.dead = false, false
+		p.gone, p.dead, p.owes = false, false, never
 		h.recount()
 	}
 	p.heard = max(p.heard, h.now.Run-m.Waited)
@@ -176,8 +175,8 @@ func (h *Handler) watch() {
 // look looks at one member's silence, and returns when to do so again.
 func (h *Handler) look(id types.ID) time.Duration {
 	p := &h.hosts[id-1]
-	h.watchAnswers(id, p)
-	silence := h.since(p.heard)
+	last := p.lastWord()
+	silence := h.since(last)
 	pause := min(h.seconds(0.2), h.pause(1))
 	switch {
 	case p.gone:
@@ -190,9 +189,9 @@ func (h *Handler) look(id types.ID) time.Duration {
 		h.calm = false
 		return p.probed + h.pause(1)
 	case silence >= h.patience() || h.doubts(id):
-		h.due(p.heard + h.Monitor)
+		h.due(last + h.Monitor)
 	default:
-		return p.heard + h.patience()
+		return last + h.patience()
 	}
 	h.calm = false
 	if h.since(p.probed) >= pause {
@@ -221,18 +220,13 @@ func (h *Handler) lull() time.Duration {
 	return heard + h.patience()
 }
 
-// watchAnswers holds a member unreachable that leaves its leader's requests unanswered.
-func (h *Handler) watchAnswers(id types.ID, p *host) {
-	if h.office == nil || p.waiting == never || p.mute {
-		return
+// lastWord is when a member's silence began: it was last heard, or owes an answer since then. One whose
+// heartbeats come, but no answers, is of no use to its leader.
+func (p *host) lastWord() time.Duration {
+	if p.owes != never {
+		return min(p.owes, p.heard)
 	}
-	if h.since(p.waiting) >= h.Monitor {
-		p.mute = true
-		h.report(id)
-		h.recount()
-		return
-	}
-	h.due(p.waiting + h.Monitor)
+	return p.heard
 }
 
 // patience is the silence that makes a peer look: one heartbeat and a little.
@@ -351,7 +345,7 @@ func (h *Handler) onHeartbeat(m *types.Message) {
 		if m.Leads {
 			h.sighted(m)
 		}
-		if p := &h.hosts[m.From-1]; p.holds < h.view.Number && p.waiting == never && h.leads() {
+		if p := &h.hosts[m.From-1]; p.holds < h.view.Number && p.owes == never && h.leads() {
 			h.anew(m.From)
 			h.showView(m)
 		}
@@ -392,9 +386,7 @@ func (h *Handler) resume() {
 			p.gone, p.lost, p.heard = false, h.now.Run, h.now.Run-h.patience()
 		}
 		p.evidence = evidence{}
-		if p.waiting != never {
-			p.waiting, p.mute = h.now.Run, false
-		}
+		p.owes = never
 	}
 	h.recount()
 	h.beat, h.reform, h.election.turnedAt = h.now.Run, reforming{}, never

@@ -109,10 +109,10 @@ func (h *Handler) hostStatus(id types.ID) HostStatus {
 		return HostStatus{State: Self, Told: h.standing == types.Joined, Deaf: h.unheard(len(h.hosts))}
 	case !h.view.Has(id):
 		return s
+	case p.gone && h.since(max(p.heard, p.spoke)) < h.patience() && !p.dead:
+		s.State = Unanswered
 	case p.gone:
 		s.State = Gone
-	case p.mute:
-		s.State = Unanswered
 	case h.since(p.heard) >= h.patience():
 		s.State = Silent
 	default:
