@@ -23,11 +23,13 @@ type election struct {
 	leaderless time.Duration // since when it has no leader; never while it has
 	vacant     time.Duration // since when it has neither leader nor granted candidate
 	inquorate  time.Duration // since when no quorum is reachable; never while one is
+	regained   time.Duration // when a quorum was last reachable again
+	deposed    time.Duration // when this peer last lost its quorum while it led
 }
 
 func noElection() election {
 	return election{sign: sign{at: never}, grant: sign{at: never}, turnedAt: never,
-		leaderless: never, vacant: never, inquorate: never}
+		leaderless: never, vacant: never, inquorate: never, regained: never, deposed: never}
 }
 
 // sighted notes that the sender of m says that it leads, in a term not below the promise.
@@ -65,10 +67,15 @@ func (h *Handler) hasLeader() bool {
 // whether it is this peer's turn to stand (rule 5).
 func (h *Handler) review() {
 	e := &h.election
+	if h.office != nil && !h.quorate {
+		e.deposed = h.now.Run
+		h.standDown()
+	}
 	led := h.leads() || h.hasLeader()
 	mark(&e.leaderless, !led, h.now.Run)
 	mark(&e.vacant, !led && !h.holdsGood(e.grant), h.now.Run)
 	if led {
+		h.tellLeader()
 		h.progress()
 		if h.office == nil {
 			h.until(e.sign.at + h.Monitor)
@@ -89,7 +96,7 @@ func (h *Handler) review() {
 	if h.office != nil || h.candidacy != nil || !h.quorate || h.leaving != never {
 		return
 	}
-	turn := e.vacant + time.Duration(h.place())*h.Monitor
+	turn := max(e.vacant, e.regained) + time.Duration(h.place())*h.Monitor
 	if e.vacant > e.leaderless && h.reaches(e.grant.peer) {
 		turn = max(turn, e.vacant+h.retry()) // other grants run out now, too: it may just win
 	}
@@ -113,11 +120,29 @@ func mark(t *time.Duration, holds bool, now time.Duration) {
 func (h *Handler) place() int {
 	n := 0
 	for _, id := range h.view.Members {
-		if id < h.ID && h.reaches(id) {
+		if id != h.ID && h.reaches(id) && h.precedes(id, h.ID) {
 			n++
 		}
 	}
 	return n
+}
+
+// precedes reports whether a stands before b: the lower id does, but those that yield come last.
+func (h *Handler) precedes(a, b types.ID) bool {
+	if yields := h.yields(a); yields != h.yields(b) {
+		return !yields
+	}
+	return a < b
+}
+
+// yields reports whether a member lets the others stand first: it said lately that it hears no quorum, or
+// it led until lately and does so no more (rule 5). Else one with a bad link would lead again and again.
+func (h *Handler) yields(id types.ID) bool {
+	e := &h.election
+	if id == h.ID {
+		return h.hosts[id-1].unfit || h.since(e.deposed) < 3*h.Monitor
+	}
+	return h.hosts[id-1].unfit || id == e.sign.peer && h.since(e.sign.at) < 3*h.Monitor
 }
 
 // stand asks all members to be led by this peer, under a new term or, where the view has
@@ -172,7 +197,6 @@ func (h *Handler) onNewLeader(m *types.Message) {
 
 // grant promises the candidate's term.
 func (h *Handler) grant(m *types.Message) {
-	h.heed(m)
 	h.standDown()
 	h.promised = m.Term
 	if h.election.grant.term != m.Term {

@@ -215,7 +215,7 @@ func TestRule5NamedFailures(t *testing.T) {
 		{"NEWVIEW", msg{Kind: types.NewView, From: 1, Request: 2, Unreachable: named}, "peer 5 unreachable; OK→1"},
 		{"NEWVIEW without it", msg{Kind: types.NewView, From: 1, Number: 6, Request: 2, Change: del(5, types.Unreachable)}, "peer 5 unreachable; view 6 [1 2 3 4]; OK→1"},
 		{"NEWVIEW that another shows", msg{Kind: types.NewView, From: 2, Request: 2, Unreachable: named, Term: types.Term{Counter: 1, Peer: 1}}, ""},
-		{"NEWLEADER", msg{Kind: types.NewLeader, From: 1, Request: 2, Unreachable: named}, "peer 5 unreachable; PENDINGRESPONSE→1"},
+		{"NEWLEADER", msg{Kind: types.NewLeader, From: 1, Request: 2, Unreachable: named}, "PENDINGRESPONSE→1"},
 		{"NEWLEADER that is refused", newLeader(2, named...), "REFUSED has a leader→2"},
 		{"an older REQ", msg{Kind: types.Req, From: 1, Change: add(6), Unreachable: named}, "OK ADD 6→1"},
 		{"itself", msg{Kind: types.Req, From: 1, Request: 2, Change: add(6), Unreachable: []types.ID{3}}, "OK ADD 6→1"},
@@ -307,4 +307,53 @@ func TestRule1OwnAcceptance(t *testing.T) {
 		}
 	}
 	want(t, "installs", p.when("view 6 [1 2 3 4 5 6]"), "[10ms]")
+}
+
+// Rule 5: who said lately that it hears no quorum, and who led until lately, lets the others stand first.
+func TestRule5Yields(t *testing.T) {
+	t.Parallel()
+	others := func(p *peer) (ids []types.ID) {
+		for id := types.ID(1); id <= 5; id++ {
+			if id != p.ID {
+				ids = append(ids, id)
+			}
+		}
+		return ids
+	}
+	p := member(t, conf{ID: 2}, viewOf(1, 1, 2, 3, 4, 5))
+	p.term = types.Term{} // 1 is heard, and does not lead any more
+	p.pass(2500*ms, others(p)...)
+	want(t, "the next one, where the leader leads no more", p.when("NEWLEADER→3")[:len("[2.2s")], "[2.2s")
+
+	p = member(t, conf{ID: 3}, viewOf(1, 1, 2, 3, 4, 5))
+	p.undialed(1, types.Refusal)
+	p.pass(2500*ms, 2, 4, 5)
+	want(t, "the second, behind one that is fit", p.when("NEWLEADER→4")[:len("[2.2s")], "[2.2s")
+	p = member(t, conf{ID: 3}, viewOf(1, 1, 2, 3, 4, 5))
+	p.hear(p.misses(2, 1, 4, 5))
+	want(t, "the second, behind one that hears no quorum", p.undialed(1, types.Refusal), "peer 1 (leader) unreachable; NEWLEADER→2,4,5")
+
+	p = leader(t, conf{}, viewOf(1, 1, 2, 3, 4, 5))
+	p.pass(2500*ms, 2) // loses its quorum
+	want(t, "it leads no more", fmt.Sprint(p.Leads()), "false")
+	for _, id := range []types.ID{3, 4, 5} {
+		p.hear(msg{Kind: types.State, From: id, Standing: types.Joined})
+	}
+	lost := p.at
+	p.log = nil
+	p.pass(9*time.Second, others(p)...)
+	stood := p.first("NEWLEADER→2")
+	if stood-lost < 6*time.Second || stood-lost > 7*time.Second {
+		t.Errorf("it stands again %v after it lost its quorum, want 3 monitor intervals", stood-lost)
+	}
+}
+
+// first returns when the peer first did this.
+func (p *peer) first(text string) time.Duration {
+	for _, d := range p.log {
+		if d.text == text {
+			return d.at
+		}
+	}
+	return -1
 }

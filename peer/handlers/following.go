@@ -1,6 +1,8 @@
 package handlers
 
 import (
+	"slices"
+
 	"memberly/peer/types"
 )
 
@@ -34,13 +36,15 @@ func (h *Handler) follow(m *types.Message) {
 	if m.From == m.Term.Peer {
 		h.heed(m)
 	}
+	term := h.promised
 	h.promised = m.Term
 	h.following, h.followed = m.Term.Peer, m.Term
 	if m.From == m.Term.Peer {
 		h.election.sign = sign{peer: m.From, term: m.Term, at: h.now.Run}
 	}
-	if m.Term.Peer != h.ID {
-		h.standDown()
+	if m.Term != term {
+		h.misses = h.lacking > 0 && slices.ContainsFunc(h.view.Members, h.silent)
+		h.standDown() // what it leads or stands for is under the term that it had promised
 	}
 }
 
@@ -241,6 +245,8 @@ func (h *Handler) sendHeartbeat() {
 	h.pulse = types.Message{Kind: types.Heartbeat, From: h.ID, Incarnation: h.incarnation,
 		Group: h.view.Group, Number: h.view.Number, Term: h.promised, Leads: h.leads(),
 		Unreachable: h.unheard(MostNamed)}
+	h.hosts[h.ID-1].unfit = !h.hearsQuorum(h.pulse.Unreachable)
+	h.misses = h.lacking > 0
 	h.out.Heartbeat = &h.pulse
 	h.totals.Sent++
 }

@@ -70,7 +70,10 @@ func (h *Handler) call(r *round, view *types.View) {
 	again := r.sent != never
 	r.sent = h.now.Run
 	h.due(r.sent + h.retry())
-	r.message.Unreachable = h.unreachable()
+	r.message.Unreachable = h.failed()
+	if r.message.Kind == types.NewLeader {
+		r.message.Unreachable = h.unreachable() // nothing is done about it but to look
+	}
 	for _, id := range r.to {
 		if id == h.ID || r.answered[id-1] || h.hosts[id-1].gone {
 			continue
@@ -113,6 +116,11 @@ func (h *Handler) unreachable() []types.ID {
 		}
 	}
 	return ids
+}
+
+// failed lists the members that may be removed as unreachable.
+func (h *Handler) failed() []types.ID {
+	return slices.DeleteFunc(h.unreachable(), func(id types.ID) bool { return !h.confirmed(id) })
 }
 
 // leads tells whether this peer leads (rule 5): it has an office, hears a quorum, and its
@@ -210,13 +218,12 @@ func (h *Handler) nextFailed() types.ID {
 	if h.lacking == 0 {
 		return 0
 	}
-	if leader := h.view.Leader; !h.reaches(leader) && !h.speaks(leader) {
-		return leader
+	due := func(id types.ID) bool { return !h.reaches(id) && !h.speaks(id) && h.confirmed(id) }
+	if due(h.view.Leader) {
+		return h.view.Leader
 	}
-	for _, id := range h.view.Members {
-		if !h.reaches(id) && !h.speaks(id) {
-			return id
-		}
+	if i := slices.IndexFunc(h.view.Members, due); i >= 0 {
+		return h.view.Members[i]
 	}
 	return 0
 }
@@ -279,7 +286,7 @@ func (h *Handler) tell(next *types.View, c types.Change, gone bool) {
 
 // signView makes m a leader's NEWVIEW.
 func (h *Handler) signView(m *types.Message) {
-	m.Term, m.Unreachable = h.office.term, h.unreachable()
+	m.Term, m.Unreachable = h.office.term, h.failed()
 	if r := h.office.round; r != nil && r.message.Kind == types.NewView && r.message.Number == m.Number {
 		m.Request = r.message.Request
 		return

@@ -89,6 +89,7 @@ type Handler struct {
 	following types.ID       // the peer whose lead it follows
 	followed  types.Term     // the term in which it does
 	named     []types.ID     // whom that peer holds unreachable
+	misses    bool           // somebody, whom the leader has not been told yet
 	heeded    struct {       // the last message that named somebody
 		term    types.Term
 		request uint64

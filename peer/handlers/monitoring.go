@@ -22,11 +22,13 @@ type host struct {
 	differed time.Duration // when it was last said that its hosts file differs
 	redial   time.Duration // when this peer last asked for a new connection with it
 
-	gone    bool          // unreachable: silent, refused, or followed by a newer incarnation
-	lost    time.Duration // since when it is gone
-	spoke   time.Duration // when it last said something that does not prove it alive
-	dead    bool          // gone, and its host refused a connection
-	owes    time.Duration // since when it owes this peer an answer, or never
+	gone   bool          // unreachable: silent, refused, or followed by a newer incarnation
+	lost   time.Duration // since when it is gone
+	spoke  time.Duration // when it last said something that does not prove it alive
+	dead   bool          // gone for certain: its host refused a connection, or a later incarnation answered
+	missed time.Duration // when another member that hears a quorum last said that it misses it
+	unfit  bool          // its last heartbeat says that it hears no quorum
+	owes   time.Duration // since when it owes this peer an answer, or never
 
 	failing  bool  // its failure was recorded, and is not over
 	reported int64 // the number of the view in which its failure was last recorded
@@ -65,9 +67,9 @@ func (h *Handler) recount() {
 	}
 	h.quorate = h.view.Enough(len(h.view.Members)-h.lacking, h.reaches(h.view.Leader))
 	switch {
-	case h.quorate:
-		h.election.inquorate = never
-	case h.election.inquorate == never:
+	case h.quorate && h.election.inquorate != never:
+		h.election.inquorate, h.election.regained = never, h.now.Run
+	case !h.quorate && h.election.inquorate == never:
 		h.election.inquorate = h.now.Run
 		h.due(h.now.Run) // to ask, for re-forming, who else is left
 	}
@@ -151,6 +153,62 @@ func (h *Handler) miss(id types.ID) {
 	}
 }
 
+// tellLeader tells the leader over TCP, where nothing is lost, whom this peer misses: when a member has
+// become silent, when there is another leader, and with each heartbeat. A leader removes nobody whom it
+// alone misses (rule 2).
+func (h *Handler) tellLeader() {
+	if !h.misses || !h.hasLeader() {
+		return
+	}
+	h.misses = false
+	m := h.send(types.Heartbeat, h.election.sign.peer)
+	m.Term, m.Unreachable = h.promised, h.unheard(len(h.hosts))
+}
+
+// silent reports whether this peer misses a member that may be there all the same.
+func (h *Handler) silent(id types.ID) bool { return !h.reaches(id) && !h.hosts[id-1].dead }
+
+// confirmed reports whether a member that this peer holds unreachable may be removed: it is gone for
+// certain, or another member that hears a quorum said, since it was last heard, that it misses it too. Of
+// two members that are left, neither has anybody else to ask.
+func (h *Handler) confirmed(id types.ID) bool {
+	p := &h.hosts[id-1]
+	return p.dead || p.missed > p.heard || len(h.view.Members)-h.lacking <= 2
+}
+
+// hearsQuorum reports whether a member that misses just these hears a quorum of the view.
+func (h *Handler) hearsQuorum(missed []types.ID) bool {
+	n, leader := len(h.view.Members), true
+	for _, id := range missed {
+		if h.view.Has(id) {
+			n--
+			leader = leader && id != h.view.Leader
+		}
+	}
+	return h.view.Enough(n, leader)
+}
+
+// heedMissed notes whom the sender of m, a member's heartbeat, misses. Whom the leader misses is asked, too:
+// it owes this peer an answer from now on.
+func (h *Handler) heedMissed(m *types.Message) {
+	sender := &h.hosts[m.From-1]
+	sender.unfit = !h.hearsQuorum(m.Unreachable)
+	if sender.unfit || sender.gone {
+		return
+	}
+	for _, id := range m.Unreachable {
+		if !h.known(id) || !h.view.Has(id) || id == h.ID {
+			continue
+		}
+		p := &h.hosts[id-1]
+		p.missed = h.now.Run
+		if m.Leads && h.office == nil && !p.gone && p.owes == never {
+			p.owes = h.now.Run
+			h.ask(id)
+		}
+	}
+}
+
 // watch looks at every member's silence (DESIGN 4).
 func (h *Handler) watch() {
 	h.calm = false
@@ -187,6 +245,10 @@ func (h *Handler) look(id types.ID) time.Duration {
 	case silence >= h.Monitor:
 		h.lose(id)
 		h.calm = false
+		h.misses = true
+		if h.office != nil {
+			h.beat = h.now.Run // the others look, too
+		}
 		return p.probed + h.pause(1)
 	case silence >= h.patience() || h.doubts(id):
 		h.due(last + h.Monitor)
@@ -299,6 +361,9 @@ func (h *Handler) onState(m *types.Message) {
 	h.answered(m.From, m)
 	h.testify(m)
 	if h.standing == types.Joined {
+		if h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) {
+			h.hosts[m.From-1].owes = never
+		}
 		h.succeeded(m)
 		if m.Standing == types.Fresh && h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) {
 			h.showView(m) // it is let in, and whoever did so did not live to tell it
@@ -328,6 +393,7 @@ func (h *Handler) succeeded(m *types.Message) {
 	p := &h.hosts[m.From-1]
 	if m.Kind == types.State && time.Duration(m.Request) > p.met {
 		h.miss(m.From)
+		p.dead = true
 	} else if !p.gone {
 		h.ask(m.From)
 	}
@@ -345,6 +411,7 @@ func (h *Handler) onHeartbeat(m *types.Message) {
 		if m.Leads {
 			h.sighted(m)
 		}
+		h.heedMissed(m)
 		if p := &h.hosts[m.From-1]; p.holds < h.view.Number && p.owes == never && h.leads() {
 			h.anew(m.From)
 			h.showView(m)
@@ -386,7 +453,7 @@ func (h *Handler) resume() {
 			p.gone, p.lost, p.heard = false, h.now.Run, h.now.Run-h.patience()
 		}
 		p.evidence = evidence{}
-		p.owes = never
+		p.owes, p.missed = never, never
 	}
 	h.recount()
 	h.beat, h.reform, h.election.turnedAt = h.now.Run, reforming{}, never

@@ -1,6 +1,8 @@
 package handlers_test
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -163,22 +165,22 @@ func TestSection4Stall(t *testing.T) {
 // anything is done about them; whose host refused has not.
 func TestSection4StallOfTheLost(t *testing.T) {
 	t.Parallel()
-	p := leader(t, conf{}, viewOf(1, 1, 2, 3, 4, 5))
+	p := leader(t, conf{}, viewOf(1, 1, 2, 3, 4, 5, 6))
+	p.pass(2900*ms, 2, 3, 4) // of 5 and 6 nothing comes
 	p.undialed(2, types.Refusal)
-	p.pass(3000 * ms) // without a quorum it could do nothing about anybody
+	p.hear(p.misses(3, 5, 6))
 	p.log = nil
 	p.at += 10 * time.Second
 	p.do(p.Tick)
-	p.pass(200 * ms)
-	for _, id := range []types.ID{3, 4} {
-		p.hear(msg{Kind: types.State, From: id, Standing: types.Joined})
-	}
-	p.reply(3, 4)
-	p.reply(3, 4)
-	p.pass(1000*ms, 3, 4)
-	want(t, "removes who refused", p.when("REQ DEL 2 unreachable→3"), "[13.2s]")
-	want(t, "removes who was back", p.when("REQ DEL 3 unreachable→4"), "[]")
-	want(t, "removes who was silent", p.when("REQ DEL 5 unreachable→3"), "[14s 14.2s]")
+	p.pass(200*ms, 3, 4)
+	p.hear(msg{Kind: types.State, From: 6, Standing: types.Joined})
+	p.reply(3, 4, 6)
+	p.reply(3, 4, 6)
+	p.pass(900*ms, 3, 4, 6)
+	p.hear(p.misses(3, 5, 6))
+	want(t, "removes who refused", p.when("REQ DEL 2 unreachable→3"), "[13.1s]")
+	want(t, "removes who was back", p.when("REQ DEL 6 unreachable→4"), "[]")
+	want(t, "removes who was silent", p.when("REQ DEL 5 unreachable→3"), "[14s]")
 }
 
 // Section 4: to its leader, a member that has owed an answer for 2.2 s is unreachable.
@@ -191,8 +193,78 @@ func TestSection4Mute(t *testing.T) {
 	p.reply(2, 3, 4, 6)
 	p.pass(2500*ms, 2, 3, 4, 5, 6)
 	want(t, "unreachable", p.when("peer 5 unreachable"), "[3.2s]")
-	want(t, "proposed", p.when("REQ DEL 5 unreachable→2"), "[3.2s 3.4s]")
-	p.reply(5)
+	want(t, "proposed, though nobody else misses it", p.when("REQ DEL 5 unreachable→2"), "[]")
+	if got := p.when("HEARTBEAT leads"); !strings.Contains(got, " 3.2s") {
+		t.Errorf("it tells the others at %s, want 3.2s", got)
+	}
+	p.hear(p.misses(3, 5))
+	p.pass(600*ms, 2, 3, 4, 6)
+	want(t, "proposed, when another misses it and it speaks no more", fmt.Sprint(p.first("REQ DEL 5 unreachable→2")), "4s")
+}
+
+// misses is a heartbeat of id that names whom it does not hear.
+func (p *peer) misses(id types.ID, whom ...types.ID) msg {
+	m := p.beat(id)
+	m.Unreachable = whom
+	return m
+}
+
+// Rule 2: a leader does not remove a member that it alone misses, where more than two are left.
+func TestRule2SomebodyElseMissesIt(t *testing.T) {
+	t.Parallel()
+	five := viewOf(1, 1, 2, 3, 4, 5)
+	for _, tt := range []struct {
+		name string
+		view types.View
+		do   func(p *peer)
+		want bool
+	}{
+		{"nobody else", five, func(p *peer) {}, false},
+		{"another, too", five, func(p *peer) { p.hear(p.misses(3, 5)) }, true},
+		{"another, who misses somebody else", five, func(p *peer) { p.hear(p.misses(3, 4)) }, false},
+		{"another, who hears no quorum", five, func(p *peer) { p.hear(p.misses(3, 5, 4, 2)) }, false},
+		{"itself", five, func(p *peer) { p.hear(p.misses(5, 5)) }, false},
+		{"its host refuses", five, func(p *peer) { p.undialed(5, types.Refusal) }, true},
+		{"no answer", five, func(p *peer) { p.undialed(5, types.NoAnswer) }, false},
+		{"of three, two are left", viewOf(1, 1, 2, 5), func(p *peer) {}, true},
+	} {
+		p := leader(t, conf{}, tt.view)
+		others := slices.DeleteFunc(slices.Clone(tt.view.Members), func(id types.ID) bool { return id == 1 || id == 5 })
+		p.hear(p.misses(2, 5)) // before it was last heard
+		p.at = 10 * ms
+		p.hear(p.beat(5))
+		p.pass(2500*ms, others...)
+		want(t, tt.name+": unreachable", p.when("peer 5 unreachable"), "[2.21s]")
+		tt.do(p)
+		p.pass(600*ms, others...)
+		if got := p.when("REQ DEL 5 unreachable→2") != "[]"; got != tt.want {
+			t.Errorf("%s: proposed %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
+// Rule 2: a member tells its leader over TCP whom it misses, when it finds out and with each heartbeat;
+// and looks into whom its leader misses.
+func TestRule2TellsItsLeader(t *testing.T) {
+	t.Parallel()
+	p := member(t, conf{ID: 3}, viewOf(1, 1, 2, 3, 4, 5))
+	p.pass(4*time.Second, 1, 2, 4)
+	want(t, "tells", p.when("HEARTBEAT→1"), "[2.2s 2.567s 3.667s]")
+	if got := p.sent(1, types.Heartbeat).Unreachable; !slices.Equal(got, []types.ID{5}) {
+		t.Errorf("it tells of %v, want [5]", got)
+	}
+	p.undialed(4, types.Refusal)
+	want(t, "whose host refused, the leader finds out", p.when("HEARTBEAT→1"), "[2.2s 2.567s 3.667s]")
+
+	p = member(t, conf{ID: 3}, viewOf(1, 1, 2, 3, 4, 5))
+	want(t, "the leader misses one", p.hear(p.misses(1, 4)), "PROBE→4")
+	p.pass(300*ms, 1, 2, 4, 5)
+	p.hear(msg{Kind: types.State, From: 4, Standing: types.Joined})
+	p.pass(3*time.Second, 1, 2, 4, 5)
+	want(t, "it has answered", p.when("peer 4 unreachable"), "[]")
+	p.hear(p.misses(1, 4))
+	p.pass(2500*ms, 1, 2, 4, 5)
+	want(t, "it does not answer, though it is heard", p.when("peer 4 unreachable"), "[5.5s]")
 }
 
 // A peer that hears everybody wakes for its heartbeat, and to notice its own stalls; it looks

@@ -178,12 +178,12 @@ func (h *Handler) silentIn(r *round) []types.ID {
 	return slices.DeleteFunc(slices.Clone(r.to), func(id types.ID) bool { return r.answered[id-1] })
 }
 
-// firstReachable returns the reachable member of lowest id, whose turn it is to stand.
+// firstReachable returns the reachable member whose turn it is to stand.
 func (h *Handler) firstReachable() types.ID {
 	first := h.ID
 	for _, id := range h.view.Members {
-		if h.reaches(id) {
-			first = min(first, id)
+		if h.reaches(id) && h.precedes(id, first) {
+			first = id
 		}
 	}
 	return first
