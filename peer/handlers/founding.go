@@ -38,6 +38,12 @@ func (h *Handler) weigh(id types.ID, e evidence) {
 		return
 	}
 	p.evidence = e
+	if e.answered && p.showed < h.fresh.since {
+		p.showed = h.now.Run
+		if id < h.ID {
+			h.fresh.waits = h.now.Run // the network came up just now: that one is to found
+		}
+	}
 	if h.standing == types.Fresh && h.mayFound() {
 		h.found()
 	}
@@ -56,7 +62,24 @@ func (h *Handler) foundingEvidence(_ types.ID, e evidence) bool {
 	if e.answered {
 		return e.standing != types.Joined
 	}
-	return e.outcome == types.Refusal || e.outcome == types.NoName
+	return e.outcome == types.Refusal || e.outcome == types.NoName && h.namesFound()
+}
+
+// namesFound reports whether the name service was seen to find another host lately: else that it
+// knows none is its own fault.
+func (h *Handler) namesFound() bool {
+	return h.since(h.fresh.named) < h.Monitor
+}
+
+// nameless reports whether the name service says that it knows none of the other hosts.
+func (h *Handler) nameless() bool {
+	for i := range h.hosts {
+		e := h.hosts[i].evidence
+		if types.ID(i+1) != h.ID && !(h.counts(e, h.fresh.since) && e.outcome == types.NoName) {
+			return false
+		}
+	}
+	return h.Hosts > 1
 }
 
 // reformingEvidence tells whether e accounts for a host when the view has lost its quorum.
@@ -104,25 +127,25 @@ func (h *Handler) waitToFound() time.Duration { return time.Duration(h.ID-1) * h
 
 // mayFound tells whether it is nearly this peer's turn to found: it gathers evidence.
 func (h *Handler) mayFound() bool {
-	return h.since(h.fresh.since)+h.seconds(1) >= h.waitToFound() || h.ID == 1
+	return h.since(h.fresh.waits)+h.seconds(1) >= h.waitToFound() || h.ID == 1
 }
 
 // found makes a group if rule 7 lets this fresh peer do so: nobody holds a view; all hosts
-// are accounted for, or more than half are and the rest stayed silent for 10 s.
+// are accounted for, or more than half are and the rest stayed silent for 10 s meanwhile.
 func (h *Handler) found() {
-	waited := h.since(h.fresh.since) - h.waitToFound()
-	if waited < 0 || h.standing != types.Fresh || h.leaving != never {
+	missing := h.unaccounted(h.foundingEvidence)
+	most := 2*(h.Hosts-len(missing)) > h.Hosts
+	mark(&h.fresh.most, most, h.now.Run)
+	waited := h.since(h.fresh.waits) - h.waitToFound()
+	if waited < 0 || !most || h.standing != types.Fresh || h.leaving != never {
 		return
 	}
-	missing := h.unaccounted(h.foundingEvidence)
 	for _, id := range missing {
-		if h.since(max(h.hosts[id-1].word, h.fresh.since)) < h.seconds(10) || waited < h.seconds(10) {
+		if h.since(max(h.hosts[id-1].word, h.fresh.most)) < h.seconds(10) || waited < h.seconds(10) {
 			return
 		}
 	}
-	if 2*(h.Hosts-len(missing)) > h.Hosts {
-		h.makeGroup()
-	}
+	h.makeGroup()
 }
 
 // tickReforming makes a new group when the view has lost its quorum for good, by the same

@@ -18,6 +18,8 @@ func (p *peer) ask(d time.Duration, answers ...func(*peer)) {
 	}
 }
 
+func hasNoName(id types.ID) func(*peer) { return func(p *peer) { p.undialed(id, types.NoName) } }
+
 func refuses(id types.ID) func(*peer) { return func(p *peer) { p.undialed(id, types.Refusal) } }
 
 func says(m msg) func(*peer) {
@@ -90,6 +92,57 @@ func TestRule7FoundingTime(t *testing.T) {
 		p := fresh(t, conf{ID: tt.id, Hosts: tt.hosts})
 		p.ask(22*time.Second, tt.answers...)
 		want(t, tt.name, p.when(fmt.Sprintf("view 1 [%d]", tt.id)), tt.want)
+	}
+}
+
+// Rule 7, founding: silence is counted from when more than half are accounted for, and a founder's wait
+// begins anew when a host before it first answers: the network has only just come up.
+func TestRule7NetworkComesUp(t *testing.T) {
+	t.Parallel()
+	up := 2 * time.Minute
+	since := func(at time.Duration, answer func(*peer)) func(*peer) {
+		return func(p *peer) {
+			if p.at >= at {
+				answer(p)
+			}
+		}
+	}
+	tests := []struct {
+		name    string
+		id      types.ID
+		answers []func(*peer)
+		want    string
+	}{
+		{"the first, all answer", 1, []func(*peer){since(up, isFresh(2)), since(up, isFresh(3)), since(up, isFresh(4)), since(up, isFresh(5))}, "[2m0s]"},
+		{"the first, one is silent", 1, []func(*peer){since(up, isFresh(2)), since(up, isFresh(3)), since(up, isFresh(4))}, "[2m10s]"},
+		{"the second, all answer", 2, []func(*peer){since(up, isFresh(1)), since(up, isFresh(3)), since(up, isFresh(4)), since(up, isFresh(5))}, "[2m10s]"},
+		{"the second, the first is silent", 2, []func(*peer){since(up, isFresh(3)), since(up, isFresh(4)), since(up, isFresh(5))}, "[2m10s]"},
+		{"the third, the second answers", 3, []func(*peer){since(up, isFresh(2)), since(up, isFresh(4)), since(up, isFresh(5))}, "[2m30s]"},
+	}
+	for _, tt := range tests {
+		p := fresh(t, conf{ID: tt.id, Hosts: 5})
+		p.ask(up+40*time.Second, tt.answers...)
+		want(t, tt.name, p.when(fmt.Sprintf("view 1 [%d]", tt.id)), tt.want)
+	}
+}
+
+// Rule 7, founding: that a name does not exist accounts for its host only while some other name is found.
+func TestRule7Names(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name     string
+		evidence []func(*peer)
+		want     string
+	}{
+		{"no other name is found", []func(*peer){hasNoName(2), hasNoName(3)}, "[]"},
+		{"another answers", []func(*peer){isFresh(2), hasNoName(3)}, "[0s]"},
+		{"another refuses", []func(*peer){refuses(2), hasNoName(3)}, "[0s]"},
+		{"another is silent", []func(*peer){func(p *peer) { p.undialed(2, types.NoAnswer) }, hasNoName(3)}, "[10s]"},
+	}
+	for _, tt := range tests {
+		p := fresh(t, conf{ID: 1, Hosts: 3})
+		p.ask(12*time.Second, tt.evidence...)
+		want(t, tt.name, p.when("view 1 [1]"), tt.want)
 	}
 }
 

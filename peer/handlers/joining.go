@@ -9,7 +9,10 @@ import (
 // freshness is the state of a peer that asks to join.
 type freshness struct {
 	since  time.Duration
-	hint   types.ID // who is said to lead
+	waits  time.Duration // since when it lets the hosts before it found
+	most   time.Duration // since when more than half of the hosts are accounted for, or never
+	named  time.Duration // when the name service was last seen to find another host
+	hint   types.ID      // who is said to lead
 	group  types.Group
 	hinted time.Duration // when it was last said
 	turn   types.ID      // whose turn it was to be asked
@@ -26,7 +29,7 @@ func (h *Handler) becomeFresh() {
 	h.following, h.followed, h.counter, h.named = 0, types.Term{}, 0, nil
 	h.office, h.candidacy, h.farewell = nil, nil, nil
 	h.election, h.reform = noElection(), reforming{}
-	h.fresh = freshness{since: h.now.Run, hinted: never, asked: never}
+	h.fresh = freshness{since: h.now.Run, waits: h.now.Run, most: never, named: never, hinted: never, asked: never}
 	h.noticed = never
 	h.order = newOrder(len(h.hosts))
 	h.due(h.now.Run)
@@ -100,7 +103,7 @@ func (h *Handler) turnedAway(id types.ID) {
 // invited follows the word that id leads group: of several groups, the earliest made.
 func (h *Handler) invited(id types.ID, group types.Group) {
 	f := &h.fresh
-	if !h.known(id) || f.hint != 0 && f.hint != id && !group.Before(f.group) {
+	if !h.known(id) || !f.prefers(id, group) {
 		return
 	}
 	news := f.hint != id
@@ -111,9 +114,16 @@ func (h *Handler) invited(id types.ID, group types.Group) {
 	}
 }
 
-// directed follows what a host's STATE tells a fresh peer.
+// prefers reports whether a fresh peer would join a group that id leads.
+func (f *freshness) prefers(id types.ID, group types.Group) bool {
+	return f.hint == 0 || f.hint == id || group.Before(f.group)
+}
+
+// directed follows what a host's STATE tells a fresh peer. That its incarnation is too low it believes
+// of the leader that it would join alone: another may have let it in meanwhile.
 func (h *Handler) directed(m *types.Message) {
-	if m.Last >= h.incarnation {
+	h.newest = max(h.newest, m.Last)
+	if m.Last >= h.incarnation && m.Leads && h.fresh.prefers(m.From, m.Group) {
 		h.renew(m.Last)
 		h.join(m.From)
 		return
@@ -144,7 +154,7 @@ func (h *Handler) admitted(m *types.Message) {
 		if m.From == m.Term.Peer {
 			h.ok(m, types.OK)
 		}
-	case past.Incarnation >= h.incarnation:
+	case past.Incarnation >= h.incarnation && m.From == m.Term.Peer && h.fresh.prefers(m.From, m.Group):
 		h.renew(past.Incarnation)
 		h.join(m.From)
 	default:
@@ -220,6 +230,8 @@ func (h *Handler) noticeWaiting() {
 		h.notify(AwaitQuorum, h.unreachable()...)
 	case h.fresh.hint != 0:
 		h.notify(AwaitGroup, h.fresh.hint)
+	case h.nameless():
+		h.notify(AwaitNames, h.unaccounted(h.foundingEvidence)...)
 	case h.mayFound():
 		h.notify(AwaitHosts, h.unaccounted(h.foundingEvidence)...)
 	default:

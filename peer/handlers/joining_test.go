@@ -64,14 +64,37 @@ func TestIncarnation(t *testing.T) {
 	t.Parallel()
 	past := viewOf(1, 1, 2)
 	past.Last[2] = types.Past{Incarnation: 500, Cause: types.Unreachable}
+	lead := types.Term{Counter: 1, Peer: 2}
 	for name, m := range map[string]msg{
-		"STATE":   {Kind: types.State, From: 2, Standing: types.Joined, Last: 500},
-		"NEWVIEW": {Kind: types.NewView, From: 2, View: &past},
+		"STATE":   {Kind: types.State, From: 2, Standing: types.Joined, Leads: true, HasLeader: true, Term: lead, Last: 500},
+		"NEWVIEW": {Kind: types.NewView, From: 2, View: &past, Term: lead},
 	} {
 		p := fresh(t, conf{ID: 3, Salt: 7})
 		want(t, name, p.hear(m), "JOIN→2")
 		if p.Incarnation() != 508 {
 			t.Errorf("%s: incarnation %d, want 508", name, p.Incarnation())
+		}
+	}
+}
+
+// That its incarnation is too low, a fresh peer believes of the leader that it would join alone: what a
+// straggler of another group says may come when it has been let in already.
+func TestIncarnationToldByAnother(t *testing.T) {
+	t.Parallel()
+	past := viewOf(1, 1, 2)
+	past.Last[2] = types.Past{Incarnation: 500, Cause: types.Unreachable}
+	later := types.Group{Made: 99, Maker: 2}
+	for name, m := range map[string]msg{
+		"STATE of one that does not lead":   {Kind: types.State, From: 2, Standing: types.Joined, Last: 500},
+		"NEWVIEW of one that does not lead": {Kind: types.NewView, From: 2, View: &past, Term: types.Term{Counter: 1, Peer: 1}},
+		"STATE of a leader that it would not join": {Kind: types.State, From: 2, Standing: types.Joined, Group: later, Leads: true,
+			HasLeader: true, Term: types.Term{Counter: 1, Peer: 2}, Last: 500},
+	} {
+		p := fresh(t, conf{ID: 3, Salt: 7})
+		p.hear(msg{Kind: types.State, From: 1, Standing: types.Joined, Leads: true, HasLeader: true, Term: types.Term{Counter: 1, Peer: 1}})
+		was := p.Incarnation()
+		if p.hear(m); p.Incarnation() != was {
+			t.Errorf("%s: it gives up incarnation %d for %d", name, was, p.Incarnation())
 		}
 	}
 }
@@ -181,6 +204,10 @@ func TestNotices(t *testing.T) {
 	p.pass(63 * time.Second)
 	want(t, "for a group", p.when("notice 1 [1 3]"), "[2.2s]")
 	want(t, "for hosts", p.when("notice 2 [1 3]"), "[1m2.2s]")
+
+	p = fresh(t, conf{ID: 1, Hosts: 3})
+	p.ask(3*time.Second, hasNoName(2), hasNoName(3))
+	want(t, "for names", p.when("notice 5 [2 3]"), "[2.2s]")
 
 	p = member(t, conf{ID: 3}, viewOf(1, 1, 2, 3, 4))
 	p.pass(5*time.Second, 2)

@@ -64,6 +64,7 @@ const (
 	AwaitHosts                   // fresh, first to found: Hosts are not accounted for
 	AwaitQuorum                  // its view has no reachable quorum: Hosts are missing
 	FilesDiffer                  // the hosts file of Hosts differs from this one
+	AwaitNames                   // fresh: the name service knows none of the others, who are Hosts
 )
 
 // Handler is the protocol state of one peer. It is not safe for concurrent use: one
@@ -122,7 +123,7 @@ type Handler struct {
 func New(c Config) *Handler {
 	h := &Handler{Config: c, hosts: make([]host, c.Hosts), order: newOrder(c.Hosts), leaving: never, resumed: never}
 	for i := range h.hosts {
-		h.hosts[i] = host{word: never, heard: never, differed: never, probed: never, redial: never, owes: never}
+		h.hosts[i] = host{word: never, heard: never, differed: never, probed: never, redial: never, owes: never, showed: never}
 	}
 	return h
 }

@@ -81,7 +81,7 @@ func TestMisled(t *testing.T) {
 	t.Parallel()
 	p := fresh(t, conf{ID: 3})
 	was := p.Incarnation()
-	p.hear(msg{Kind: types.State, From: 2, Standing: types.Joined, Last: was + 5})
+	p.hear(msg{Kind: types.State, From: 2, Standing: types.Joined, Leads: true, HasLeader: true, Last: was + 5})
 	for off, late := range map[types.Incarnation]bool{-1: false, 0: true, 5: true, p.Incarnation() - was + 1: false} {
 		m := msg{Kind: types.State, From: 2, Incarnation: 20, For: was + off}
 		if out := p.Message(handlers.Instant{Run: epoch}, 2, &m); !out.Misled || out.Late != late {

@@ -34,6 +34,7 @@ type host struct {
 	reported int64 // the number of the view in which its failure was last recorded
 
 	evidence evidence
+	showed   time.Duration // when it first answered since this peer became fresh
 
 	told bool       // it said whom it does not hear; for Status alone, as is
 	deaf []types.ID // whom
@@ -43,7 +44,7 @@ type host struct {
 func (h *Handler) meet(id types.ID) {
 	p := &h.hosts[id-1]
 	*p = host{met: h.now.Run, heard: h.now.Run, word: p.word, differed: p.differed, probed: never, redial: never, owes: never,
-		evidence: p.evidence}
+		evidence: p.evidence, showed: p.showed}
 	if id != h.ID {
 		h.order.last(id)
 	}
@@ -359,6 +360,7 @@ func (h *Handler) state(m *types.Message) {
 
 func (h *Handler) onState(m *types.Message) {
 	h.answered(m.From, m)
+	h.fresh.named = h.now.Run
 	h.testify(m)
 	if h.standing == types.Joined {
 		if h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) {
@@ -427,6 +429,9 @@ func (h *Handler) onHeartbeat(m *types.Message) {
 // undialed notes a connection that could not be made: a refusal is news, silence is not.
 func (h *Handler) undialed(id types.ID, began time.Duration, o types.Outcome) {
 	p := &h.hosts[id-1]
+	if o != types.NoName {
+		h.fresh.named = h.now.Run
+	}
 	if o != types.NoAnswer {
 		h.weigh(id, evidence{asked: began, outcome: o})
 	}

@@ -72,11 +72,12 @@ const (
 	NoGrants               // it asks to lead; Awaited have not granted it
 	NoLeader               // nobody leads; it is Awaited's turn
 	LeavesView             // it is leaving
+	NoNames                // it holds no view, and the name service knows none of the others, who are Awaited
 )
 
 func (h Halt) String() string {
 	return [...]string{"going", "no group", "unfounded", "expelled", "no quorum", "no answers",
-		"no grants", "no leader", "leaving"}[h]
+		"no grants", "no leader", "leaving", "no names"}[h]
 }
 
 // Spare is how many members could be lost now, all at once, with the group going on.
@@ -152,6 +153,8 @@ func (h *Handler) halt() (Halt, []types.ID) {
 		return Banned, nil
 	case h.standing == types.Fresh && h.fresh.hint != 0:
 		return NoGroup, []types.ID{h.fresh.hint}
+	case h.standing == types.Fresh && h.nameless():
+		return NoNames, h.unaccounted(h.foundingEvidence)
 	case h.standing == types.Fresh && h.mayFound():
 		return Unfounded, h.unaccounted(h.foundingEvidence)
 	case h.standing == types.Fresh:

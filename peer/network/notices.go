@@ -22,6 +22,9 @@ func (p *Peer) wording(n handlers.Notice) []byte {
 		return fmt.Appendf(nil, "Waiting to be let into the group; no answer from %s", hosts)
 	case handlers.AwaitHosts:
 		return fmt.Appendf(nil, "Waiting to make a group until it is known whether they run: %s", hosts)
+	case handlers.AwaitNames:
+		return fmt.Appendf(nil, "Waiting to make a group: the name service knows none of the other hosts: %s; "+
+			"check their names in the hosts file, and the name service", hosts)
 	case handlers.AwaitQuorum:
 		return fmt.Appendf(nil, "Waiting for a quorum of the group; missing: %s", hosts)
 	case handlers.FilesDiffer:

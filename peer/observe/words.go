@@ -79,6 +79,8 @@ func (s *Server) haltWords(h handlers.Halt, awaited []types.ID) string {
 			return "it is about to make a group"
 		}
 		return "it waits to make a group until it is known whether they run: " + names
+	case handlers.NoNames:
+		return "it waits to make a group: the name service knows none of the other hosts: " + names
 	case handlers.Banned:
 		return "it was expelled from the group, and stays out until it is started again"
 	case handlers.NoQuorum:
