@@ -258,6 +258,9 @@ func (j *judge) fine(m types.Member, v *types.View) bool {
 	w := j.w
 	host := w.host(m.ID)
 	q := host.process
+	if w.plan.Boot > 0 && w.now-w.plan.Boot < lately && len(v.Members) > 1 {
+		return false
+	}
 	if q == nil || q.frozen || q.handler.Incarnation() != m.Incarnation || q.view.Group != v.Group || w.now-max(q.started, q.awake) < lately {
 		return false
 	}

@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -42,7 +43,7 @@ func (c *conn) side(p *process) int {
 
 // blocked tells whether no packet gets from a to b now.
 func (w *world) blocked(a, b types.ID) bool {
-	return w.host(a).cuts[b-1] > 0 || w.host(b).down || w.host(a).down
+	return w.host(a).cuts[b-1] > 0 || w.host(b).down || w.host(a).down || w.now < w.plan.Boot
 }
 
 // delay draws how long a packet takes.
@@ -202,7 +203,7 @@ func (w *world) pump(c *conn, side int) {
 	}
 	if w.blocked(from.id, to.id) || w.blocked(to.id, from.id) || w.chance(w.plan.Resend) {
 		pause := y.retry
-		y.retry = min(2*y.retry, 5*time.Second)
+		y.retry = min(2*y.retry, cmp.Or(w.plan.Backoff, 5*time.Second))
 		w.after(pause, func() { w.pump(c, side) })
 		return
 	}

@@ -90,12 +90,19 @@ type Plan struct {
 	Starts []time.Duration // of each host's first process
 	Faults []Fault         // in the order of time
 	Quiet  time.Duration   // when all that is wrong is put right
+
+	Late    time.Duration // a tick is handled up to so long after it is due; what comes in meanwhile goes first
+	Backoff time.Duration // the longest pause before TCP sends a segment again; 0 means 5 s
+	Boot    time.Duration // until then no packet gets from any host to another
 }
 
 func (p Plan) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "seed %d: %d hosts, starts %v, quiet after %v, drill %v, drift %v, wire %v, dark %v\n  network %+v\n",
 		p.Seed, p.Hosts, p.Starts, p.Quiet, p.Drill, p.Drift, p.Wire, sideNames(p.Dark), p.Network)
+	if p.Late > 0 || p.Backoff > 0 || p.Boot > 0 {
+		fmt.Fprintf(&b, "  late %v, backoff %v, boot %v\n", p.Late, p.Backoff, p.Boot)
+	}
 	for _, f := range p.Faults {
 		fmt.Fprintf(&b, "  %v\n", f)
 	}

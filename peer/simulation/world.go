@@ -186,13 +186,14 @@ func (w *world) carry(p *process, out *handlers.Output) {
 func (w *world) schedule(p *process, run time.Duration) {
 	at := p.started + time.Duration(float64(run-time.Second)/p.rate) + 1
 	at = max(at, w.now)
-	if p.wake != 0 && p.wakeAt == at {
+	overdue := at == w.now && p.wakeAt >= 0 && p.wakeAt < w.now // it is late, and keeps its time
+	if p.wake != 0 && (p.wakeAt == at || overdue) {
 		return
 	}
 	p.wake++
 	p.wakeAt = at
 	n := p.wake
-	w.at(at, func() {
+	w.at(at+w.lateness(), func() {
 		if n == p.wake {
 			p.wake++
 			p.wakeAt = -1
@@ -200,6 +201,14 @@ func (w *world) schedule(p *process, run time.Duration) {
 			w.step(p, "", p.handler.Tick)
 		}
 	})
+}
+
+// lateness draws how long after it is due a tick is handled.
+func (w *world) lateness() time.Duration {
+	if w.plan.Late == 0 {
+		return 0
+	}
+	return time.Duration(w.random.Int64N(int64(w.plan.Late) + 1))
 }
 
 // spin fails the run of a process that ticks again and again without time passing: the daemon
