@@ -1,8 +1,14 @@
 package simulation
 
 import (
+	"bytes"
+	"fmt"
+	"regexp"
+	"slices"
 	"testing"
 	"time"
+
+	"memberly/peer/types"
 )
 
 // three is a plan of three hosts on a fast network, which start one after the other.
@@ -69,5 +75,138 @@ func TestNetworkComesUpLate(t *testing.T) {
 	w.runUntil(p.Boot + 30*time.Second)
 	if wrong := w.judge.agreed(); wrong != "" || w.judge.failure != "" {
 		t.Error(wrong, w.judge.failure)
+	}
+}
+
+// waysBlocked lists the ways between three hosts that are blocked, as "from>to".
+func (w *world) waysBlocked() (ways []string) {
+	for a := types.ID(1); int(a) <= len(w.hosts); a++ {
+		for b := types.ID(1); int(b) <= len(w.hosts); b++ {
+			if w.blocked(a, b) {
+				ways = append(ways, fmt.Sprintf("%d>%d", a, b))
+			}
+		}
+	}
+	return ways
+}
+
+// Each fault of the network blocks just the ways that it is about, for as long as it lasts.
+func TestWhatFaultsBlock(t *testing.T) {
+	const second = time.Second
+	for _, c := range []struct {
+		fault Fault
+		at    time.Duration // since it strikes
+		want  string
+	}{
+		{Fault{Kind: Link, A: 1, B: 2, For: 2 * second}, second, "[1>2]"},
+		{Fault{Kind: Link, A: 1, B: 2, For: 2 * second}, 3 * second, "[]"},
+		{Fault{Kind: LinkBoth, A: 1, B: 2, For: 2 * second}, second, "[1>2 2>1]"},
+		{Fault{Kind: Cut, Side: 0b1, For: 2 * second}, second, "[1>2 1>3 2>1 3>1]"},
+		{Fault{Kind: Mute, Side: 0b1, For: 2 * second}, second, "[1>2 1>3]"},
+		{Fault{Kind: Deaf, Side: 0b1, For: 2 * second}, second, "[2>1 3>1]"},
+		{Fault{Kind: Deaf, Side: 0b1, For: 9 * second, Down: 2 * second, Up: second}, second, "[2>1 3>1]"},
+		{Fault{Kind: Deaf, Side: 0b1, For: 9 * second, Down: 2 * second, Up: second}, 2500 * time.Millisecond, "[]"},
+		{Fault{Kind: Deaf, Side: 0b1, For: 9 * second, Down: 2 * second, Up: second}, 4 * second, "[2>1 3>1]"},
+		{Fault{Kind: Deaf, Side: 0b1, For: 9 * second, Down: 2 * second, Up: second}, 10 * second, "[]"},
+		{Fault{Kind: Link, A: 1, B: 2, For: 9 * second}, 6 * second, "[]"}, // the plan is quiet
+		{Fault{Kind: Link, A: 1, B: 2, Endless: true}, 6 * second, "[1>2]"},
+		{Fault{Kind: Mute, Side: 0b1, Down: 2 * second, Up: second, Endless: true}, 7 * second, "[1>2 1>3]"},
+		{Fault{Kind: Mute, For: 2 * second}, second, "[1>2 1>3]"}, // host 1 leads
+		{Fault{Kind: Link, B: 1, For: 2 * second}, second, "[1>2]"},
+	} {
+		p := three()
+		p.Quiet = 15 * time.Second
+		c.fault.At = 10 * time.Second
+		p.Faults = []Fault{c.fault}
+		w := newWorld(p, nil)
+		w.runUntil(min(c.fault.At+c.at, p.Quiet))
+		if c.fault.At+c.at > p.Quiet {
+			w.settle()
+			w.runUntil(c.fault.At + c.at)
+		}
+		if got := fmt.Sprint(w.waysBlocked()); got != c.want {
+			t.Errorf("%v later %v blocks %v, want %v", c.at, c.fault, got, c.want)
+		}
+	}
+}
+
+// Pairs are cut one after the other.
+func TestPairsRotate(t *testing.T) {
+	p := three()
+	p.Faults = []Fault{{At: 5 * time.Second, Kind: Pair, For: 20 * time.Second, Down: time.Second}}
+	w := newWorld(p, nil)
+	seen := map[string]bool{}
+	for w.now < 24*time.Second {
+		w.runUntil(w.now + time.Second/2)
+		if ways := w.waysBlocked(); w.now > p.Faults[0].At && len(ways) != 2 {
+			t.Fatalf("at %v the ways %v are blocked, want those of one pair", w.now, ways)
+		} else {
+			seen[fmt.Sprint(ways)] = true
+		}
+	}
+	if len(seen) != 4 { // three pairs, and none before
+		t.Errorf("cut are %v", seen)
+	}
+}
+
+// A process that crashes again and again runs between, and in the end.
+func TestCrashLoop(t *testing.T) {
+	p := three()
+	p.Faults = []Fault{{At: 5 * time.Second, Kind: Crash, A: 3, For: 10 * time.Second, Down: time.Second, Up: 2 * time.Second}}
+	w := newWorld(p, nil)
+	var lives []int
+	for _, s := range []float64{4.5, 5.5, 7, 8.5, 10, 13, 14.5, 20} {
+		w.runUntil(seconds(s)[0])
+		lives = append(lives, w.host(3).lives)
+		if runs, want := w.host(3).process != nil, s != 5.5 && s != 8.5 && s != 14.5; runs != want {
+			t.Errorf("at %v s the process runs: %v, want %v", s, runs, want)
+		}
+	}
+	if want := []int{1, 1, 2, 2, 3, 4, 4, 5}; !slices.Equal(lives, want) {
+		t.Errorf("host 3 has had %v processes, want %v", lives, want)
+	}
+	if wrong := w.judge.agreed(); wrong != "" || w.judge.failure != "" {
+		t.Error(wrong, w.judge.failure)
+	}
+}
+
+// What is sent over a slow way comes late, and over one connection in order, also when the way
+// is fast again.
+func TestSlowWay(t *testing.T) {
+	p := three()
+	p.Hosts, p.Starts = 2, seconds(0, 0)
+	w := newWorld(p, nil)
+	w.runUntil(5 * time.Second)
+	a, b := w.host(1).process, w.host(2).process
+	c := &conn{ends: [2]*process{a, b}, open: true}
+	w.accept(c)
+	var out bytes.Buffer
+	w.trace = &trace{out: &out}
+	w.strike(Fault{At: w.now, Kind: Slow, A: 1, B: 2, Delay: 10 * time.Second, For: 2 * time.Second})
+	for i := range int64(3) { // at 5, 6.5 and 8 s; the last when the way is fast again
+		w.transmit(c, 0, types.Message{Kind: types.Echo, From: 1, To: 2, Number: i + 1})
+		w.runUntil(w.now + 1500*time.Millisecond)
+	}
+	w.runUntil(20 * time.Second)
+	got := regexp.MustCompile(`(\d+\.\d)\d* +2 +1: ECHO v(\d)`).FindAllStringSubmatch(out.String(), -1)
+	want := [][2]string{{"15.0", "1"}, {"16.5", "2"}, {"16.6", "3"}} // behind a PROBE
+	for i, w := range want {
+		if len(got) != len(want) || got[i][1] != w[0] || got[i][2] != w[1] {
+			t.Fatalf("messages come so: %q, want %q", got, want)
+		}
+	}
+}
+
+// Several faults within milliseconds hit the leader, and the one that leads next.
+func TestBurstOnLeader(t *testing.T) {
+	p := three()
+	p.Hosts, p.Starts = 5, seconds(0, 0.1, 0.2, 0.3, 0.4)
+	p.Faults = []Fault{{At: 5 * time.Second, Kind: Crash}, {At: 5*time.Second + 5*time.Millisecond, Kind: Crash}}
+	w := newWorld(p, nil)
+	w.runUntil(5*time.Second + 6*time.Millisecond)
+	for _, m := range w.hosts {
+		if runs, want := m.process != nil, m.id > 2; runs != want {
+			t.Errorf("the process of host %d runs: %v, want %v", m.id, runs, want)
+		}
 	}
 }

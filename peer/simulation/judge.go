@@ -258,20 +258,23 @@ func (j *judge) fine(m types.Member, v *types.View) bool {
 	w := j.w
 	host := w.host(m.ID)
 	q := host.process
-	if w.plan.Boot > 0 && w.now-w.plan.Boot < lately && len(v.Members) > 1 {
-		return false
-	}
 	if q == nil || q.frozen || q.handler.Incarnation() != m.Incarnation || q.view.Group != v.Group || w.now-max(q.started, q.awake) < lately {
 		return false
 	}
 	for _, id := range v.Members {
-		other := w.host(id)
-		if id != m.ID && (host.cuts[id-1] > 0 || other.cuts[m.ID-1] > 0 ||
-			w.now-max(host.blocked[id-1], other.blocked[m.ID-1]) < lately) {
+		if id != m.ID && w.apart(host, w.host(id), lately) {
 			return false
 		}
 	}
 	return true
+}
+
+// apart tells whether some packet between two hosts did not get through, or was slow, within the
+// last d.
+func (w *world) apart(a, b *machine, d time.Duration) bool {
+	i, j := a.id-1, b.id-1
+	return a.cuts[j] > 0 || b.cuts[i] > 0 || a.slow[j] > 0 || b.slow[i] > 0 ||
+		w.now-max(a.blocked[j], b.blocked[i]) < d || w.plan.Boot > 0 && w.now-w.plan.Boot < d
 }
 
 // stuck tells whether hosts that stay silent explain that there is no agreement: they are

@@ -26,10 +26,16 @@ type conn struct {
 
 // way is one direction of a connection.
 type way struct {
-	queue []types.Message
+	queue []segment
 	busy  bool
 	fin   bool // the sender has closed: what is queued comes first
 	retry time.Duration
+}
+
+// segment is a message on its way, and when it comes at the earliest.
+type segment struct {
+	message types.Message
+	due     time.Duration
 }
 
 func (c *conn) has(p *process) bool { return c.ends[0] == p || c.ends[1] == p }
@@ -55,6 +61,9 @@ func (w *world) delay() time.Duration {
 	return d
 }
 
+// passage draws how long a packet that is sent now from a to b takes.
+func (w *world) passage(a, b types.ID) time.Duration { return w.delay() + w.host(a).slow[b-1] }
+
 func (w *world) chance(p float64) bool { return p > 0 && w.random.Float64() < p }
 
 func (w *world) sendUDP(p *process, to *machine, m types.Message) {
@@ -67,7 +76,7 @@ func (w *world) sendUDP(p *process, to *machine, m types.Message) {
 		if w.blocked(p.id, to.id) || w.chance(w.plan.Loss) || w.plan.NoUDP {
 			continue
 		}
-		w.after(w.delay(), func() { w.receive(p, to.process, m) })
+		w.after(w.passage(p.id, to.id), func() { w.receive(p, to.process, m) })
 	}
 }
 
@@ -127,23 +136,28 @@ func (w *world) dial(p *process, id types.ID) {
 	}
 	began := p.instant(w.now).Run
 	to, address := w.host(id), p.known[id-1]
-	w.after(w.delay(), func() {
+	there := min(w.host(p.id).slow[id-1], dialTime)
+	w.after(w.delay()+there, func() {
+		back := to.slow[p.id-1]
 		switch {
 		case p.ended:
-		case w.blocked(p.id, id) || w.blocked(id, p.id) || to.address != address || w.chance(w.plan.Hang):
+		case w.blocked(p.id, id) || w.blocked(id, p.id) || to.address != address || w.chance(w.plan.Hang) || there+back >= dialTime:
 			p.known[id-1] = to.address // it is looked up again
-			w.after(time.Second, func() { w.undialed(p, id, began, types.NoAnswer) })
+			w.after(dialTime-there, func() { w.undialed(p, id, began, types.NoAnswer) })
 		case to.process == nil && to.lives == 0 && w.plan.Names:
 			w.after(w.delay(), func() { w.undialed(p, id, began, types.NoName) })
 		case to.process == nil:
-			w.after(w.delay(), func() { w.undialed(p, id, began, types.Refusal) })
+			w.after(w.delay()+back, func() { w.undialed(p, id, began, types.Refusal) })
 		default:
 			c := &conn{ends: [2]*process{p, to.process}, open: true}
 			w.accept(c)
-			w.after(w.delay(), func() { w.dialled(c, id) })
+			w.after(w.delay()+back, func() { w.dialled(c, id) })
 		}
 	})
 }
+
+// dialTime is how long a dial may take.
+const dialTime = time.Second
 
 // accept keeps the four newest connections of two hosts; older ones are closed quietly.
 func (w *world) accept(c *conn) {
@@ -183,11 +197,12 @@ func (w *world) undialed(p *process, id types.ID, began time.Duration, o types.O
 // transmit queues m on one way of c.
 func (w *world) transmit(c *conn, side int, m types.Message) {
 	y := &c.ways[side]
-	y.queue = append(y.queue, m)
+	slow := w.host(c.ends[side].id).slow[c.ends[1-side].id-1]
+	y.queue = append(y.queue, segment{m, w.now + slow})
 	if !y.busy {
 		y.busy = true
 		y.retry = 200 * time.Millisecond
-		w.after(w.delay(), func() { w.pump(c, side) })
+		w.after(w.delay()+slow, func() { w.pump(c, side) })
 	}
 }
 
@@ -201,6 +216,10 @@ func (w *world) pump(c *conn, side int) {
 		y.busy = false
 		return
 	}
+	if due := y.queue[0].due; due > w.now {
+		w.at(due, func() { w.pump(c, side) })
+		return
+	}
 	if w.blocked(from.id, to.id) || w.blocked(to.id, from.id) || w.chance(w.plan.Resend) {
 		pause := y.retry
 		y.retry = min(2*y.retry, cmp.Or(w.plan.Backoff, 5*time.Second))
@@ -208,10 +227,10 @@ func (w *world) pump(c *conn, side int) {
 		return
 	}
 	if to.ended {
-		w.hangUp(c, to)
+		w.hangUp(c, to, to.slow[from.id-1])
 		return
 	}
-	m := y.queue[0]
+	m := y.queue[0].message
 	y.queue = y.queue[1:]
 	y.retry = 200 * time.Millisecond
 	if len(y.queue) > 0 {
@@ -221,18 +240,19 @@ func (w *world) pump(c *conn, side int) {
 	}
 	w.receive(from, to, m)
 	if y.fin && len(y.queue) == 0 {
-		w.hangUp(c, from)
+		w.hangUp(c, from, 0)
 	}
 }
 
-// hangUp closes c as its end p does; the other learns of it unless a cut is between them.
-func (w *world) hangUp(c *conn, p *process) {
+// hangUp closes c as its end p does; the other learns of it, so much later than usual, unless a
+// cut is between them.
+func (w *world) hangUp(c *conn, p *process, slow time.Duration) {
 	other := c.ends[1-c.side(p)]
 	if w.blocked(p.id, other.id) {
 		return // half open until somebody sends
 	}
 	c.open = false
-	w.after(w.delay(), func() { w.closed(other, p.id) })
+	w.after(w.delay()+slow, func() { w.closed(other, p.id) })
 }
 
 func (w *world) closed(p *process, id types.ID) {

@@ -39,24 +39,43 @@ const (
 	CrashAll             // every process ends
 	Restart              // a new process on every host that has none
 	Signal               // the process of A crashes as -c makes it: with a record
+	Deaf                 // what the others send does not reach the hosts in Side for For
+	Link                 // what A sends does not reach B for For
+	LinkBoth             // A and B do not hear each other for For
+	Slow                 // what A sends takes Delay longer to B for For
+	Pair                 // two hosts, drawn when it strikes, do not hear each other for For
 )
 
-var kindNames = []string{"crash", "start", "off", "freeze", "cut", "mute", "snap", "leave", "jump", "move", "crash-all", "restart", "signal"}
+var kindNames = []string{"crash", "start", "off", "freeze", "cut", "mute", "snap", "leave", "jump", "move", "crash-all", "restart", "signal",
+	"deaf", "link", "link-both", "slow", "pair"}
 
 // Fault is something that happens at a time.
+//
+// With A 0, and for Cut, Mute and Deaf Side 0 as well, it hits the host whose process leads at
+// that moment, or nobody if none does. With Down it comes and goes: it strikes for Down, and
+// again after Up, until For is over; a Crash is then followed by a Start after Down.
 type Fault struct {
-	At   time.Duration
-	Kind Kind
-	A, B types.ID
-	For  time.Duration
-	Side uint32 // bit i-1 for host i
+	At       time.Duration
+	Kind     Kind
+	A, B     types.ID
+	For      time.Duration
+	Side     uint32        // bit i-1 for host i
+	Delay    time.Duration // of Slow
+	Down, Up time.Duration
+	Endless  bool // it lasts, or comes and goes, after the plan is quiet, too: For does not count
 }
 
 func (f Fault) String() string {
 	s := fmt.Sprintf("%.3fs %s", f.At.Seconds(), kindNames[f.Kind])
 	switch f.Kind {
-	case Cut, Mute:
+	case Cut, Mute, Deaf:
 		s += fmt.Sprintf(" %v for %v", sideNames(f.Side), f.For)
+	case Link, LinkBoth:
+		s += fmt.Sprintf(" %d-%d for %v", f.A, f.B, f.For)
+	case Slow:
+		s += fmt.Sprintf(" %d-%d by %v for %v", f.A, f.B, f.Delay, f.For)
+	case Pair:
+		s += fmt.Sprintf(" for %v", f.For)
 	case Snap:
 		s += fmt.Sprintf(" %d-%d", f.A, f.B)
 	case Off, Freeze, Jump:
@@ -64,6 +83,12 @@ func (f Fault) String() string {
 	case CrashAll, Restart:
 	default:
 		s += fmt.Sprintf(" %d", f.A)
+	}
+	if f.Down > 0 {
+		s += fmt.Sprintf(", %v down and %v up, for %v", f.Down, f.Up, f.For)
+	}
+	if f.Endless {
+		s += ", endless"
 	}
 	return s
 }
@@ -227,103 +252,4 @@ func flap(r *rand.Rand, f Fault) (faults []Fault) {
 		f.At += f.For + time.Duration(r.Int64N(int64(2*time.Second)))
 	}
 	return faults
-}
-
-// strike makes a fault happen.
-func (w *world) strike(f Fault) {
-	if f.A > 0 && int(f.A) > len(w.hosts) || w.now > w.plan.Quiet {
-		return
-	}
-	w.trace.fault(w, f)
-	switch f.Kind {
-	case Cut, Mute:
-		w.cut(f)
-	case Snap:
-		if f.A != f.B {
-			w.snap(f.A, f.B)
-		}
-	case CrashAll, Restart:
-		for _, m := range w.hosts {
-			w.strikeHost(m, f)
-		}
-	default:
-		w.strikeHost(w.host(f.A), f)
-	}
-}
-
-func (w *world) strikeHost(m *machine, f Fault) {
-	p := m.process
-	switch f.Kind {
-	case Start, Restart:
-		w.start(m)
-	case Jump:
-		m.jump += f.For
-	case Off:
-		w.switchOff(m, f.For)
-	}
-	if p == nil {
-		return
-	}
-	switch f.Kind {
-	case Crash, CrashAll:
-		w.end(p)
-	case Move:
-		w.end(p)
-		m.address += len(w.hosts)
-	case Freeze:
-		w.freeze(p, f.For)
-	case Signal:
-		w.step(p, "crashes", p.handler.Crash)
-	case Leave:
-		w.step(p, "is told to leave", p.handler.Leave)
-	}
-}
-
-func (w *world) switchOff(m *machine, d time.Duration) {
-	if m.down {
-		return
-	}
-	m.down = true
-	if p := m.process; p != nil {
-		w.end(p)
-	}
-	w.after(d, func() { m.down = w.now > w.plan.Quiet && w.plan.Dark&(1<<(m.id-1)) != 0 })
-}
-
-// cut blocks the ways from Side to the others, and unless it is one-way, back.
-func (w *world) cut(f Fault) {
-	w.block(f, 1)
-	w.after(f.For, func() { w.block(f, -1) })
-}
-
-func (w *world) block(f Fault, n int) {
-	for i, a := range w.hosts {
-		for j := range w.hosts {
-			in, out := f.Side&(1<<i) != 0, f.Side&(1<<j) != 0
-			if in != out && (in || f.Kind == Cut) {
-				a.cuts[j] += n
-				a.blocked[j] = w.now
-			}
-		}
-	}
-}
-
-// settle puts right all that is wrong but for processes that do not run.
-func (w *world) settle() {
-	n := &w.plan.Network
-	*n = Network{MinDelay: n.MinDelay, MaxDelay: n.MaxDelay}
-	for i, m := range w.hosts {
-		m.down = w.plan.Dark&(1<<i) != 0
-		if m.down && m.process != nil {
-			w.end(m.process)
-		}
-		for j := range m.cuts {
-			if m.cuts[j] > 0 {
-				m.cuts[j], m.blocked[j] = -1<<20, w.now // what ends later cannot block again
-			}
-		}
-		if p := m.process; p != nil && p.frozen {
-			w.thaw(p)
-		}
-	}
 }

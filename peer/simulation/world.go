@@ -29,6 +29,8 @@ type world struct {
 	bill   *bill // nil: nothing is counted
 	steps  int
 
+	impeding []*Fault // what blocks or slows packets now
+
 	recorded func(types.ID, types.Record) // if set, is told every record
 }
 
@@ -42,6 +44,7 @@ type machine struct {
 	lives   int
 	blocked []time.Duration // by id-1: when a packet from here to there could last not get through
 	cuts    []int           // by id-1: how many faults block that way now
+	slow    []time.Duration // by id-1: how much longer than usual a packet takes that way now
 }
 
 // process is one life of the daemon.
@@ -70,7 +73,8 @@ func newWorld(p Plan, t *trace) *world {
 	w := &world{plan: p, random: rand.New(rand.NewPCG(p.Seed, 77)), conns: map[pair][]*conn{}, trace: t}
 	w.judge = newJudge(w)
 	for i := range p.Hosts {
-		m := &machine{id: types.ID(i + 1), address: i, cuts: make([]int, p.Hosts), blocked: make([]time.Duration, p.Hosts)}
+		m := &machine{id: types.ID(i + 1), address: i, cuts: make([]int, p.Hosts),
+			blocked: make([]time.Duration, p.Hosts), slow: make([]time.Duration, p.Hosts)}
 		for j := range m.blocked {
 			m.blocked[j] = -time.Hour
 		}
@@ -237,7 +241,7 @@ func (w *world) end(p *process) {
 			if y := &c.ways[c.side(p)]; len(y.queue) > 0 {
 				y.fin = true
 			} else {
-				w.hangUp(c, p)
+				w.hangUp(c, p, p.slow[other.id-1])
 			}
 		}
 	}

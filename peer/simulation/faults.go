@@ -1,0 +1,223 @@
+package simulation
+
+import (
+	"slices"
+	"time"
+
+	"memberly/peer/types"
+)
+
+// strike makes a fault happen.
+func (w *world) strike(f Fault) {
+	if int(max(f.A, f.B)) > len(w.hosts) || w.now > w.plan.Quiet && !f.Endless {
+		return
+	}
+	if f.Down > 0 {
+		w.repeat(f)
+		return
+	}
+	if f.Endless {
+		f.For = 0
+	}
+	w.strikeOnce(f)
+}
+
+// repeat makes a fault that comes and goes strike now, and again.
+func (w *world) repeat(f Fault) {
+	left := f.At + f.For - w.now
+	if !f.Endless && (left <= 0 || w.now > w.plan.Quiet) {
+		return
+	}
+	once := f
+	once.Down, once.Up, once.For = 0, 0, f.Down
+	if !f.Endless {
+		once.For = min(f.Down, left)
+	}
+	if once, ok := w.aim(once); ok {
+		w.strikeOnce(once)
+		if f.Kind == Crash {
+			w.after(once.For, func() { w.strike(Fault{Kind: Start, A: once.A, Endless: f.Endless}) })
+		}
+	}
+	w.after(f.Down+f.Up, func() { w.repeat(f) })
+}
+
+// aim turns a fault on whoever leads into one on the host that leads now, and tells whether
+// there is one.
+func (w *world) aim(f Fault) (Fault, bool) {
+	sides := f.Kind == Cut || f.Kind == Mute || f.Kind == Deaf
+	if f.A != 0 || sides && f.Side != 0 || f.Kind == CrashAll || f.Kind == Restart || f.Kind == Pair {
+		return f, true
+	}
+	leader := w.leader()
+	if leader == nil {
+		return f, false
+	}
+	f.A = leader.id
+	if f.B == f.A {
+		f.B = 1 + f.A%types.ID(len(w.hosts))
+	}
+	if sides {
+		f.Side = 1 << (f.A - 1)
+	}
+	return f, true
+}
+
+// leader returns the process that leads: of several the one of the latest view, and of these
+// that of the first host. Nil if none does.
+func (w *world) leader() (leader *process) {
+	for _, m := range w.hosts {
+		p := m.process
+		if p != nil && !p.frozen && p.handler.Leads() && (leader == nil || p.handler.View().Number > leader.handler.View().Number) {
+			leader = p
+		}
+	}
+	return leader
+}
+
+func (w *world) strikeOnce(f Fault) {
+	f, ok := w.aim(f)
+	if !ok {
+		return
+	}
+	if f.Kind == Pair {
+		n := len(w.hosts)
+		i := w.random.IntN(n)
+		f.Kind, f.A, f.B = LinkBoth, types.ID(1+i), types.ID(1+(i+1+w.random.IntN(max(n-1, 1)))%n)
+	}
+	w.trace.fault(w, f)
+	switch f.Kind {
+	case Cut, Mute, Deaf, Link, LinkBoth, Slow:
+		w.impede(f)
+	case Snap:
+		if f.A != f.B {
+			w.snap(f.A, f.B)
+		}
+	case CrashAll, Restart:
+		for _, m := range w.hosts {
+			w.strikeHost(m, f)
+		}
+	default:
+		w.strikeHost(w.host(f.A), f)
+	}
+}
+
+func (w *world) strikeHost(m *machine, f Fault) {
+	p := m.process
+	switch f.Kind {
+	case Start, Restart:
+		w.start(m)
+	case Jump:
+		m.jump += f.For
+	case Off:
+		w.switchOff(m, f.For)
+	}
+	if p == nil {
+		return
+	}
+	switch f.Kind {
+	case Crash, CrashAll:
+		w.end(p)
+	case Move:
+		w.end(p)
+		m.address += len(w.hosts)
+	case Freeze:
+		w.freeze(p, f.For)
+	case Signal:
+		w.step(p, "crashes", p.handler.Crash)
+	case Leave:
+		w.step(p, "is told to leave", p.handler.Leave)
+	}
+}
+
+func (w *world) switchOff(m *machine, d time.Duration) {
+	if m.down {
+		return
+	}
+	m.down = true
+	if p := m.process; p != nil {
+		w.end(p)
+	}
+	w.after(d, func() { m.down = w.now > w.plan.Quiet && w.plan.Dark&(1<<(m.id-1)) != 0 })
+}
+
+// impede blocks or slows the ways that f is about, until its time is over or the plan is quiet.
+func (w *world) impede(f Fault) {
+	w.impeding = append(w.impeding, &f)
+	w.hinder(&f, 1)
+	if f.Endless && f.For == 0 {
+		return
+	}
+	w.after(f.For, func() { w.relieve(&f) })
+}
+
+// relieve ends what impede has begun, if nothing has yet.
+func (w *world) relieve(f *Fault) {
+	if i := slices.Index(w.impeding, f); i >= 0 {
+		w.impeding = slices.Delete(w.impeding, i, i+1)
+		w.hinder(f, -1)
+	}
+}
+
+// hinder blocks or slows by n faults the ways that f is about.
+func (w *world) hinder(f *Fault, n int) {
+	for i := range w.hosts {
+		w.hinderFrom(i, f, n)
+	}
+}
+
+// hinderFrom does so with the ways from one host, counted from 0.
+func (w *world) hinderFrom(i int, f *Fault, n int) {
+	a := w.hosts[i]
+	for j := range w.hosts {
+		if !f.concerns(i, j) {
+			continue
+		}
+		if f.Kind == Slow {
+			a.slow[j] += time.Duration(n) * f.Delay
+		} else {
+			a.cuts[j] += n
+		}
+		a.blocked[j] = w.now
+	}
+}
+
+// concerns tells whether a fault is about the way from the host i to j, counted from 0.
+func (f *Fault) concerns(i, j int) bool {
+	from, to := f.Side&(1<<i) != 0, f.Side&(1<<j) != 0
+	a, b := int(f.A)-1, int(f.B)-1
+	switch f.Kind {
+	case Cut:
+		return from != to
+	case Mute:
+		return from && !to
+	case Deaf:
+		return to && !from
+	case Link, Slow:
+		return i == a && j == b
+	case LinkBoth:
+		return i != j && (i == a || i == b) && (j == a || j == b)
+	}
+	return false
+}
+
+// settle puts right all that is wrong but for processes that do not run, and endless faults.
+func (w *world) settle() {
+	n := &w.plan.Network
+	*n = Network{MinDelay: n.MinDelay, MaxDelay: n.MaxDelay}
+	for i, m := range w.hosts {
+		m.down = w.plan.Dark&(1<<i) != 0
+		if m.down && m.process != nil {
+			w.end(m.process)
+		}
+		for _, f := range w.impeding {
+			if !f.Endless {
+				w.hinderFrom(i, f, -1)
+			}
+		}
+		if p := m.process; p != nil && p.frozen {
+			w.thaw(p)
+		}
+	}
+	w.impeding = slices.DeleteFunc(w.impeding, func(f *Fault) bool { return !f.Endless })
+}
