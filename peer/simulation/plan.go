@@ -3,6 +3,7 @@ package simulation
 import (
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"time"
 
@@ -67,22 +68,30 @@ type Fault struct {
 
 func (f Fault) String() string {
 	s := fmt.Sprintf("%.3fs %s", f.At.Seconds(), kindNames[f.Kind])
+	a := strconv.Itoa(int(f.A))
+	if f.A == 0 {
+		a = "leader"
+	}
 	switch f.Kind {
 	case Cut, Mute, Deaf:
-		s += fmt.Sprintf(" %v for %v", sideNames(f.Side), f.For)
+		side := fmt.Sprint(sideNames(f.Side))
+		if f.A == 0 && f.Side == 0 {
+			side = a
+		}
+		s += fmt.Sprintf(" %s for %v", side, f.For)
 	case Link, LinkBoth:
-		s += fmt.Sprintf(" %d-%d for %v", f.A, f.B, f.For)
+		s += fmt.Sprintf(" %s-%d for %v", a, f.B, f.For)
 	case Slow:
-		s += fmt.Sprintf(" %d-%d by %v for %v", f.A, f.B, f.Delay, f.For)
+		s += fmt.Sprintf(" %s-%d by %v for %v", a, f.B, f.Delay, f.For)
 	case Pair:
 		s += fmt.Sprintf(" for %v", f.For)
 	case Snap:
-		s += fmt.Sprintf(" %d-%d", f.A, f.B)
+		s += fmt.Sprintf(" %s-%d", a, f.B)
 	case Off, Freeze, Jump:
-		s += fmt.Sprintf(" %d %v", f.A, f.For)
+		s += fmt.Sprintf(" %s %v", a, f.For)
 	case CrashAll, Restart:
 	default:
-		s += fmt.Sprintf(" %d", f.A)
+		s += " " + a
 	}
 	if f.Down > 0 {
 		s += fmt.Sprintf(", %v down and %v up, for %v", f.Down, f.Up, f.For)

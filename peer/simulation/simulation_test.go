@@ -20,6 +20,22 @@ var (
 	fresh  = flag.Duration("seeds-for", 0, "run fresh seeds for so long instead")
 	brief  = flag.Bool("brief", false, "do not shrink what fails")
 	atMost = flag.Duration("at-most", 0, "stop after so long")
+	harsh  = flag.Bool("harsh", false, "TestSeeds draws harsh plans of the seeds")
+)
+
+// harshSeeds is how many harsh seeds run by default: a few hundred take two seconds.
+const harshSeeds = 0
+
+// drawing is one of the ways to draw a plan of a seed.
+type drawing struct {
+	name string // before "seed"
+	flag string // that chooses it
+	plan func(uint64) Plan
+}
+
+var (
+	plain = drawing{"", "", NewPlan}
+	rough = drawing{"harsh ", " -harsh", NewHarshPlan}
 )
 
 // tally is what many runs came to.
@@ -99,8 +115,12 @@ func TestFoundBySeeds(t *testing.T) {
 
 // TestSeeds runs groups through faults, each drawn from a seed.
 func TestSeeds(t *testing.T) {
+	d := plain
+	if *harsh {
+		d = rough
+	}
 	if *one != 0 {
-		explain(t, *one)
+		explain(t, d, *one)
 		return
 	}
 	c := &tally{next: *from, end: *from + *many}
@@ -110,39 +130,54 @@ func TestSeeds(t *testing.T) {
 	if *atMost > 0 {
 		c.until = time.Now().Add(*atMost)
 	}
+	c.run(t, d)
+}
+
+// TestHarshSeeds runs groups through much that goes wrong at once.
+func TestHarshSeeds(t *testing.T) {
+	if *one != 0 || *harsh {
+		return // TestSeeds does it
+	}
+	c := &tally{next: 1, end: 1 + harshSeeds}
+	c.run(t, rough)
+}
+
+// run runs the seeds, and explains one that fails.
+func (c *tally) run(t *testing.T, d drawing) {
+	t.Helper()
 	first, began := c.next, time.Now()
 	var workers sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		workers.Go(func() {
 			for seed, ok := c.take(); ok; seed, ok = c.take() {
-				c.add(Run(NewPlan(seed), nil))
+				c.add(Run(d.plan(seed), nil))
 			}
 		})
 	}
 	workers.Wait()
 	took := time.Since(began).Seconds()
-	t.Logf("seeds %d to %d: %d runs, %.0f a second, each second simulating %.0f s; %d twins, %d stuck, %d took over 10 s to agree",
-		first, c.next-1, c.runs, float64(c.runs)/took, c.simulated.Seconds()/took, c.twins, c.stuck, c.slow)
+	t.Logf("%sseeds %d to %d: %d runs, %.0f a second, each second simulating %.0f s; %d twins, %d stuck, %d took over 10 s to agree",
+		d.name, first, c.next-1, c.runs, float64(c.runs)/took, c.simulated.Seconds()/took, c.twins, c.stuck, c.slow)
 	if c.failed != 0 {
-		explain(t, c.failed)
+		explain(t, d, c.failed)
 	}
 }
 
 // explain runs one seed; of one that fails it tells how to repeat it, and the smallest
 // schedule of faults that still fails.
-func explain(t *testing.T, seed uint64) {
+func explain(t *testing.T, d drawing, seed uint64) {
 	t.Helper()
-	r := Run(NewPlan(seed), nil)
+	r := Run(d.plan(seed), nil)
 	p := r.Plan
 	switch {
 	case r.Failure == "":
-		t.Logf("seed %d: agreement %v after the last fault; %v", seed, r.Converged, p)
+		t.Logf("%sseed %d: agreement %v after the last fault; %v", d.name, seed, r.Converged, p)
 	case *brief:
-		t.Fatalf("seed %d fails: %s", seed, r.Failure)
+		t.Fatalf("%sseed %d fails: %s", d.name, seed, r.Failure)
 	default:
 		p = Shrink(p)
-		t.Errorf("seed %d fails: %s\nrepeat: go test ./peer/simulation -run Seeds -seed %d -play\nshrunk, it fails so: %s\n%v",
-			seed, r.Failure, seed, Run(p, nil).Failure, p)
+		t.Errorf("%sseed %d fails: %s\nrepeat: go test ./peer/simulation -run TestSeeds%s -seed %d -play\nshrunk, it fails so: %s\n%v",
+			d.name, seed, r.Failure, d.flag, seed, Run(p, nil).Failure, p)
 	}
 	if *play {
 		Run(p, os.Stdout)
@@ -162,6 +197,14 @@ func TestSameSeedSameTrace(t *testing.T) {
 		Run(NewPlan(seed), &b)
 		if a.Len() == 0 || !bytes.Equal(a.Bytes(), b.Bytes()) {
 			t.Fatalf("seed %d gave two traces of %d and %d bytes", seed, a.Len(), b.Len())
+		}
+	}
+	for seed := range uint64(10) {
+		var a, b bytes.Buffer
+		Run(NewHarshPlan(seed), &a)
+		Run(NewHarshPlan(seed), &b)
+		if a.Len() == 0 || !bytes.Equal(a.Bytes(), b.Bytes()) {
+			t.Fatalf("harsh seed %d gave two traces of %d and %d bytes", seed, a.Len(), b.Len())
 		}
 	}
 }

@@ -1,0 +1,115 @@
+package simulation
+
+import (
+	"cmp"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"memberly/peer/types"
+)
+
+// NewHarshPlan draws the harsh plan of a seed: 5 to 25 hosts, to which much happens at once.
+func NewHarshPlan(seed uint64) Plan {
+	r := rand.New(rand.NewPCG(seed, 4))
+	p := Plan{Seed: seed, Hosts: 5 + r.IntN(5)}
+	if r.IntN(5) == 0 {
+		p.Hosts = 5 + r.IntN(21)
+	}
+	p.Network = drawNetwork(r)
+	if r.IntN(4) == 0 {
+		p.Drift = r.Float64() * 0.02
+	}
+	p.Wire = r.IntN(8) == 0
+	if r.IntN(2) == 0 {
+		p.Late = 20 * time.Millisecond
+	} else if r.IntN(4) == 0 {
+		p.Late = 100 * time.Millisecond
+	}
+	if r.IntN(2) == 0 {
+		p.Backoff = 2 * time.Minute
+	}
+	if r.IntN(6) == 0 {
+		p.Boot = upTo(r, 2*time.Minute)
+	}
+	p.Starts = drawStarts(r, p.Hosts)
+	at := p.Boot + upTo(r, 20*time.Second)
+	end := at
+	for range 1 + r.IntN(6) {
+		for _, f := range drawTrouble(r, p.Hosts, at) {
+			p.Faults = append(p.Faults, f)
+			end = max(end, f.At+f.For)
+		}
+		at += upTo(r, 6*time.Second)
+		if r.IntN(4) == 0 { // the next comes when the others are about to end, or just over
+			at = max(at, end-5*time.Second+upTo(r, 10*time.Second))
+		}
+	}
+	slices.SortStableFunc(p.Faults, func(f, g Fault) int { return cmp.Compare(f.At, g.At) })
+	p.Quiet = max(at, end)
+	if r.IntN(4) == 0 { // then much of it ends at one stroke
+		p.Quiet = at
+	}
+	if r.IntN(3) > 0 {
+		p.Faults = append(p.Faults, Fault{At: p.Quiet, Kind: Restart})
+	}
+	return p
+}
+
+func upTo(r *rand.Rand, d time.Duration) time.Duration { return time.Duration(r.Int64N(int64(d))) }
+
+// drawTrouble draws what makes a plan harsh: a fault that lasts, or comes and goes, or a burst.
+func drawTrouble(r *rand.Rand, hosts int, at time.Duration) []Fault {
+	f := Fault{At: at, A: types.ID(r.IntN(hosts + 1)), B: types.ID(1 + r.IntN(hosts))} // A 0: the leader
+	if f.A == f.B {
+		f.B = 1 + f.B%types.ID(hosts)
+	}
+	f.For = 5*time.Second + upTo(r, 30*time.Second)
+	switch r.IntN(9) {
+	case 0, 1:
+		return drawBurst(r, hosts, at)
+	case 2: // a crash loop
+		f.Kind, f.Down, f.Up = Crash, time.Millisecond+upTo(r, 2*time.Second), 100*time.Millisecond+upTo(r, 6*time.Second)
+	case 3:
+		f.Kind, f.Down = Pair, time.Second+upTo(r, 4*time.Second)
+	case 4: // a host or a way flaps
+		f.Kind = []Kind{Cut, Mute, Deaf, Link, LinkBoth}[r.IntN(5)]
+		f.Down, f.Up = 100*time.Millisecond+upTo(r, 3*time.Second), 100*time.Millisecond+upTo(r, 2*time.Second)
+		if f.A != 0 {
+			f.Side = 1 << (f.A - 1)
+		}
+	case 5:
+		f.Kind, f.Delay = Slow, time.Second+upTo(r, 40*time.Second)
+	case 6, 7: // a long cut, of some hosts or of a way
+		f.Kind = []Kind{Cut, Cut, Mute, Link, LinkBoth}[r.IntN(5)]
+		f.For = time.Minute + upTo(r, 2*time.Minute)
+		f.Side = 1 + uint32(r.Int64N(1<<hosts-1))
+	default:
+		return drawFaults(r, hosts, at)
+	}
+	return []Fault{f}
+}
+
+// drawBurst draws several faults within milliseconds, on the leader and on others; some of
+// those whose process ended start again.
+func drawBurst(r *rand.Rand, hosts int, at time.Duration) (faults []Fault) {
+	for i := range 2 + r.IntN(4) {
+		f := Fault{At: at, B: types.ID(1 + r.IntN(hosts)), For: upTo(r, 6*time.Second)}
+		if i > 0 && r.IntN(2) == 0 {
+			f.A = types.ID(1 + r.IntN(hosts))
+		}
+		f.Kind = []Kind{Crash, Crash, Signal, Off, Freeze, Cut, Mute, Deaf, Link, Snap, Leave}[r.IntN(11)]
+		if f.A != 0 {
+			f.Side = 1 << (f.A - 1)
+		}
+		if f.A == f.B {
+			f.B = 1 + f.B%types.ID(hosts)
+		}
+		faults = append(faults, f)
+		at += upTo(r, 5*time.Millisecond)
+	}
+	if r.IntN(2) == 0 {
+		faults = append(faults, Fault{At: at + upTo(r, 4*time.Second), Kind: Restart})
+	}
+	return faults
+}
