@@ -128,6 +128,9 @@ type Plan struct {
 	Late    time.Duration // a tick is handled up to so long after it is due; what comes in meanwhile goes first
 	Backoff time.Duration // the longest pause before TCP sends a segment again; 0 means 5 s
 	Boot    time.Duration // until then no packet gets from any host to another
+
+	Endless   time.Duration // how long the run goes on after Quiet, with the faults that are endless
+	Afflicted uint32        // the hosts, as in Fault.Side, that these leave badly connected
 }
 
 func (p Plan) String() string {
@@ -136,6 +139,9 @@ func (p Plan) String() string {
 		p.Seed, p.Hosts, p.Starts, p.Quiet, p.Drill, p.Drift, p.Wire, sideNames(p.Dark), p.Network)
 	if p.Late > 0 || p.Backoff > 0 || p.Boot > 0 {
 		fmt.Fprintf(&b, "  late %v, backoff %v, boot %v\n", p.Late, p.Backoff, p.Boot)
+	}
+	if p.Endless > 0 {
+		fmt.Fprintf(&b, "  goes on for %v, afflicted %v\n", p.Endless, sideNames(p.Afflicted))
 	}
 	for _, f := range p.Faults {
 		fmt.Fprintf(&b, "  %v\n", f)

@@ -17,6 +17,7 @@ type Result struct {
 	Stuck     bool // a host that stays silent leaves a view without its quorum
 	Views     int
 	Groups    int // that these are of
+	Endured   Endured
 }
 
 // Run simulates a plan. Trace, if not nil, is told every event.
@@ -28,11 +29,31 @@ func Run(p Plan, out io.Writer) Result {
 	return newWorld(p, t).run()
 }
 
-// run lets a world live until its plan is quiet and its peers agree.
+// run lets a world live until its plan is quiet and its peers agree; where faults are endless,
+// which nobody can promise, as long as the plan says.
 func (w *world) run() Result {
-	p := w.plan
-	w.runUntil(p.Quiet)
+	w.runUntil(w.plan.Quiet)
 	w.settle()
+	if w.plan.Endless > 0 {
+		e := w.endure()
+		r := w.result()
+		r.Endured = e
+		return r
+	}
+	stuck := w.converge()
+	r := w.result()
+	r.Converged, r.Stuck = w.now-w.plan.Quiet, stuck
+	return r
+}
+
+func (w *world) result() Result {
+	return Result{Plan: w.plan, Failure: w.judge.failure, Simulated: w.now, Steps: w.steps,
+		Twins: w.judge.twins, Views: len(w.judge.views), Groups: len(w.judge.latest)}
+}
+
+// converge lets the peers agree, and tells whether they rightly do not.
+func (w *world) converge() (stuck bool) {
+	p := w.plan
 	wrong, going := "never asked", true
 	patience := func() time.Duration {
 		if going = going && w.judge.goesOn(); going { // and has done so all the time
@@ -46,12 +67,11 @@ func (w *world) run() Result {
 			break
 		}
 	}
-	stuck := wrong != "" && w.judge.stuck()
+	stuck = wrong != "" && w.judge.stuck()
 	if wrong != "" && !stuck {
 		w.judge.fail("no agreement %v after the last fault: %s", w.now-p.Quiet, wrong)
 	}
-	return Result{Plan: p, Failure: w.judge.failure, Converged: w.now - p.Quiet, Simulated: w.now, Steps: w.steps,
-		Twins: w.judge.twins, Stuck: stuck, Views: len(w.judge.views), Groups: len(w.judge.latest)}
+	return stuck
 }
 
 // last is when the last process starts by plan.
