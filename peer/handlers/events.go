@@ -28,6 +28,7 @@ type Event struct {
 	View    int64 // the number of the view that the peer held then; Installed: of the new one
 	Leader  types.ID
 	Members []types.ID // Installed
+	Now     types.View // Installed: the whole view
 
 	// Of Installed. Change is zero if the peer held no view before, or missed some between.
 	Change  types.Change
@@ -86,7 +87,7 @@ func (h *Handler) note(kind EventKind) *Event {
 // witness notes that next is about to be installed.
 func (h *Handler) witness(next *types.View) {
 	e := h.note(Installed)
-	e.View, e.Members, e.Took = next.Number, next.Members, Never
+	e.View, e.Members, e.Now, e.Took = next.Number, next.Members, *next, Never
 	if !next.Has(e.Leader) {
 		e.Leader = next.Leader
 	}

@@ -39,6 +39,7 @@ func newWindow() *window {
 // new, and of before.
 func (w *window) show(now time.Duration, p protocol, out *handlers.Output, lapsed bool) {
 	for _, e := range out.Events {
+		e.Now = types.View{} // nobody asks an old event for more than the members
 		w.events.Append(e)
 	}
 	if lapsed || len(out.Events) == 0 && out.Heartbeat == nil && now-w.looked < glance {

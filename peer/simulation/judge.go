@@ -66,7 +66,6 @@ func (j *judge) fail(format string, args ...any) {
 
 // stepped judges what a process did in one step.
 func (j *judge) stepped(p *process, out *handlers.Output) {
-	v := p.handler.View()
 	d := j.lives[p]
 	if d == nil {
 		d = &diary{reports: map[reportKey]int{}, after: map[types.Member]int{}, reported: map[types.Member]bool{}}
@@ -77,10 +76,15 @@ func (j *judge) stepped(p *process, out *handlers.Output) {
 			j.proposed(m)
 		}
 	}
+	views := installed(out)
 	for _, r := range out.Records {
 		switch {
+		case r.Message == "" && len(views) == 0:
+			j.fail("peer %d records view %d and installs none", p.id, r.View)
 		case r.Message == "":
-			j.installed(p, d, v, r)
+			j.installed(p, d, &views[0], r)
+			j.moved(p, d, &views[0])
+			p.view, views = views[0], views[1:]
 		case strings.HasSuffix(r.Message, "unreachable"):
 			j.reported(p, d, r)
 		default: // it leaves, or was removed: what it writes now is of another life as a member
@@ -97,10 +101,20 @@ func (j *judge) stepped(p *process, out *handlers.Output) {
 		d.incarnation = inc
 		clear(d.after)
 	}
-	if len(out.Records) > 0 && v.Number > 0 && (v.Number != p.view.Number || v.Group != p.view.Group) {
-		j.moved(p, d, &v)
+	if v := p.handler.View(); v.Number > 0 && (v.Number != p.view.Number || v.Group != p.view.Group) || len(views) > 0 {
+		j.fail("peer %d holds view %d and has recorded view %d", p.id, v.Number, p.view.Number)
 	}
-	p.view, p.stands = v, p.handler.Standing()
+	p.view, p.stands = p.handler.View(), p.handler.Standing()
+}
+
+// installed returns the views that a process installed in one step, in their order.
+func installed(out *handlers.Output) (views []types.View) {
+	for i := range out.Events {
+		if e := &out.Events[i]; e.Kind == handlers.Installed {
+			views = append(views, e.Now)
+		}
+	}
+	return views
 }
 
 // renewed judges a fresh peer that takes a new incarnation: the old one was not let in already.
@@ -112,8 +126,11 @@ func (j *judge) renewed(p *process, old types.Member) {
 	}
 }
 
-// installed judges one view record; v is the view that the process holds after the step.
-func (j *judge) installed(p *process, d *diary, v types.View, r types.Record) {
+// installed judges one record of the view v.
+func (j *judge) installed(p *process, d *diary, v *types.View, r types.Record) {
+	if r.View != v.Number || !slices.Equal(r.Members, v.Members) {
+		j.fail("peer %d records view %d of %v and installs view %d of %v", p.id, r.View, r.Members, v.Number, v.Members)
+	}
 	if r.View <= d.number {
 		j.fail("peer %d installs view %d after view %d", p.id, r.View, d.number)
 	}
