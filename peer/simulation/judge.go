@@ -20,6 +20,7 @@ type judge struct {
 	accused map[accusation]bool // what was proposed
 	twins   int
 	lives   map[*process]*diary
+	ballots map[viewKey]*ballots // for the view after
 }
 
 // accusation is a proposal to remove a member from a view as unreachable.
@@ -55,7 +56,8 @@ type reportKey struct {
 }
 
 func newJudge(w *world) *judge {
-	return &judge{w: w, accused: map[accusation]bool{}, views: map[viewKey]*types.View{}, latest: map[types.Group]*types.View{}, lives: map[*process]*diary{}}
+	return &judge{w: w, accused: map[accusation]bool{}, views: map[viewKey]*types.View{}, latest: map[types.Group]*types.View{}, lives: map[*process]*diary{},
+		ballots: map[viewKey]*ballots{}}
 }
 
 func (j *judge) fail(format string, args ...any) {
@@ -90,6 +92,9 @@ func (j *judge) stepped(p *process, out *handlers.Output) {
 		default: // it leaves, or was removed: what it writes now is of another life as a member
 			d.end()
 		}
+	}
+	for i := range out.Messages {
+		j.voted(&out.Messages[i])
 	}
 	if inc := p.handler.Incarnation(); inc != d.incarnation {
 		if inc < d.incarnation {
@@ -161,8 +166,10 @@ func (j *judge) moved(p *process, d *diary, v *types.View) {
 	}
 	if before := j.views[viewKey{v.Group, v.Number - 1}]; before != nil {
 		j.removal(before, v)
+		j.follows(before, v)
 	}
 	j.views[key] = v
+	delete(j.ballots, viewKey{v.Group, v.Number - ballotsKept})
 	if latest := j.latest[v.Group]; latest == nil || latest.Number < v.Number {
 		j.latest[v.Group] = v
 	}

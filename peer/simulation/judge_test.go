@@ -1,0 +1,70 @@
+package simulation
+
+import (
+	"strings"
+	"testing"
+
+	"memberly/peer/types"
+)
+
+// five is view 7 of a group of five, led by host 1; host i has incarnation 10·i.
+func five() *types.View {
+	v := &types.View{Group: types.Group{Made: 10, Maker: 1}, Number: 7, Leader: 1, Members: []types.ID{1, 2, 3, 4, 5}, Last: make([]types.Past, 6)}
+	for _, id := range v.Members {
+		v.Last[id-1].Incarnation = 10 * types.Incarnation(id)
+	}
+	return v
+}
+
+func change(op types.Operation, id types.ID, cause types.Cause) types.Change {
+	return types.Change{Operation: op, Member: types.Member{ID: id, Incarnation: 10 * types.Incarnation(id)}, Cause: cause}
+}
+
+// vote is a message of a ballot for the view after five: a REQ if the term is the sender's own,
+// else an answer that says what it has accepted.
+func vote(from types.ID, counter uint64, leader types.ID, c types.Change) *types.Message {
+	m := &types.Message{Kind: types.PendingResponse, From: from, Incarnation: 10 * types.Incarnation(from), Group: five().Group, Number: 7,
+		Accepted: types.Term{Counter: counter, Peer: leader}, Change: c}
+	if from == leader {
+		m.Kind, m.Term, m.Accepted = types.Req, m.Accepted, types.Term{}
+	}
+	return m
+}
+
+// The judge finds every breach of what was chosen.
+func TestJudgeKnowsWhatIsChosen(t *testing.T) {
+	add, del := change(types.Add, 6, types.Present), change(types.Del, 1, types.Unreachable)
+	stranger := vote(3, 1, 1, add)
+	stranger.Incarnation = 31
+	for _, c := range []struct {
+		name  string
+		votes []*types.Message
+		next  types.Change // what makes the view that is installed then, if any
+		want  string
+	}{
+		{"a change is chosen, and installed", []*types.Message{vote(1, 1, 1, add), vote(2, 1, 1, add), vote(3, 1, 1, add)}, add, ""},
+		{"another is installed", []*types.Message{vote(1, 1, 1, add), vote(2, 1, 1, add), vote(3, 1, 1, add)}, del, "but {ADD"},
+		{"two of five do not choose", []*types.Message{vote(1, 1, 1, add), vote(2, 1, 1, add)}, del, ""},
+		{"nor with another incarnation", []*types.Message{vote(1, 1, 1, add), vote(2, 1, 1, add), stranger}, del, ""},
+		{"nor in two terms", []*types.Message{vote(1, 1, 1, add), vote(2, 1, 1, add), vote(3, 2, 2, add)}, del, ""},
+		{"a later leader proposes the same", []*types.Message{vote(1, 1, 1, add), vote(2, 1, 1, add), vote(4, 1, 1, add), vote(2, 2, 2, add)}, add, ""},
+		{"a later leader proposes another", []*types.Message{vote(1, 1, 1, add), vote(2, 1, 1, add), vote(4, 1, 1, add), vote(2, 2, 2, del)}, types.Change{}, "was chosen in term"},
+		{"it did so before", []*types.Message{vote(1, 1, 1, add), vote(2, 1, 1, add), vote(2, 2, 2, del), vote(4, 1, 1, add)}, types.Change{}, "has proposed"},
+		{"two are chosen", []*types.Message{vote(1, 1, 1, add), vote(2, 1, 1, add), vote(4, 1, 1, add), vote(3, 2, 2, del), vote(4, 2, 2, del), vote(5, 2, 2, del)}, types.Change{}, "are chosen"},
+		{"two in one term", []*types.Message{vote(1, 1, 1, add), vote(1, 1, 1, del)}, types.Change{}, "in one term"},
+	} {
+		j := newJudge(&world{})
+		v := five()
+		j.views[viewKey{v.Group, v.Number}], j.latest[v.Group] = v, v
+		for _, m := range c.votes {
+			j.voted(m)
+		}
+		if c.next.Operation != types.Nothing {
+			next := v.With(c.next)
+			j.follows(v, &next)
+		}
+		if c.want == "" && j.failure != "" || !strings.Contains(j.failure, c.want) {
+			t.Errorf("%s: the judge says %q, want %q", c.name, j.failure, c.want)
+		}
+	}
+}
