@@ -22,6 +22,10 @@ const (
 	mostFrames = 128
 	// writeTimeout is how long one may wait for its receiver to read.
 	writeTimeout = 2 * time.Second
+	// unackedTime is how long data may stay unacknowledged before the connection ends. Else the
+	// kernel sends it again at growing intervals, up to 120 s apart, and the connection stays
+	// useless for that long after the network has healed. 5 s leave room for several sendings.
+	unackedTime = 5 * time.Second
 )
 
 // A frame begins with its length; a message with its version, kind and sender, in all versions.
@@ -45,6 +49,9 @@ type connection struct {
 }
 
 func newConnection(socket net.Conn) *connection {
+	if tcp, ok := socket.(*net.TCPConn); ok {
+		limitUnacked(tcp)
+	}
 	socket = quiet(socket)
 	c := &connection{socket: socket, in: bufio.NewReader(socket), out: make(chan []byte, mostFrames)}
 	if tcp, ok := socket.RemoteAddr().(*net.TCPAddr); ok {
