@@ -43,6 +43,7 @@ func TestRule7FoundingEvidence(t *testing.T) {
 		{"refused", refuses(2), true},
 		{"no name", func(p *peer) { p.undialed(2, types.NoName) }, true},
 		{"no answer", func(p *peer) { p.undialed(2, types.NoAnswer) }, false},
+		{"not resolved", func(p *peer) { p.undialed(2, types.Unresolved) }, false},
 		{"a member of some group", says(msg{From: 2, Standing: types.Joined}), false},
 		{"fresh, asked before", says(msg{From: 2, Standing: types.Fresh, Request: uint64(epoch) - 1}), false},
 		{"fresh, asked later", says(msg{From: 2, Standing: types.Fresh, Request: uint64(2 * epoch)}), false},
@@ -137,6 +138,7 @@ func TestRule7Names(t *testing.T) {
 		{"no other name is found", []func(*peer){hasNoName(2), hasNoName(3)}, "[]"},
 		{"another answers", []func(*peer){isFresh(2), hasNoName(3)}, "[0s]"},
 		{"another refuses", []func(*peer){refuses(2), hasNoName(3)}, "[0s]"},
+		{"another is not found", []func(*peer){func(p *peer) { p.undialed(2, types.Unresolved) }, hasNoName(3)}, "[]"},
 		{"another is silent", []func(*peer){func(p *peer) { p.undialed(2, types.NoAnswer) }, hasNoName(3)}, "[10s]"},
 	}
 	for _, tt := range tests {

@@ -429,10 +429,10 @@ func (h *Handler) onHeartbeat(m *types.Message) {
 // undialed notes a connection that could not be made: a refusal is news, silence is not.
 func (h *Handler) undialed(id types.ID, began time.Duration, o types.Outcome) {
 	p := &h.hosts[id-1]
-	if o != types.NoName {
+	if o == types.Refusal || o == types.NoAnswer {
 		h.fresh.named = h.now.Run
 	}
-	if o != types.NoAnswer {
+	if o == types.Refusal || o == types.NoName {
 		h.weigh(id, evidence{asked: began, outcome: o})
 	}
 	if o == types.Refusal && h.standing == types.Joined && h.view.Has(id) {

@@ -105,6 +105,7 @@ func TestSection4Refused(t *testing.T) {
 	}), "PROBE→3")
 	want(t, "no answer", p.undialed(3, types.NoAnswer), "")
 	want(t, "no name", p.undialed(3, types.NoName), "")
+	want(t, "not resolved", p.undialed(3, types.Unresolved), "")
 	want(t, "refused", p.undialed(3, types.Refusal), "peer 3 unreachable")
 	want(t, "refused again", p.undialed(3, types.Refusal), "")
 }

@@ -220,6 +220,9 @@ func (l *links) connect(id types.ID) (net.Conn, types.Outcome) {
 	if utils.NoSuchName(err) {
 		return nil, types.NoName
 	}
+	if len(addrs) == 0 {
+		return nil, types.Unresolved
+	}
 	socket, refused := l.race(ctx, addrs)
 	if socket != nil {
 		return socket, 0

@@ -118,11 +118,11 @@ func TestOutcomes(t *testing.T) {
 		{"no such name", netip.Addr{}, (&names{}).lookup, types.NoName},
 		{"no name service", netip.Addr{}, func(context.Context, string, string) ([]netip.Addr, error) {
 			return nil, errors.New("server misbehaving")
-		}, types.NoAnswer},
+		}, types.Unresolved},
 		{"a name service that is silent", netip.Addr{}, func(ctx context.Context, _, _ string) ([]netip.Addr, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
-		}, types.NoAnswer},
+		}, types.Unresolved},
 		{"an address that cannot be reached", addr("255.255.255.255"), nil, types.NoAnswer},
 	} {
 		t.Run(c.what, func(t *testing.T) {
@@ -138,6 +138,28 @@ func TestOutcomes(t *testing.T) {
 			s.answer(handlers.Output{})
 		})
 	}
+}
+
+// A name service that fails once an address is known leaves that one to be dialled.
+func TestResolvedBefore(t *testing.T) {
+	t.Parallel()
+	n := newSubnet(t)
+	c := n.config()
+	c.Hosts[1].Addr = netip.Addr{}
+	asked := 0
+	s := newStage(t, c, func(context.Context, string, string) ([]netip.Addr, error) {
+		if asked++; asked > 1 {
+			return nil, errors.New("server misbehaving")
+		}
+		return []netip.Addr{n.host(2)}, nil
+	})
+	s.answer(send(probe(1, 2, 1)))
+	s.expect("undialed")
+	s.answer(send(probe(1, 2, 2)))
+	if st := s.expect("undialed"); asked < 2 || st.outcome != types.NoAnswer {
+		t.Errorf("after %d questions to the name service the outcome is %v, want %v", asked, st.outcome, types.NoAnswer)
+	}
+	s.answer(handlers.Output{})
 }
 
 // A name that does not resolve is asked for again: when it does, its host is reached.

@@ -98,9 +98,12 @@ type Outcome uint8
 
 // The outcomes of a dial that failed.
 const (
-	NoAnswer Outcome = iota + 1 // nothing came back in time, or the network said no: silence
-	Refusal                     // every address of the host refused the connection
-	NoName                      // the name service says that there is no such name
+	NoAnswer   Outcome = iota + 1 // an address is known, and nothing came back in time, or the network said no: silence
+	Refusal                       // every address of the host refused the connection
+	NoName                        // the name service says that there is no such name
+	Unresolved                    // no address is known: the name service gave none, and did not say that there is no such name
 )
 
-func (o Outcome) String() string { return name(o, "?", "no answer", "refused", "no such name") }
+func (o Outcome) String() string {
+	return name(o, "?", "no answer", "refused", "no such name", "not resolved")
+}
