@@ -11,7 +11,6 @@ import (
 type ailment struct {
 	strike, heal func(g *group, victims []*peer) error
 	blinds       bool // who has it may rightly hold others unreachable
-	misleads     bool // and is heard by them: a leader's word counts
 }
 
 var (
@@ -25,7 +24,7 @@ var (
 
 	// Names are looked up over lo.
 	mute       = packets("output", `oifname != "lo"`)
-	deaf       = misleading(packets("input", `iifname != "lo"`))
+	deaf       = packets("input", `iifname != "lo"`)
 	withoutUDP = everywhere(packets("input", `iifname != "lo" meta l4proto udp`))
 	losingUDP  = everywhere(packets("input", `iifname != "lo" meta l4proto udp numgen random mod 100 < 30`))
 
@@ -120,11 +119,6 @@ func repatriate(g *group, p *peer) error {
 func packets(hook, match string) ailment {
 	strike := func(g *group, p *peer) error { return dropPackets(g, p, hook, match) }
 	return ailment{strike: each(strike), heal: each(restorePackets), blinds: true}
-}
-
-func misleading(a ailment) ailment {
-	a.misleads = true
-	return a
 }
 
 func dropPackets(g *group, p *peer, hook, match string) error {

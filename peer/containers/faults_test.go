@@ -69,7 +69,7 @@ var faultGroups = []struct {
 		{"member-hears-nothing", deaf, aMember, unnoticed(5 * time.Second), 0},
 		{"leader-hears-nothing", deaf, theLeader, removed, 0},
 		{"member-hears-nothing-another-killed", split(deaf, killed), minority, removed, 0},
-		{"member-unheard-by-leader", muteToLeader, aMember, removed, 0},
+		{"member-unheard-by-leader", muteToLeader, aMember, kept(8 * time.Second), 0},
 		{"member-does-not-hear-leader", deafToLeader, aMember, unnoticed(5 * time.Second), 0},
 	}},
 	{"process-killed", true, []fault{
@@ -155,6 +155,19 @@ func unnoticed(d time.Duration) course {
 	}
 }
 
+// kept: the fault lasts so long, and nobody installs a view. Of the fine, only the leader may call the
+// victims unreachable.
+func kept(d time.Duration) course {
+	return func(tr *trial) (string, time.Time, error) {
+		before := tr.judge.last(tr.ids())
+		err := tr.watch(d, func(p *peer) bool { return !tr.judge.struck(p.id) && p != tr.leader() })
+		if err == nil && tr.judge.last(tr.ids()).After(before) {
+			err = errors.New("the view has changed")
+		}
+		return fmt.Sprintf("no view in %v", d), time.Time{}, err
+	}
+}
+
 // borne: strangers are told of on stdout by every peer, and have no other effect.
 func borne(tr *trial) (string, time.Time, error) {
 	checked, at, err := unnoticed(quiet)(tr)
@@ -204,7 +217,6 @@ func (tr *trial) run(t *testing.T, r *row) {
 	tr.judge.open(plight{
 		victims: victims,
 		blinded: tr.ailment.blinds,
-		misled:  tr.ailment.misleads && slices.Contains(tr.struck, tr.leader()),
 		forming: 2*len(victims) >= len(tr.peers),
 	})
 	tr.fine = tr.judge.fine(tr.ids())

@@ -16,7 +16,6 @@ import (
 type plight struct {
 	victims []types.ID // those whom the fault strikes; all others are fine
 	blinded bool       // the victims may hold others unreachable
-	misled  bool       // and one of them leads: the fine hear its word, and may act on it
 	forming bool       // a group may be made anew: the fine were no quorum
 }
 
@@ -67,7 +66,7 @@ func (j *judge) fine(all []types.ID) []types.ID {
 }
 
 // stays tells whether id must stay a member.
-func (j *judge) stays(id types.ID) bool { return !j.struck(id) && !j.forming && !j.misled }
+func (j *judge) stays(id types.ID) bool { return !j.struck(id) && !j.forming }
 
 func (j *judge) struck(id types.ID) bool { return slices.Contains(j.victims, id) }
 
@@ -138,7 +137,7 @@ func (j *judge) noteBlame(observer, subject types.ID) error {
 	j.blamed[pair]++
 	j.accused[subject] = append(j.accused[subject], observer)
 	switch {
-	case !j.struck(subject) && !(j.blinded && j.struck(observer)) && !j.misled:
+	case !j.struck(subject) && !(j.blinded && j.struck(observer)):
 		return fmt.Errorf("peer %d was fine", subject)
 	case j.blamed[pair] > 1 && !j.struck(observer):
 		return fmt.Errorf("one failure was reported %d times", j.blamed[pair])

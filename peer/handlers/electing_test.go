@@ -325,6 +325,10 @@ func TestRule5Yields(t *testing.T) {
 	p.pass(2500*ms, others(p)...)
 	want(t, "the next one, where the leader leads no more", p.when("NEWLEADER→3")[:len("[2.2s")], "[2.2s")
 
+	p = member(t, conf{ID: 2}, viewOf(1, 1, 2, 3, 4, 5))
+	p.term = types.Term{}
+	want(t, "the next one, where the leader hears no quorum", p.hear(p.misses(1, 3, 4, 5)), "NEWLEADER→1,3,4,5")
+
 	p = member(t, conf{ID: 3}, viewOf(1, 1, 2, 3, 4, 5))
 	p.undialed(1, types.Refusal)
 	p.pass(2500*ms, 2, 4, 5)

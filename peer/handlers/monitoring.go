@@ -194,6 +194,9 @@ func (h *Handler) hearsQuorum(missed []types.ID) bool {
 func (h *Handler) heedMissed(m *types.Message) {
 	sender := &h.hosts[m.From-1]
 	sender.unfit = !h.hearsQuorum(m.Unreachable)
+	if s := &h.election.sign; sender.unfit && !m.Leads && m.From == s.peer {
+		s.at = min(s.at, h.now.Run-h.Monitor) // it has lost its quorum, and leads no more
+	}
 	if sender.unfit || sender.gone {
 		return
 	}
