@@ -117,13 +117,14 @@ type Plan struct {
 	Seed  uint64
 	Hosts int
 	Network
-	Drift  float64         // of clocks: 0.01 means up to one second in a hundred, either way
-	Drill  bool            // the first host runs the leader-failure drill
-	Wire   bool            // messages go through their bytes
-	Dark   uint32          // hosts, as in Fault.Side, that are silent from the last fault on, for ever
-	Starts []time.Duration // of each host's first process
-	Faults []Fault         // in the order of time
-	Quiet  time.Duration   // when all that is wrong is put right
+	Drift   float64         // of clocks: 0.01 means up to one second in a hundred, either way
+	Monitor time.Duration   // as -monitor; 0: 2.2 s. Heartbeats come twice as often
+	Drill   bool            // the first host runs the leader-failure drill
+	Wire    bool            // messages go through their bytes
+	Dark    uint32          // hosts, as in Fault.Side, that are silent from the last fault on, for ever
+	Starts  []time.Duration // of each host's first process
+	Faults  []Fault         // in the order of time
+	Quiet   time.Duration   // when all that is wrong is put right
 
 	Late    time.Duration // a tick is handled up to so long after it is due; what comes in meanwhile goes first
 	Backoff time.Duration // the longest pause before TCP sends a segment again; 0 means 5 s

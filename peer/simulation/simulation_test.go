@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -219,5 +221,22 @@ func TestShrink(t *testing.T) {
 	p = shrink(p, func(q Plan) bool { return strings.Contains(fmt.Sprint(q), "13.000s jump") })
 	if len(p.Faults) != 1 || p.Faults[0].At != 13*time.Second {
 		t.Errorf("shrunk to %v", p)
+	}
+}
+
+// With a -monitor of any length, hosts that start agree in a second or two: what is asked again is asked
+// again in real time.
+func TestLongMonitor(t *testing.T) {
+	for _, monitor := range []time.Duration{time.Second, 10 * time.Minute, time.Hour} {
+		for seed := range uint64(20) {
+			p := Plan{Seed: seed, Hosts: 5, Monitor: monitor, Quiet: 2 * time.Second, Starts: drawStarts(rand.New(rand.NewPCG(seed, 0)), 5),
+				Network: Network{MinDelay: 50 * time.Microsecond, MaxDelay: 500 * time.Microsecond}}
+			last := slices.Max(p.Starts)
+			w := newWorld(p, nil)
+			w.runUntil(last + 2*time.Second)
+			if wrong := w.judge.agreed(); wrong != "" || w.judge.failure != "" {
+				t.Errorf("-monitor %v, seed %d: %v after the last start at %v: %s%s", monitor, seed, 2*time.Second, last, wrong, w.judge.failure)
+			}
+		}
 	}
 }

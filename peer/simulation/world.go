@@ -4,6 +4,7 @@
 package simulation
 
 import (
+	"cmp"
 	"container/heap"
 	"math/rand/v2"
 	"time"
@@ -129,8 +130,8 @@ func (w *world) start(m *machine) {
 	for i, h := range w.hosts {
 		p.known[i] = h.address
 	}
-	p.handler = handlers.New(handlers.Config{ID: m.id, Hosts: len(w.hosts), Digest: 1,
-		Heartbeat: 1100 * time.Millisecond, Monitor: 2200 * time.Millisecond, Drill: w.plan.Drill && m.id == 1 && m.lives == 1, Salt: w.random.Uint32()})
+	monitor := cmp.Or(w.plan.Monitor, 2200*time.Millisecond)
+	p.handler = handlers.New(handlers.Config{ID: m.id, Hosts: len(w.hosts), Digest: 1, Heartbeat: monitor / 2, Monitor: monitor, Drill: w.plan.Drill && m.id == 1 && m.lives == 1, Salt: w.random.Uint32()})
 	m.process = p
 	w.step(p, "starts", p.handler.Start)
 }
