@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"memberly/peer/handlers"
 	"memberly/peer/types"
@@ -21,6 +20,8 @@ type judge struct {
 	twins   int
 	lives   map[*process]*diary
 	ballots map[viewKey]*ballots // for the view after
+	excuses map[string]int       // why a member was rightly accused or reported, and how often
+	strict  bool                 // one bad link does not excuse a removal
 }
 
 // accusation is a proposal to remove a member from a view as unreachable.
@@ -57,7 +58,7 @@ type reportKey struct {
 
 func newJudge(w *world) *judge {
 	return &judge{w: w, accused: map[accusation]bool{}, views: map[viewKey]*types.View{}, latest: map[types.Group]*types.View{}, lives: map[*process]*diary{},
-		ballots: map[viewKey]*ballots{}}
+		ballots: map[viewKey]*ballots{}, excuses: map[string]int{}, strict: strictRemovals}
 }
 
 func (j *judge) fail(format string, args ...any) {
@@ -224,16 +225,26 @@ func (j *judge) proposed(m *types.Message) {
 		return
 	}
 	j.accused[a] = true
-	if before := j.views[a.view]; before != nil && j.fine(m.Change.Member, before) {
-		j.fail("peer %d proposes to remove peer %d from view %d, but it was fine", m.From, m.Change.Member.ID, m.Number)
+	before := j.views[a.view]
+	if before == nil {
+		return
 	}
+	excuse := j.excuse(a.member, before)
+	if left := len(before.Members) - len(m.Unreachable); j.strict && left > 2 {
+		excuse = j.missed(a.member, before, m.From)
+	}
+	if excuse == "" {
+		j.fail("peer %d proposes to remove peer %d from view %d, but it was fine", m.From, m.Change.Member.ID, m.Number)
+		return
+	}
+	j.excuses[excuse]++
 }
 
 // removal: nobody is removed without that.
 func (j *judge) removal(before, v *types.View) {
 	for _, id := range before.Members {
 		m := types.Member{ID: id, Incarnation: before.Incarnation(id)}
-		if v.Past(id).Cause == types.Unreachable && !j.accused[accusation{viewKey{before.Group, before.Number}, m}] && j.fine(m, before) {
+		if v.Past(id).Cause == types.Unreachable && !j.accused[accusation{viewKey{before.Group, before.Number}, m}] && j.excuse(m, before) == "" {
 			j.fail("peer %d is removed in view %d as unreachable, but was fine", id, v.Number)
 		}
 	}
@@ -268,37 +279,18 @@ func (j *judge) reported(p *process, d *diary, r types.Record) {
 	if j.accused[accusation{viewKey{view.Group, r.View}, m}] {
 		return // a removal that was begun rightly, and is only finished now
 	}
-	if view.Number > 0 && j.fine(m, &view) {
+	if view.Number == 0 {
+		return
+	}
+	excuse := j.excuse(m, &view)
+	if excuse == linkWasBad && j.w.apart(p.machine, j.w.host(m.ID), lately) {
+		excuse = "its link to the one who reports was bad"
+	}
+	if excuse == "" {
 		j.fail("peer %d reports peer %d, which was fine", p.id, n)
+		return
 	}
-}
-
-// lately is how long a member must have been well to be fine.
-const lately = 3 * time.Second
-
-// fine tells whether a member was up, awake and connected both ways to everybody of its
-// view that is up for the last 3 s.
-func (j *judge) fine(m types.Member, v *types.View) bool {
-	w := j.w
-	host := w.host(m.ID)
-	q := host.process
-	if q == nil || q.frozen || q.handler.Incarnation() != m.Incarnation || q.view.Group != v.Group || w.now-max(q.started, q.awake) < lately {
-		return false
-	}
-	for _, id := range v.Members {
-		if id != m.ID && w.apart(host, w.host(id), lately) {
-			return false
-		}
-	}
-	return true
-}
-
-// apart tells whether some packet between two hosts did not get through, or was slow, within the
-// last d.
-func (w *world) apart(a, b *machine, d time.Duration) bool {
-	i, j := a.id-1, b.id-1
-	return a.cuts[j] > 0 || b.cuts[i] > 0 || a.slow[j] > 0 || b.slow[i] > 0 ||
-		w.now-max(a.blocked[j], b.blocked[i]) < d || w.plan.Boot > 0 && w.now-w.plan.Boot < d
+	j.excuses[excuse]++
 }
 
 // stuck tells whether hosts that stay silent explain that there is no agreement: they are

@@ -1,8 +1,10 @@
 package simulation
 
 import (
+	"cmp"
 	"strings"
 	"testing"
+	"time"
 
 	"memberly/peer/types"
 )
@@ -65,6 +67,43 @@ func TestJudgeKnowsWhatIsChosen(t *testing.T) {
 		}
 		if c.want == "" && j.failure != "" || !strings.Contains(j.failure, c.want) {
 			t.Errorf("%s: the judge says %q, want %q", c.name, j.failure, c.want)
+		}
+	}
+}
+
+// A member is excused that the proposer and somebody else may miss; under the strict rule not one
+// that only the proposer may, or that a frozen member may.
+func TestWhoMayBeRemoved(t *testing.T) {
+	for _, c := range []struct {
+		name           string
+		faults         []Fault // one second ago, but for those with a time
+		excuse, strict bool
+	}{
+		{"nothing is wrong", nil, false, false},
+		{"its link to the proposer is bad", []Fault{{Kind: LinkBoth, A: 1, B: 5}}, true, false},
+		{"the way to the proposer is slow", []Fault{{Kind: Slow, A: 5, B: 1, Delay: 5 * time.Second}}, true, false},
+		{"its link to another is bad", []Fault{{Kind: Link, A: 5, B: 2}}, true, true},
+		{"that one's process has just ended", []Fault{{Kind: Link, A: 5, B: 2}, {Kind: Crash, A: 2}}, true, true},
+		{"that one was frozen long before", []Fault{{At: 10 * time.Second, Kind: Freeze, A: 2}, {At: 19 * time.Second, Kind: Link, A: 5, B: 2}}, true, false},
+		{"its process is frozen", []Fault{{Kind: Freeze, A: 5}}, true, true},
+		{"its process does not run", []Fault{{Kind: Crash, A: 5}}, true, true},
+	} {
+		p := three()
+		p.Hosts, p.Starts = 5, seconds(0, 0.1, 0.2, 0.3, 0.4)
+		for _, f := range c.faults {
+			f.At, f.For = cmp.Or(f.At, 19*time.Second), time.Minute
+			p.Faults = append(p.Faults, f)
+		}
+		w := newWorld(p, nil)
+		w.runUntil(9 * time.Second)
+		v := w.host(1).process.handler.View()
+		w.runUntil(20 * time.Second)
+		m := types.Member{ID: 5, Incarnation: v.Incarnation(5)}
+		if got := w.judge.excuse(m, &v); (got != "") != c.excuse {
+			t.Errorf("%s: the excuse is %q", c.name, got)
+		}
+		if got := w.judge.missed(m, &v, 1); (got != "") != c.strict {
+			t.Errorf("%s: under the strict rule the excuse is %q", c.name, got)
 		}
 	}
 }

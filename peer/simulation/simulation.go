@@ -18,6 +18,7 @@ type Result struct {
 	Views     int
 	Groups    int // that these are of
 	Endured   Endured
+	Excuses   map[string]int // why members were rightly held unreachable, and how often
 }
 
 // Run simulates a plan. Trace, if not nil, is told every event.
@@ -48,7 +49,7 @@ func (w *world) run() Result {
 
 func (w *world) result() Result {
 	return Result{Plan: w.plan, Failure: w.judge.failure, Simulated: w.now, Steps: w.steps,
-		Twins: w.judge.twins, Views: len(w.judge.views), Groups: len(w.judge.latest)}
+		Twins: w.judge.twins, Views: len(w.judge.views), Groups: len(w.judge.latest), Excuses: w.judge.excuses}
 }
 
 // converge lets the peers agree, and tells whether they rightly do not.

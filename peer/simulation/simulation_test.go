@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"runtime"
@@ -52,6 +53,7 @@ type tally struct {
 	slow      int // took over 10 s to agree: rules 6 and 7 made somebody wait
 	steps     int
 	simulated time.Duration
+	excuses   map[string]int
 }
 
 // take returns a seed to run, or false when that is enough.
@@ -72,6 +74,9 @@ func (c *tally) add(r Result) {
 	c.twins += r.Twins
 	c.steps += r.Steps
 	c.simulated += r.Simulated
+	for why, n := range r.Excuses {
+		c.excuses[why] += n
+	}
 	if r.Stuck {
 		c.stuck++
 	}
@@ -125,7 +130,7 @@ func TestSeeds(t *testing.T) {
 		explain(t, d, *one)
 		return
 	}
-	c := &tally{next: *from, end: *from + *many}
+	c := &tally{next: *from, end: *from + *many, excuses: map[string]int{}}
 	if *fresh > 0 {
 		c.next, c.end, c.until = uint64(time.Now().UnixNano()), 0, time.Now().Add(*fresh)
 	}
@@ -140,7 +145,7 @@ func TestHarshSeeds(t *testing.T) {
 	if *one != 0 || *harsh {
 		return // TestSeeds does it
 	}
-	c := &tally{next: 1, end: 1 + harshSeeds}
+	c := &tally{next: 1, end: 1 + harshSeeds, excuses: map[string]int{}}
 	c.run(t, rough)
 }
 
@@ -160,6 +165,9 @@ func (c *tally) run(t *testing.T, d drawing) {
 	took := time.Since(began).Seconds()
 	t.Logf("%sseeds %d to %d: %d runs, %.0f a second, each second simulating %.0f s; %d twins, %d stuck, %d took over 10 s to agree",
 		d.name, first, c.next-1, c.runs, float64(c.runs)/took, c.simulated.Seconds()/took, c.twins, c.stuck, c.slow)
+	for _, why := range slices.Sorted(maps.Keys(c.excuses)) {
+		t.Logf("excused: %s: %d times", why, c.excuses[why])
+	}
 	if c.failed != 0 {
 		explain(t, d, c.failed)
 	}

@@ -43,6 +43,7 @@ type machine struct {
 	address int
 	process *process // the one that runs, if any
 	lives   int
+	lastEnd time.Duration   // when its last process ended
 	blocked []time.Duration // by id-1: when a packet from here to there could last not get through
 	cuts    []int           // by id-1: how many faults block that way now
 	slow    []time.Duration // by id-1: how much longer than usual a packet takes that way now
@@ -57,6 +58,7 @@ type process struct {
 	rate     float64 // of its clock against the true one
 	frozen   bool
 	awake    time.Duration // since when it is not frozen
+	asleep   time.Duration // when it was last frozen
 	inbox    []func()      // what came while it was frozen
 	wake     int           // the number of the tick that is due
 	wakeAt   time.Duration
@@ -74,7 +76,7 @@ func newWorld(p Plan, t *trace) *world {
 	w := &world{plan: p, random: rand.New(rand.NewPCG(p.Seed, 77)), conns: map[pair][]*conn{}, trace: t}
 	w.judge = newJudge(w)
 	for i := range p.Hosts {
-		m := &machine{id: types.ID(i + 1), address: i, cuts: make([]int, p.Hosts),
+		m := &machine{id: types.ID(i + 1), address: i, lastEnd: -time.Hour, cuts: make([]int, p.Hosts),
 			blocked: make([]time.Duration, p.Hosts), slow: make([]time.Duration, p.Hosts)}
 		for j := range m.blocked {
 			m.blocked[j] = -time.Hour
@@ -125,7 +127,7 @@ func (w *world) start(m *machine) {
 	if w.plan.Drift > 0 {
 		rate += w.plan.Drift * (2*w.random.Float64() - 1)
 	}
-	p := &process{machine: m, life: m.lives, started: w.now, awake: w.now, rate: rate,
+	p := &process{machine: m, life: m.lives, started: w.now, awake: w.now, asleep: -time.Hour, rate: rate,
 		dialling: map[types.ID][]types.Message{}, known: make([]int, len(w.hosts))}
 	for i, h := range w.hosts {
 		p.known[i] = h.address
@@ -233,7 +235,7 @@ func (w *world) end(p *process) {
 		return
 	}
 	p.ended = true
-	p.process = nil
+	p.process, p.lastEnd = nil, w.now
 	for _, other := range w.hosts {
 		for _, c := range w.conns[pairOf(p.id, other.id)] {
 			if !c.open || !c.has(p) {
@@ -252,7 +254,7 @@ func (w *world) freeze(p *process, d time.Duration) {
 	if p.frozen || p.ended {
 		return
 	}
-	p.frozen = true
+	p.frozen, p.asleep = true, w.now
 	w.after(d, func() { w.thaw(p) })
 }
 

@@ -1,0 +1,92 @@
+package simulation
+
+import (
+	"time"
+
+	"memberly/peer/types"
+)
+
+// strictRemovals switches on the rule that one bad link does not excuse a removal: where more than
+// two members are left, somebody besides the leader must have missed the one that is removed.
+var strictRemovals = false
+
+// lately is how long a member must have been well to be fine, and missing how long ago its link to
+// somebody can have been bad who tells the leader so.
+const (
+	lately  = 3 * time.Second
+	missing = 5 * time.Second
+)
+
+// linkWasBad is an excuse.
+const linkWasBad = "its link to a member was bad"
+
+// excuse says why a member may be held unreachable; nothing if it is fine: it was up, awake and
+// connected both ways to everybody of its view that is up for the last 3 s.
+func (j *judge) excuse(m types.Member, v *types.View) string {
+	if why := j.unwell(m, v); why != "" {
+		return why
+	}
+	host := j.w.host(m.ID)
+	for _, id := range v.Members {
+		if id != m.ID && j.w.apart(host, j.w.host(id), lately) {
+			return linkWasBad
+		}
+	}
+	return ""
+}
+
+// missed says why the proposer may remove a member that somebody else must have missed, too.
+func (j *judge) missed(m types.Member, v *types.View, proposer types.ID) string {
+	if why := j.unwell(m, v); why != "" {
+		return why
+	}
+	host := j.w.host(m.ID)
+	for _, id := range v.Members {
+		if id != m.ID && id != proposer && j.w.host(id).couldTell(j.w.now) && j.w.apart(host, j.w.host(id), missing) {
+			return "its link to a member that is not the leader was bad"
+		}
+	}
+	return ""
+}
+
+// unwell says why a member itself was not up, awake and in the group for the last 3 s.
+func (j *judge) unwell(m types.Member, v *types.View) string {
+	q := j.w.host(m.ID).process
+	switch {
+	case q == nil:
+		return "its process does not run"
+	case q.frozen:
+		return "its process is frozen"
+	case q.handler.Incarnation() != m.Incarnation:
+		return "it is another incarnation now"
+	case q.view.Group != v.Group:
+		return "it is in another group"
+	case j.w.now-max(q.started, q.awake) < lately:
+		return "it has just started or thawed"
+	}
+	return ""
+}
+
+// couldTell tells whether a process of this host was awake lately, and can have told that it missed
+// somebody. One that has just thawed asks first.
+func (m *machine) couldTell(now time.Duration) bool {
+	const asks = time.Second
+	p := m.process
+	switch {
+	case now-m.lastEnd < missing:
+		return true
+	case p == nil:
+		return false
+	case !p.frozen && now-p.awake >= asks:
+		return true
+	}
+	return now-p.asleep < missing
+}
+
+// apart tells whether some packet between two hosts did not get through, or was slow, within the
+// last d.
+func (w *world) apart(a, b *machine, d time.Duration) bool {
+	i, j := a.id-1, b.id-1
+	return a.cuts[j] > 0 || b.cuts[i] > 0 || a.slow[j] > 0 || b.slow[i] > 0 ||
+		w.now-max(a.blocked[j], b.blocked[i]) < d || w.plan.Boot > 0 && w.now-w.plan.Boot < d
+}
