@@ -46,7 +46,10 @@ Network, while faults happen
   -duplicate P   of datagrams
   -resend P      of TCP segments that must be sent again, 0.05 at most
   -no-udp        no datagram comes through
+  -backoff D     TCP waits up to D before it sends again, 5s to 2m (default 5s)
+  -boot D        no packet comes through before D: the network comes up late
   -drift P       of clocks, either way, 0.02 at most
+  -late D        a process sees up to D too late that time has passed, 1s at most
 
 Faults: how many at most, as one that finds no process where it strikes does nothing
   -crashes N     a process crashes, with a record, as -c makes it
@@ -59,6 +62,8 @@ Faults: how many at most, as one that finds no process where it strikes does not
   -leaves N      a process is told to leave
   -moves N       a process ends, and its host has another address
   -jumps N       a host's wall clock jumps
+  -flaps N       a host or the way between two fails and comes back, again and again
+  -bursts N      several faults within milliseconds, on the leader and on others
 
 Exit code: 0 every promise was kept, 1 one was broken, 2 wrong usage
 
@@ -124,6 +129,8 @@ func parseTrial(args []string) (trial, error) {
 		return t, errors.New("-records and -trace are for one seed: leave out -seeds")
 	case w.Drill && w.Hosts < 4:
 		return t, fmt.Errorf("-drill needs at least 4 hosts, and -hosts is %d", w.Hosts)
+	case w.Boot > w.For:
+		return t, fmt.Errorf("-boot %v is after the end of all faults: give -for %v or more", w.Boot, w.Boot)
 	}
 	t.drawn = true
 	flags.Visit(func(f *flag.Flag) {
@@ -155,8 +162,13 @@ func (t *trial) flags() *flag.FlagSet {
 	f.Var(&share{&w.Network.Duplicate, 1}, "duplicate", "")
 	f.Var(&share{&w.Network.Resend, 0.05}, "resend", "")
 	f.BoolVar(&w.Network.NoUDP, "no-udp", false, "")
+	f.Var(&span{&w.Backoff, 5 * time.Second, 2 * time.Minute}, "backoff", "")
+	f.Var(&span{&w.Boot, 0, mostTime}, "boot", "")
 	f.Var(&share{&w.Drift, 0.02}, "drift", "")
+	f.Var(&span{&w.Late, 0, time.Second}, "late", "")
 	f.Var(&whole{&w.Reborn, 0, mostFaults}, "restarts", "")
+	f.Var(&whole{&w.Flaps, 0, mostFaults}, "flaps", "")
+	f.Var(&whole{&w.Bursts, 0, mostFaults}, "bursts", "")
 	for name, kind := range faultFlags {
 		f.Var(faultCount{w.Faults, kind}, name, "")
 	}

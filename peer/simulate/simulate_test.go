@@ -51,11 +51,19 @@ func TestSimulateFlags(t *testing.T) {
 		"-crashes -1":       "from 0 to 1000",
 		"-cuts many":        "from 0 to 1000",
 		"-drill -hosts 3":   "-drill needs at least 4 hosts",
+		"-late 2s":          "from 0s to 1s",
+		"-backoff 1s":       "from 5s to 2m0s",
+		"-backoff 3m":       "from 5s to 2m0s",
+		"-boot -1s":         "from 0s to 24h0m0s",
+		"-boot 1m":          "give -for 1m0s or more",
+		"-flaps -1":         "from 0 to 1000",
+		"-bursts many":      "from 0 to 1000",
 		"-records -trace":   "leave one of the two out",
 		"-records -seeds 2": "leave out -seeds",
 		"-records file.txt": `unexpected argument "file.txt"`,
 		"-h hostsfile.txt":  "help requested",
-		"-again -no-udp -jumps 3 -moves 2 -offs 1 -mutes 1 -snaps 1 -freezes 1 -duplicate 0.1": "",
+		"-again -no-udp -jumps 3 -moves 2 -offs 1 -mutes 1 -snaps 1 -freezes 1 -duplicate 0.1":                     "",
+		"-again -hosts 25 -late 20ms -backoff 2m -boot 30s -for 2m -flaps 2 -bursts 2 -cuts 1 -delay 50ms -seed 3": "",
 	} {
 		t.Run(args, func(t *testing.T) {
 			t.Parallel()

@@ -24,12 +24,18 @@ type Weather struct {
 	Again   bool    // every host whose process has ended gets a new one in the end
 	Faults  map[Kind]int
 	Reborn  int // crashes whose host gets a new process within seconds, besides those in Faults
+	Flaps   int // hosts or ways between two that come and go
+	Bursts  int // several faults within milliseconds, on the leader and others
+
+	Late, Backoff time.Duration // as in Plan
+	Boot          time.Duration // as Plan.Boot; For at most
 }
 
 // Plan returns the plan that a seed makes of the weather.
 func (c Weather) Plan(seed uint64) Plan {
 	r := rand.New(rand.NewPCG(seed, 3))
-	p := Plan{Seed: seed, Hosts: c.Hosts, Network: c.Network, Drift: c.Drift, Drill: c.Drill, Quiet: c.For}
+	p := Plan{Seed: seed, Hosts: c.Hosts, Network: c.Network, Drift: c.Drift, Drill: c.Drill, Quiet: c.For,
+		Late: c.Late, Backoff: c.Backoff, Boot: c.Boot}
 	for i := range c.Hosts {
 		p.Starts = append(p.Starts, time.Duration(i)*c.Stagger)
 	}
@@ -42,6 +48,15 @@ func (c Weather) Plan(seed uint64) Plan {
 		f := c.draw(r, Crash)
 		again := min(f.At+time.Millisecond+time.Duration(r.Int64N(int64(4*time.Second))), c.For)
 		p.Faults = append(p.Faults, f, Fault{At: again, Kind: Start, A: f.A})
+	}
+	for range c.Flaps {
+		p.Faults = append(p.Faults, c.drawFlap(r))
+	}
+	for range c.Bursts {
+		for _, f := range drawBurst(r, c.Hosts, upTo(r, c.For)) {
+			f.At = min(f.At, c.For)
+			p.Faults = append(p.Faults, f)
+		}
 	}
 	slices.SortStableFunc(p.Faults, func(f, g Fault) int { return cmp.Compare(f.At, g.At) })
 	if c.Again {
@@ -59,5 +74,15 @@ func (c Weather) draw(r *rand.Rand, kind Kind) Fault {
 	if r.IntN(3) == 0 {
 		f.For *= 4
 	}
+	return f
+}
+
+// drawFlap draws a host that the others do not hear, that does not hear them, or both, or two hosts
+// of which that is so, again and again.
+func (c Weather) drawFlap(r *rand.Rand) Fault {
+	f := c.draw(r, []Kind{Cut, Mute, Deaf, Link, LinkBoth}[r.IntN(5)])
+	f.Side = 1 << (f.A - 1)
+	f.Down, f.Up = 100*time.Millisecond+upTo(r, 3*time.Second), 100*time.Millisecond+upTo(r, 2*time.Second)
+	f.For = min(5*time.Second+upTo(r, 30*time.Second), c.For-f.At)
 	return f
 }
