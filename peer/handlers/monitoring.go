@@ -22,13 +22,14 @@ type host struct {
 	differed time.Duration // when it was last said that its hosts file differs
 	redial   time.Duration // when this peer last asked for a new connection with it
 
-	gone   bool          // unreachable: silent, refused, or followed by a newer incarnation
-	lost   time.Duration // since when it is gone
-	spoke  time.Duration // when it last said something that does not prove it alive
-	dead   bool          // gone for certain: its host refused a connection, or a later incarnation answered
-	missed time.Duration // when another member that hears a quorum last said that it misses it
-	unfit  bool          // its last heartbeat says that it hears no quorum
-	owes   time.Duration // since when it owes this peer an answer, or never
+	gone    bool          // unreachable: silent, refused, or followed by a newer incarnation
+	lost    time.Duration // since when it is gone
+	spoke   time.Duration // when it last said something that does not prove it alive
+	dead    bool          // gone for certain: its host refused a connection, or a later incarnation answered
+	missed  time.Duration // when another member that hears a quorum last said that it misses it
+	witness types.ID      // who that was
+	unfit   bool          // its last heartbeat says that it hears no quorum
+	owes    time.Duration // since when it owes this peer an answer, or never
 
 	failing  bool  // its failure was recorded, and is not over
 	reported int64 // the number of the view in which its failure was last recorded
@@ -170,11 +171,11 @@ func (h *Handler) tellLeader() {
 func (h *Handler) silent(id types.ID) bool { return !h.reaches(id) && !h.hosts[id-1].dead }
 
 // confirmed reports whether a member that this peer holds unreachable may be removed: it is gone for
-// certain, or another member that hears a quorum said, since it was last heard, that it misses it too. Of
-// two members that are left, neither has anybody else to ask.
+// certain, or another reachable member that hears a quorum said, since it was last heard, that it misses it
+// too. Of two members that are left, neither has anybody else to ask.
 func (h *Handler) confirmed(id types.ID) bool {
 	p := &h.hosts[id-1]
-	return p.dead || p.missed > p.heard || len(h.view.Members)-h.lacking <= 2
+	return p.dead || p.missed > p.heard && h.reaches(p.witness) || len(h.view.Members)-h.lacking <= 2
 }
 
 // hearsQuorum reports whether a member that misses just these hears a quorum of the view.
@@ -205,10 +206,11 @@ func (h *Handler) heedMissed(m *types.Message) {
 			continue
 		}
 		p := &h.hosts[id-1]
-		p.missed = h.now.Run
+		p.missed, p.witness = h.now.Run, m.From
 		if m.Leads && h.office == nil && !p.gone && p.owes == never {
 			p.owes = h.now.Run
 			h.ask(id)
+			h.due(h.now.Run + h.retry()) // it was asked just before, perhaps
 		}
 	}
 }
@@ -254,7 +256,7 @@ func (h *Handler) look(id types.ID) time.Duration {
 			h.beat = h.now.Run // the others look, too
 		}
 		return p.probed + h.pause(1)
-	case silence >= h.patience() || h.doubts(id):
+	case silence >= h.patience() || h.doubts(id) || h.office == nil && p.owes != never:
 		h.due(last + h.Monitor)
 	default:
 		return last + h.patience()

@@ -244,6 +244,20 @@ func TestRule2SomebodyElseMissesIt(t *testing.T) {
 	}
 }
 
+// Rule 2: the word of a member that is gone since does not count.
+func TestRule2WitnessIsGone(t *testing.T) {
+	t.Parallel()
+	p := leader(t, conf{}, viewOf(1, 1, 2, 3, 4, 5))
+	p.pass(time.Second, 2, 3, 4)
+	p.hear(p.misses(3, 5))
+	p.undialed(3, types.Refusal)
+	p.reply(2, 4)
+	p.reply(2, 4)
+	p.pass(3*time.Second, 2, 4)
+	want(t, "unreachable", p.when("peer 5 unreachable"), "[2.2s]")
+	want(t, "proposed on the word of one that is gone", p.when("REQ DEL 5 unreachable→2"), "[]")
+}
+
 // Rule 2: a member tells its leader over TCP whom it misses, when it finds out and with each heartbeat;
 // and looks into whom its leader misses.
 func TestRule2TellsItsLeader(t *testing.T) {
@@ -259,7 +273,12 @@ func TestRule2TellsItsLeader(t *testing.T) {
 
 	p = member(t, conf{ID: 3}, viewOf(1, 1, 2, 3, 4, 5))
 	want(t, "the leader misses one", p.hear(p.misses(1, 4)), "PROBE→4")
-	p.pass(300*ms, 1, 2, 4, 5)
+	p.hear(msg{Kind: types.State, From: 4, Standing: types.Joined})
+	p.at += 50 * ms
+	want(t, "it does so again at once", p.hear(p.misses(1, 4)), "")
+	p.log = nil
+	p.pass(250*ms, 1, 2, 4, 5)
+	want(t, "asks when it may", p.when("PROBE→4"), "[200ms]")
 	p.hear(msg{Kind: types.State, From: 4, Standing: types.Joined})
 	p.pass(3*time.Second, 1, 2, 4, 5)
 	want(t, "it has answered", p.when("peer 4 unreachable"), "[]")

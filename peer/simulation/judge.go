@@ -198,7 +198,7 @@ func (j *judge) created(p *process, v *types.View) {
 
 // singleGroup switches on the rule that nobody makes a second group where nothing is wrong but that
 // the network comes up late.
-var singleGroup = false
+var singleGroup = true
 
 // bootOnly tells whether nothing was wrong until now but that the network came up late.
 func (j *judge) bootOnly() bool {

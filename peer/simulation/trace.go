@@ -91,7 +91,7 @@ func describe(m *types.Message) string {
 	if m.View != nil {
 		s += fmt.Sprintf(" %v", m.View.Members)
 	}
-	if len(m.Unreachable) > 0 && m.Kind != types.Heartbeat {
+	if len(m.Unreachable) > 0 {
 		s += fmt.Sprintf(" without %v", m.Unreachable)
 	}
 	if m.Kind == types.State {
