@@ -37,8 +37,8 @@ type host struct {
 	evidence evidence
 	showed   time.Duration // when it first answered since this peer became fresh
 
-	told bool       // it said whom it does not hear; for Status alone, as is
-	deaf []types.ID // whom
+	told bool       // it said whom it does not hear
+	deaf []types.ID // whom, as its last heartbeat has it
 }
 
 // meet begins to watch a new member.
@@ -172,10 +172,13 @@ func (h *Handler) silent(id types.ID) bool { return !h.reaches(id) && !h.hosts[i
 
 // confirmed reports whether a member that this peer holds unreachable may be removed: it is gone for
 // certain, or another reachable member that hears a quorum said, since it was last heard, that it misses it
-// too. Of two members that are left, neither has anybody else to ask.
+// too, and has not said anything else since. Of two members that are left, neither has anybody else to ask.
 func (h *Handler) confirmed(id types.ID) bool {
 	p := &h.hosts[id-1]
-	return p.dead || p.missed > p.heard && h.reaches(p.witness) || len(h.view.Members)-h.lacking <= 2
+	if p.dead || len(h.view.Members)-h.lacking <= 2 {
+		return true
+	}
+	return p.missed > p.heard && h.reaches(p.witness) && slices.Contains(h.hosts[p.witness-1].deaf, id)
 }
 
 // hearsQuorum reports whether a member that misses just these hears a quorum of the view.
@@ -198,8 +201,8 @@ func (h *Handler) heedMissed(m *types.Message) {
 	if s := &h.election.sign; sender.unfit && !m.Leads && m.From == s.peer {
 		s.at = min(s.at, h.now.Run-h.Monitor) // it has lost its quorum, and leads no more
 	}
-	if sender.unfit || sender.gone {
-		return
+	if sender.unfit || sender.gone || m.Number < h.view.Number {
+		return // the last is old: it was held up
 	}
 	for _, id := range m.Unreachable {
 		if !h.known(id) || !h.view.Has(id) || id == h.ID {

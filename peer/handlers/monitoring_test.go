@@ -199,7 +199,7 @@ func TestSection4Mute(t *testing.T) {
 		t.Errorf("it tells the others at %s, want 3.2s", got)
 	}
 	p.hear(p.misses(3, 5))
-	p.pass(600*ms, 2, 3, 4, 6)
+	p.pass(600*ms, 2, 4, 6)
 	want(t, "proposed, when another misses it and it speaks no more", fmt.Sprint(p.first("REQ DEL 5 unreachable→2")), "4s")
 }
 
@@ -224,6 +224,7 @@ func TestRule2SomebodyElseMissesIt(t *testing.T) {
 		{"another, too", five, func(p *peer) { p.hear(p.misses(3, 5)) }, true},
 		{"another, who misses somebody else", five, func(p *peer) { p.hear(p.misses(3, 4)) }, false},
 		{"another, who hears no quorum", five, func(p *peer) { p.hear(p.misses(3, 5, 4, 2)) }, false},
+		{"another, in an earlier view", five, func(p *peer) { m := p.misses(3, 5); m.Number = 4; p.hear(m) }, false},
 		{"itself", five, func(p *peer) { p.hear(p.misses(5, 5)) }, false},
 		{"its host refuses", five, func(p *peer) { p.undialed(5, types.Refusal) }, true},
 		{"no answer", five, func(p *peer) { p.undialed(5, types.NoAnswer) }, false},
@@ -244,10 +245,19 @@ func TestRule2SomebodyElseMissesIt(t *testing.T) {
 	}
 }
 
-// Rule 2: the word of a member that is gone since does not count.
+// Rule 2: the word of a member that is gone since does not count, nor what it has taken back.
 func TestRule2WitnessIsGone(t *testing.T) {
 	t.Parallel()
 	p := leader(t, conf{}, viewOf(1, 1, 2, 3, 4, 5))
+	p.hear(p.beat(5))
+	p.pass(time.Second, 2, 3, 4)
+	p.hear(p.misses(3, 5))
+	p.hear(p.misses(3))
+	p.pass(3*time.Second, 2, 4, 3)
+	want(t, "unreachable", p.when("peer 5 unreachable"), "[2.2s]")
+	want(t, "proposed on what another took back", p.when("REQ DEL 5 unreachable→2"), "[]")
+
+	p = leader(t, conf{}, viewOf(1, 1, 2, 3, 4, 5))
 	p.pass(time.Second, 2, 3, 4)
 	p.hear(p.misses(3, 5))
 	p.undialed(3, types.Refusal)
