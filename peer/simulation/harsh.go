@@ -13,7 +13,7 @@ import (
 func NewHarshPlan(seed uint64) Plan {
 	r := rand.New(rand.NewPCG(seed, 4))
 	p := Plan{Seed: seed, Hosts: 5 + r.IntN(5)}
-	if r.IntN(5) == 0 {
+	if r.IntN(10) == 0 {
 		p.Hosts = 5 + r.IntN(21)
 	}
 	p.Network = drawNetwork(r)
@@ -33,12 +33,15 @@ func NewHarshPlan(seed uint64) Plan {
 		p.Boot = upTo(r, 2*time.Minute)
 	}
 	p.Starts = drawStarts(r, p.Hosts)
+	victim := types.ID(1 + r.IntN(p.Hosts))
 	at := p.Boot + upTo(r, 20*time.Second)
 	end := at
 	for range 1 + r.IntN(6) {
-		for _, f := range drawTrouble(r, p.Hosts, at) {
+		for _, f := range drawTrouble(r, p.Hosts, victim, at) {
 			p.Faults = append(p.Faults, f)
-			end = max(end, f.At+f.For)
+			if f.Kind != Jump {
+				end = max(end, f.At+f.For)
+			}
 		}
 		at += upTo(r, 6*time.Second)
 		if r.IntN(4) == 0 { // the next comes when the others are about to end, or just over
@@ -58,9 +61,19 @@ func NewHarshPlan(seed uint64) Plan {
 
 func upTo(r *rand.Rand, d time.Duration) time.Duration { return time.Duration(r.Int64N(int64(d))) }
 
-// drawTrouble draws what makes a plan harsh: a fault that lasts, or comes and goes, or a burst.
-func drawTrouble(r *rand.Rand, hosts int, at time.Duration) []Fault {
+// drawTrouble draws what makes a plan harsh: a fault that lasts, or comes and goes, or a burst. It
+// hits the leader, or the victim, to which more than one thing happens, or anybody.
+func drawTrouble(r *rand.Rand, hosts int, victim types.ID, at time.Duration) []Fault {
 	f := Fault{At: at, A: types.ID(r.IntN(hosts + 1)), B: types.ID(1 + r.IntN(hosts))} // A 0: the leader
+	switch r.IntN(4) {
+	case 0:
+		f.A = 0
+	case 1, 2:
+		f.A = victim
+	}
+	if r.IntN(4) == 0 {
+		f.B = victim
+	}
 	if f.A == f.B {
 		f.B = 1 + f.B%types.ID(hosts)
 	}
@@ -79,7 +92,10 @@ func drawTrouble(r *rand.Rand, hosts int, at time.Duration) []Fault {
 			f.Side = 1 << (f.A - 1)
 		}
 	case 5:
-		f.Kind, f.Delay = Slow, time.Second+upTo(r, 40*time.Second)
+		f.Kind, f.Delay = Slow, 100*time.Millisecond+upTo(r, 3*time.Second)
+		if r.IntN(2) == 0 {
+			f.Delay = upTo(r, 40*time.Second)
+		}
 	case 6, 7: // a long cut, of some hosts or of a way
 		f.Kind = []Kind{Cut, Cut, Mute, Link, LinkBoth}[r.IntN(5)]
 		f.For = time.Minute + upTo(r, 2*time.Minute)
