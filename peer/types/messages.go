@@ -1,6 +1,9 @@
 package types
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // Kind is what a message is for: the table of DESIGN 3.
 type Kind uint8
@@ -59,10 +62,11 @@ const (
 	HasLeader                   // NEWLEADER: somebody leads already
 	Behind                      // the sender of the refusal holds an earlier view
 	Differs                     // JOIN, PROBE: the hosts files differ
+	Twice                       // another process of the same host runs at another address: Lives
 )
 
 func (r Reason) String() string {
-	return name(r, "?", "promised", "has a leader", "behind", "hosts files differ")
+	return name(r, "?", "promised", "has a leader", "behind", "hosts files differ", "runs twice")
 }
 
 // Message is every message of the protocol; which fields a kind uses is in its table
@@ -82,15 +86,18 @@ type Message struct {
 	View        *View  // NEWVIEW: the whole view; nil to one that holds the view before
 	Unreachable []ID   // REQ, NEWVIEW, NEWLEADER: whom the sender holds unreachable. HEARTBEAT: some whom it does not hear
 
-	Standing  Standing    // STATE; ECHOED: 0 from a doctor
-	Leads     bool        // STATE, HEARTBEAT: the sender leads
-	HasLeader bool        // STATE: the sender has a leader, or leads
-	Last      Incarnation // STATE: the last incarnation of the receiver's host that the sender knows
-	Reason    Reason      // REFUSED
-	Digest    uint64      // JOIN, PROBE, ECHO, ECHOED: of the hosts file
-	Broadcast bool        // ECHO, ECHOED: the question was sent by broadcast
+	Standing  Standing      // STATE; ECHOED: 0 from a doctor
+	Leads     bool          // STATE, HEARTBEAT: the sender leads
+	HasLeader bool          // STATE: the sender has a leader, or leads
+	Last      Incarnation   // STATE: the last incarnation of the receiver's host that the sender knows
+	Reason    Reason        // REFUSED
+	Lives     [2]netip.Addr // REFUSED, Twice: where the two processes are; first the member, or the leader
+	Digest    uint64        // JOIN, PROBE, ECHO, ECHOED: of the hosts file
+	Broadcast bool          // ECHO, ECHOED: the question was sent by broadcast
 
-	Waited time.Duration // how long it lay with the receiver unread, as far as is known; not sent
+	// Not sent.
+	Waited time.Duration // how long it lay with the receiver unread, as far as is known
+	Addr   netip.Addr    // received: where it came from. To be sent: the only address to send it to; invalid for any of the host's
 }
 
 // Outcome is what came of trying to connect to a host.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 )
 
 // Version is the wire version that this program speaks. It is the first byte of every
@@ -188,7 +189,10 @@ func (c *codec) body(m *Message) {
 		c.incarnation(&m.Last, 0)
 	case Refused:
 		c.addressed(m)
-		enum(c, &m.Reason, Promised, Differs, "reason")
+		enum(c, &m.Reason, Promised, Twice, "reason")
+		if m.Reason == Twice {
+			c.lives(&m.Lives)
+		}
 	case Echo, Echoed:
 		code64(c, &m.Request)
 		code64(c, &m.Digest)
@@ -202,6 +206,31 @@ func (c *codec) addressed(m *Message) {
 	c.incarnation(&m.For, 0)
 	code64(c, &m.Request)
 	c.term(&m.Term)
+}
+
+// lives are two different addresses of 16 bytes each, IPv4 ones as ::ffff:a.b.c.d.
+func (c *codec) lives(lives *[2]netip.Addr) {
+	for i := range lives {
+		c.addr(&lives[i])
+	}
+	if lives[0] == lives[1] {
+		c.fail("both processes are at %v", lives[0])
+	}
+}
+
+func (c *codec) addr(a *netip.Addr) {
+	if !c.decoding {
+		if bare := a.Unmap().WithZone(""); bare != *a {
+			c.fail("%v is not a bare address", *a)
+		}
+		b := a.As16()
+		c.bytes = append(c.bytes, b[:]...)
+	} else if b := c.take(16); b != nil {
+		*a = netip.AddrFrom16([16]byte(b)).Unmap()
+	}
+	if !a.IsValid() || a.IsUnspecified() {
+		c.fail("%v is no address of a host", *a)
+	}
 }
 
 func (c *codec) version() {

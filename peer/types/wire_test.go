@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"reflect"
 	"runtime"
@@ -108,6 +109,37 @@ func TestLayout(t *testing.T) {
 	}
 }
 
+// A refusal because a host runs twice carries both addresses, and is strict about them.
+func TestLives(t *testing.T) {
+	t.Parallel()
+	ipv4, ipv6 := netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("fd00::2")
+	m := twice(ipv4, ipv6)
+	const on4, on6 = "00000000000000000000ffff0a000002", "fd000000000000000000000000000002"
+	b := encoded(t, m)
+	if got, want := hex.EncodeToString(b[atChange:]), "05"+on4+on6; got != want {
+		t.Errorf("bytes are %s, want %s", got, want)
+	}
+	checkRoundTrip(t, m, 5)
+	for at := atChange + 1; at < len(b); at++ {
+		wantFault(t, bytes.Clone(b[:at]), "cut short")
+	}
+	wantFault(t, append(bytes.Clone(b), 0), "1 bytes are left over")
+	wantFault(t, append(bytes.Clone(b[:atChange+17]), b[atChange+1:atChange+17]...), "both processes are at 10.0.0.2")
+	wantFault(t, append(bytes.Clone(b[:atChange+17]), make([]byte, 16)...), ":: is no address of a host")
+	for _, bad := range []netip.Addr{{}, netip.IPv4Unspecified(), ipv6, netip.MustParseAddr("::ffff:10.0.0.2"), netip.MustParseAddr("fe80::1%eth0")} {
+		if _, err := AppendMessage(nil, twice(bad, ipv6)); err == nil {
+			t.Errorf("%v and %v can be sent", bad, ipv6)
+		}
+	}
+}
+
+// twice is a refusal because a host runs at both addresses.
+func twice(first, second netip.Addr) *Message {
+	m := sample(Refused, 5)
+	m.Reason, m.Lives = Twice, [2]netip.Addr{first, second}
+	return m
+}
+
 func TestRoundTrip(t *testing.T) {
 	t.Parallel()
 	for kind := Join; kind <= Echoed; kind++ {
@@ -183,7 +215,9 @@ func randomMessage(rng *rand.Rand, hosts int) *Message {
 		m.Standing, m.Last = Fresh+Standing(rng.IntN(3)), Incarnation(rng.Int64())
 		m.Leads, m.HasLeader = rng.IntN(2) == 1, rng.IntN(2) == 1
 	case Refused:
-		m.Reason = Promised + Reason(rng.IntN(4))
+		if m.Reason = Promised + Reason(rng.IntN(5)); m.Reason == Twice {
+			m.Lives = [2]netip.Addr{randomAddr(rng), randomAddr(rng)}
+		}
 	}
 	return m
 }
@@ -204,6 +238,17 @@ func randomView(rng *rand.Rand, hosts int) View {
 		}
 	}
 	return v
+}
+
+func randomAddr(rng *rand.Rand) netip.Addr {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[8:], 1+rng.Uint64N(1<<62))
+	if rng.IntN(2) == 0 {
+		b[0] = 0xfd
+	} else {
+		b[10], b[11] = 0xff, 0xff // IPv4
+	}
+	return netip.AddrFrom16(b).Unmap()
 }
 
 func randomID(rng *rand.Rand, hosts int) ID { return ID(1 + rng.IntN(hosts)) }
@@ -364,7 +409,8 @@ func TestDecodeMalformedBody(t *testing.T) {
 		{"unreachable twice", Req, patch{atChange + 14: {0, 3}}, "peer 3 is listed twice"},
 		{"unknown standing", State, patch{atChange: {0}}, "there is no standing 0"},
 		{"unknown standing", State, patch{atChange: {4}}, "there is no standing 4"},
-		{"unknown reason", Refused, patch{atChange: {5}}, "there is no reason 5"},
+		{"unknown reason", Refused, patch{atChange: {6}}, "there is no reason 6"},
+		{"runs twice, nowhere", Refused, patch{atChange: {byte(Twice)}}, "cut short"},
 		{"last of a negative incarnation", State, patch{atChange + 3: negative}, "incarnation -1 is below 0"},
 	})
 }
@@ -506,6 +552,7 @@ func TestEncodeMalformed(t *testing.T) {
 		{"too many unreachable", Req, func(m *Message) { m.Unreachable = make([]ID, 1<<16) }, "a list of 65536 among 4096"},
 		{"no standing", State, func(m *Message) { m.Standing = 0 }, "no standing 0"},
 		{"no reason", Refused, func(m *Message) { m.Reason = 0 }, "no reason 0"},
+		{"runs twice, nowhere", Refused, func(m *Message) { m.Reason = Twice }, "is no address of a host"},
 		{"view of another number", NewView, func(m *Message) { m.Number++ }, "about view 6 of {17 1}, it carries view 5 of {17 1}"},
 		{"view of another group", NewView, func(m *Message) { m.Group.Made++ }, "about view 5 of {18 1}, it carries view 5 of {17 1}"},
 		{"the zero view", NewView, func(m *Message) { m.View, m.Group, m.Number = &View{}, Group{}, 0 }, "peer 0 is none"},
@@ -681,6 +728,8 @@ func FuzzFrame(f *testing.F) {
 		f.Add(frame)
 		all = append(all, frame...)
 	}
+	frame, _ := AppendFrame(nil, twice(netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("fd00::2")))
+	f.Add(frame)
 	f.Add(all)
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
 	f.Add([]byte{0, 1, 0, 0, Version})
@@ -703,6 +752,7 @@ func FuzzDatagram(f *testing.F) {
 	for kind := Join; kind <= Echoed; kind++ {
 		f.Add(encoded(f, sample(kind, fuzzHosts)))
 	}
+	f.Add(encoded(f, twice(netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("fd00::2"))))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, datagram []byte) {
 		checkBytes(t, datagram, datagram, AppendMessage)
