@@ -80,7 +80,7 @@ func (g *Histogram) add(d time.Duration) {
 
 // note adds an event to the output, to be filled in; it is good until the next one.
 func (h *Handler) note(kind EventKind) *Event {
-	h.out.Events = append(h.out.Events, Event{Kind: kind, At: h.at(), View: h.view.Number, Leader: h.following})
+	h.out.Events = append(h.out.Events, Event{Kind: kind, At: h.moment(), View: h.view.Number, Leader: h.following})
 	return &h.out.Events[len(h.out.Events)-1]
 }
 

@@ -185,7 +185,7 @@ func (h *Handler) removed(past types.Past) {
 func (h *Handler) showView(m *types.Message) {
 	v := h.view
 	s := h.send(types.NewView, m.From)
-	s.For, s.View = m.Incarnation, &v
+	s.For, s.View, s.Addr = m.Incarnation, &v, h.back(m)
 	s.Term = h.followed
 	if h.office != nil {
 		h.signView(s)

@@ -167,7 +167,9 @@ func (h *Handler) strange(m *types.Message) {
 	h.succeeded(m)
 	drawing := m.Leads || m.Group.Before(h.view.Group) && h.lasts(h.election.leaderless, 10)
 	if drawing {
-		h.ask(m.From)
+		if q := h.ask(m.From); q != nil {
+			q.Addr = h.back(m)
+		}
 	}
 }
 

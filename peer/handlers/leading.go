@@ -91,7 +91,7 @@ func (h *Handler) call(r *round, view *types.View) {
 func (h *Handler) callOne(r *round, view *types.View, id types.ID) {
 	m := h.send(r.message.Kind, id)
 	*m = r.message
-	m.To, m.For = id, view.Incarnation(id)
+	m.To, m.For, m.Addr = id, view.Incarnation(id), h.at(id)
 	p := &h.hosts[id-1]
 	if m.Kind == types.NewView && !p.follows(m) {
 		whole := *view

@@ -8,6 +8,7 @@ package handlers
 
 import (
 	"math"
+	"net/netip"
 	"time"
 
 	"memberly/peer/types"
@@ -39,6 +40,7 @@ type Output struct {
 	Records   []types.Record
 	Notices   []Notice
 	Redial    []types.ID      // open a new connection to each before sending to it
+	RedialAt  []netip.Addr    // for each of Redial, the only address to dial; invalid for any of the host's
 	Messages  []types.Message // over TCP, each to its To
 	Heartbeat *types.Message  // over UDP, to every other host of the file
 	Events    []Event         // for those who look on; nothing needs to be done about them
@@ -52,7 +54,8 @@ type Output struct {
 // Notice is something for a person, on stdout.
 type Notice struct {
 	Topic Topic
-	Hosts []types.ID // whom it is about
+	Hosts []types.ID    // whom it is about
+	Lives [2]netip.Addr // RunsTwice: where
 }
 
 // Topic is what a Notice says.
@@ -65,6 +68,7 @@ const (
 	AwaitQuorum                  // its view has no reachable quorum: Hosts are missing
 	FilesDiffer                  // the hosts file of Hosts differs from this one
 	AwaitNames                   // fresh: the name service knows none of the others, who are Hosts
+	RunsTwice                    // the host runs twice, at Lives
 )
 
 // Handler is the protocol state of one peer. It is not safe for concurrent use: one
@@ -123,7 +127,7 @@ type Handler struct {
 func New(c Config) *Handler {
 	h := &Handler{Config: c, hosts: make([]host, c.Hosts), order: newOrder(c.Hosts), leaving: never, resumed: never}
 	for i := range h.hosts {
-		h.hosts[i] = host{word: never, heard: never, differed: never, probed: never, redial: never, owes: never, showed: never}
+		h.hosts[i] = host{word: never, heard: never, differed: never, probed: never, redial: never, owes: never, showed: never, lives: newLives()}
 	}
 	return h
 }
@@ -250,6 +254,7 @@ func (h *Handler) addressed(m *types.Message) bool {
 }
 
 func (h *Handler) receive(m *types.Message) {
+	h.locate(m)
 	if h.mine(m) {
 		h.counter = max(h.counter, m.Term.Counter)
 		h.hear(m)
@@ -299,6 +304,10 @@ func (h *Handler) onRequest(m *types.Message) {
 // onAnswer handles an answer, which counts only for its own request, term and view, from a
 // present member (rule 4).
 func (h *Handler) onAnswer(m *types.Message) {
+	if m.Reason == types.Twice {
+		h.refusedTwice(m)
+		return
+	}
 	if !h.mine(m) {
 		return
 	}
@@ -326,7 +335,7 @@ func (h *Handler) onAnswer(m *types.Message) {
 // its time: nobody has been silent in it, and nothing has waited (section 4).
 func (h *Handler) begin(now Instant) {
 	o := &h.out
-	*o = Output{Records: o.Records[:0], Notices: o.Notices[:0], Redial: o.Redial[:0],
+	*o = Output{Records: o.Records[:0], Notices: o.Notices[:0], Redial: o.Redial[:0], RedialAt: o.RedialAt[:0],
 		Messages: o.Messages[:0], Events: o.Events[:0], Code: o.Code}
 	gap := now.Run - h.stood - h.now.Run
 	stalled := gap > h.seconds(0.5)
@@ -340,8 +349,8 @@ func (h *Handler) begin(now Instant) {
 	}
 }
 
-// at returns the present moment as the caller of the step sees it.
-func (h *Handler) at() Instant { return Instant{Run: h.now.Run + h.stood, Wall: h.now.Wall} }
+// moment returns the present moment as the caller of the step sees it.
+func (h *Handler) moment() Instant { return Instant{Run: h.now.Run + h.stood, Wall: h.now.Wall} }
 
 func (h *Handler) end() *Output {
 	if !h.exited && h.standing == types.Joined && h.farewell == nil {
@@ -391,7 +400,7 @@ func (h *Handler) send(kind types.Kind, to types.ID) *types.Message {
 	h.out.Messages = append(h.out.Messages, types.Message{
 		Kind: kind, From: h.ID, To: to, Incarnation: h.incarnation,
 		Group: h.view.Group, Number: h.view.Number,
-		For: h.view.Incarnation(to),
+		For: h.view.Incarnation(to), Addr: h.at(to),
 	})
 	return &h.out.Messages[len(h.out.Messages)-1]
 }
@@ -399,7 +408,7 @@ func (h *Handler) send(kind types.Kind, to types.ID) *types.Message {
 // answer is send to the sender of m, for the request that m is.
 func (h *Handler) answer(m *types.Message, kind types.Kind) *types.Message {
 	a := h.send(kind, m.From)
-	a.For, a.Request, a.Term = m.Incarnation, m.Request, h.promised
+	a.For, a.Request, a.Term, a.Addr = m.Incarnation, m.Request, h.promised, h.back(m)
 	return a
 }
 
@@ -410,7 +419,7 @@ func (h *Handler) record(message string) {
 }
 
 func (h *Handler) notify(t Topic, hosts ...types.ID) {
-	h.out.Notices = append(h.out.Notices, Notice{t, hosts})
+	h.out.Notices = append(h.out.Notices, Notice{Topic: t, Hosts: hosts})
 }
 
 func (h *Handler) crash() {

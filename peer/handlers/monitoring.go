@@ -36,6 +36,7 @@ type host struct {
 
 	evidence evidence
 	showed   time.Duration // when it first answered since this peer became fresh
+	lives    lives
 
 	told bool       // it said whom it does not hear
 	deaf []types.ID // whom, as its last heartbeat has it
@@ -45,7 +46,7 @@ type host struct {
 func (h *Handler) meet(id types.ID) {
 	p := &h.hosts[id-1]
 	*p = host{met: h.now.Run, heard: h.now.Run, word: p.word, differed: p.differed, probed: never, redial: never, owes: never,
-		evidence: p.evidence, showed: p.showed}
+		evidence: p.evidence, showed: p.showed, lives: p.lives.meet(h.view.Incarnation(id))}
 	if id != h.ID {
 		h.order.last(id)
 	}
@@ -305,11 +306,13 @@ func (h *Handler) patience() time.Duration { return h.Heartbeat * 12 / 11 }
 
 // ask PROBEs a host, every 0.2 s at most, over a new connection if the last PROBE went unanswered or
 // the host is held unreachable: what is open may be stuck behind what a healed network has lost.
-func (h *Handler) ask(id types.ID) {
+// It returns the PROBE, which is good until the next send; nil if it has asked just before.
+func (h *Handler) ask(id types.ID) *types.Message {
 	p := &h.hosts[id-1]
-	if h.since(p.probed) >= h.retry() {
-		h.probe(id, p.gone || p.answered < p.probed)
+	if h.since(p.probed) < h.retry() {
+		return nil
 	}
+	return h.probe(id, p.gone || p.answered < p.probed)
 }
 
 // answered notes that a host has answered m.Request, a PROBE or JOIN.
@@ -320,14 +323,16 @@ func (h *Handler) answered(id types.ID, m *types.Message) {
 }
 
 // probe asks a host whether it is there; anew, over a new connection. The request is the
-// moment it was asked, so that its answer is dated.
-func (h *Handler) probe(id types.ID, anew bool) {
+// moment it was asked, so that its answer is dated. It returns the PROBE, which is good until the
+// next send.
+func (h *Handler) probe(id types.ID, anew bool) *types.Message {
 	h.hosts[id-1].probed = h.now.Run
 	if anew {
 		h.anew(id)
 	}
 	m := h.send(types.Probe, id)
 	m.Request, m.Digest = uint64(h.now.Run), h.Digest
+	return m
 }
 
 // anew asks for a new connection, for what is open may be stuck behind what a healed network
@@ -336,7 +341,7 @@ func (h *Handler) anew(id types.ID) {
 	p := &h.hosts[id-1]
 	if h.since(p.redial) >= h.retry() {
 		p.redial = h.now.Run
-		h.out.Redial = append(h.out.Redial, id)
+		h.out.Redial, h.out.RedialAt = append(h.out.Redial, id), append(h.out.RedialAt, h.at(id))
 	}
 }
 
@@ -397,7 +402,7 @@ func (h *Handler) onState(m *types.Message) {
 // say what it was.
 func (h *Handler) succeeded(m *types.Message) {
 	present := h.view.Incarnation(m.From)
-	if present == 0 || m.Incarnation <= present {
+	if present == 0 || m.Incarnation <= present || h.disputed(m) {
 		return
 	}
 	p := &h.hosts[m.From-1]
@@ -405,7 +410,9 @@ func (h *Handler) succeeded(m *types.Message) {
 		h.miss(m.From)
 		p.dead = true
 	} else if !p.gone {
-		h.ask(m.From)
+		if q := h.ask(m.From); q != nil {
+			q.Addr = h.back(m)
+		}
 	}
 }
 
@@ -465,7 +472,7 @@ func (h *Handler) resume() {
 		if p.gone && !p.dead {
 			p.gone, p.lost, p.heard = false, h.now.Run, h.now.Run-h.patience()
 		}
-		p.evidence = evidence{}
+		p.evidence, p.lives.asked, p.lives.answers = evidence{}, never, false
 		p.owes, p.missed = never, never
 	}
 	h.recount()

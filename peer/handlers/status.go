@@ -88,7 +88,7 @@ type Spare struct {
 
 // Status returns what the peer knows after its last step. It changes nothing.
 func (h *Handler) Status() *Status {
-	s := &Status{At: h.at(), ID: h.ID, Standing: h.standing, Incarnation: h.incarnation, View: h.view,
+	s := &Status{At: h.moment(), ID: h.ID, Standing: h.standing, Incarnation: h.incarnation, View: h.view,
 		Quorate: h.standing == types.Joined && h.quorate, Follows: h.following, Leads: h.leads(),
 		Hosts: make([]HostStatus, len(h.hosts)), Tally: h.totals}
 	for i := range h.hosts {
