@@ -84,6 +84,11 @@ func (b *book) known(id types.ID) []netip.Addr {
 	return b.hosts[id-1].addrs
 }
 
+// named returns the known addresses of id that are bare as at.
+func (b *book) named(id types.ID, at netip.Addr) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(b.known(id)), func(a netip.Addr) bool { return bare(a) != at })
+}
+
 // claim tells whether addr belongs to id, as it says, and asks the name service if the book
 // knows nothing of it.
 func (b *book) claim(ctx context.Context, addr netip.Addr, id types.ID) bool {

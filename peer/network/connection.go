@@ -209,6 +209,7 @@ func (x *exchange) listen(c *connection, m *types.Message) (err error) {
 				return err
 			}
 		}
+		m.Addr = c.addr
 		if !x.admit(c, m) {
 			continue
 		}

@@ -20,7 +20,7 @@ func (p *Peer) echo(host types.ID, m *types.Message) {
 		return
 	}
 	if len(p.links.byHost[host-1].open) < mostConnections {
-		p.links.dial(host)
+		p.links.dial(host, netip.Addr{})
 	}
 	view := p.protocol.View()
 	answer := types.Message{Kind: types.Echoed, From: p.config.ID, To: host, Request: m.Request,

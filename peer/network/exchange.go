@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -29,6 +30,7 @@ type event struct {
 	conn     *connection    // opened, broken; said: nil for a datagram
 	began    time.Duration  // undialed: when the dial began, as an Instant.Run
 	outcome  types.Outcome  // undialed
+	at       netip.Addr     // undialed: the only address that was dialled; invalid for all
 }
 
 // exchange is what the goroutines at the sockets share.

@@ -307,6 +307,7 @@ func (p *pulse) read(addr netip.Addr, b []byte, m *types.Message) types.ID {
 		p.drops.count(Impostor)
 		p.ask(query{m.From, addr})
 	}
+	m.Addr = addr
 	return host
 }
 

@@ -43,8 +43,16 @@ type links struct {
 type link struct {
 	open     []*connection // the oldest first
 	dialling bool
-	again    bool     // a dial is to follow the one under way, which began too early
-	waiting  [][]byte // frames for the connection that is being dialled; the oldest first
+	at       netip.Addr // the only address that is being dialled; invalid for all
+	again    bool       // a dial is to follow the one under way, which began too early
+	againAt  netip.Addr // the only address for that one
+	waiting  []parcel   // for the connection that is being dialled; the oldest first
+}
+
+// parcel is a frame, and the only address that it is for; invalid for any of the host's.
+type parcel struct {
+	frame []byte
+	at    netip.Addr
 }
 
 func newLinks(x *exchange, from netip.Addr, run func() time.Duration) *links {
@@ -55,8 +63,10 @@ func newLinks(x *exchange, from netip.Addr, run func() time.Duration) *links {
 	return l
 }
 
-// send sends m to its To, over the newest connection. If there is none, or a new one was
-// asked for, m waits for that as well: it may come twice, which the protocol allows for.
+// send sends m to its To, over the newest connection, with its Addr if that is valid. If there is
+// none, or a new one was asked for, m waits for that as well: it may come twice, which the protocol
+// allows for. Where there is none with its Addr, it goes over the newest all the same: the host may
+// have moved.
 func (l *links) send(m *types.Message) {
 	frame, err := types.AppendFrame(make([]byte, 0, mostShort), m)
 	if err != nil {
@@ -66,14 +76,28 @@ func (l *links) send(m *types.Message) {
 	}
 	l.limits.of(m.To).bytes.spend(time.Now(), len(frame))
 	k := &l.byHost[m.To-1]
-	if n := len(k.open); n > 0 {
-		l.queue(k.open[n-1], frame)
-	} else {
-		l.dial(m.To)
+	c := k.newest(m.Addr)
+	if c == nil {
+		l.dial(m.To, m.Addr)
+		c = k.newest(netip.Addr{})
+	}
+	if c != nil {
+		l.queue(c, frame)
 	}
 	if k.dialling {
-		k.wait(frame)
+		k.wait(parcel{frame, m.Addr})
 	}
+}
+
+// newest returns the newest connection with that address, or with any if it is not valid; nil if
+// there is none.
+func (k *link) newest(at netip.Addr) *connection {
+	for _, c := range slices.Backward(k.open) {
+		if !at.IsValid() || c.addr == at {
+			return c
+		}
+	}
+	return nil
 }
 
 // queue queues a frame on c.
@@ -84,37 +108,42 @@ func (l *links) queue(c *connection, frame []byte) {
 	}
 }
 
-func (k *link) wait(frame []byte) {
+func (k *link) wait(p parcel) {
 	if len(k.waiting) == mostWaiting {
 		k.waiting = slices.Delete(k.waiting, 0, 1)
 	}
-	k.waiting = append(k.waiting, frame)
+	k.waiting = append(k.waiting, p)
 }
 
-// redial opens another connection with id, whatever is open.
-func (l *links) redial(id types.ID) {
+// redial opens another connection with id, whatever is open; with at alone, if that is valid.
+func (l *links) redial(id types.ID, at netip.Addr) {
 	if k := &l.byHost[id-1]; k.dialling {
-		k.again = true
+		k.again, k.againAt = true, at
 		return
 	}
-	l.dial(id)
+	l.dial(id, at)
 }
 
-// opened takes c into use; the oldest connection makes room.
+// opened takes c into use; the oldest connection makes room, with its own address if there is one:
+// a host that runs twice does not take the other's.
 func (l *links) opened(c *connection) {
 	k := &l.byHost[c.host-1]
 	if len(k.open) == mostConnections {
-		k.open[0].finish()
-		k.open = slices.Delete(k.open, 0, 1)
+		oldest := max(0, slices.IndexFunc(k.open, func(o *connection) bool { return o.addr == c.addr }))
+		k.open[oldest].finish()
+		k.open = slices.Delete(k.open, oldest, oldest+1)
 	}
 	k.open = append(k.open, c)
 	l.writers.Go(c.write)
-	for _, frame := range k.waiting {
-		l.queue(c, frame)
-	}
-	k.waiting = nil
+	k.waiting = slices.DeleteFunc(k.waiting, func(p parcel) bool {
+		fits := !p.at.IsValid() || p.at == c.addr
+		if fits {
+			l.queue(c, p.frame)
+		}
+		return fits
+	})
 	if c.dialled {
-		l.dialled(c.host)
+		l.dialled(c.host, false)
 	}
 }
 
@@ -153,13 +182,19 @@ func (l *links) renew(id types.ID) bool {
 	return inUse
 }
 
-// dialled ends a dial, that failed or led to a connection that was opened.
-func (l *links) dialled(id types.ID) {
+// dialled ends a dial, that failed or led to a connection that was opened. What still waits for
+// another address of the host has that dialled.
+func (l *links) dialled(id types.ID, failed bool) {
 	k := &l.byHost[id-1]
-	k.dialling, k.waiting = false, nil
+	k.dialling = false
+	k.waiting = slices.DeleteFunc(k.waiting, func(p parcel) bool {
+		return !p.at.IsValid() || failed && (!k.at.IsValid() || k.at == p.at) || k.newest(p.at) != nil
+	})
 	if k.again {
 		k.again = false
-		l.dial(id)
+		l.dial(id, k.againAt)
+	} else if len(k.waiting) > 0 {
+		l.dial(id, k.waiting[0].at)
 	}
 }
 
@@ -182,19 +217,23 @@ func (l *links) close() {
 	}
 }
 
-// dial dials id in a goroutine, unless one does so already.
-func (l *links) dial(id types.ID) {
+// dial dials id in a goroutine, unless one does so already; at alone, if that is valid, and not all
+// that is known of id.
+func (l *links) dial(id types.ID, at netip.Addr) {
 	k := &l.byHost[id-1]
 	if k.dialling {
 		return
 	}
-	k.dialling = true
+	if known := l.book.known(id); len(known) == 1 && bare(known[0]) == at {
+		at = netip.Addr{}
+	}
+	k.dialling, k.at = true, at
 	began := l.run()
 	l.tasks.Go(func() {
 		deadline := time.Now().Add(dialTimeout)
-		socket, outcome := l.connect(id)
+		socket, outcome := l.connect(id, at)
 		if socket == nil {
-			l.put(event{kind: undialed, host: id, began: began, outcome: outcome})
+			l.put(event{kind: undialed, host: id, at: at, began: began, outcome: outcome})
 			return
 		}
 		c := newConnection(socket)
@@ -203,7 +242,7 @@ func (l *links) dial(id types.ID) {
 		if err := l.greet(c, deadline); err != nil {
 			l.drops.blame(c.addr, err)
 			l.book.doubt(id)
-			l.put(event{kind: undialed, host: id, began: began, outcome: types.NoAnswer})
+			l.put(event{kind: undialed, host: id, at: at, began: began, outcome: types.NoAnswer})
 			return
 		}
 		l.converse(c, nil)
@@ -212,10 +251,17 @@ func (l *links) dial(id types.ID) {
 
 // connect returns a connection with id, by whichever of its addresses answers first; else
 // the outcome. It is a Refusal only if the addresses that the name service confirmed all
-// refused.
-func (l *links) connect(id types.ID) (net.Conn, types.Outcome) {
+// refused. If at is valid, only that is dialled, and no outcome says anything of the host.
+func (l *links) connect(id types.ID, at netip.Addr) (net.Conn, types.Outcome) {
 	ctx, cancel := context.WithTimeout(l.ctx, dialTimeout)
 	defer cancel()
+	if at.IsValid() {
+		socket, _ := l.race(ctx, l.book.named(id, at))
+		if socket == nil {
+			l.book.doubt(id)
+		}
+		return socket, types.NoAnswer
+	}
 	addrs, err := l.book.toDial(ctx, id)
 	if utils.NoSuchName(err) {
 		return nil, types.NoName

@@ -30,6 +30,8 @@ func (p *Peer) wording(n handlers.Notice) []byte {
 	case handlers.FilesDiffer:
 		return fmt.Appendf(nil, "The hosts file of %s differs from the one here: use the same file everywhere, "+
 			"names in the same order", hosts)
+	case handlers.RunsTwice:
+		return fmt.Appendf(nil, "%s runs twice, at %v and at %v: stop one", hosts, n.Lives[0], n.Lives[1])
 	}
 	return fmt.Appendf(nil, "Notice %d about %s", n.Topic, hosts)
 }

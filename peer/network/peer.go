@@ -54,6 +54,7 @@ type protocol interface {
 	Message(now handlers.Instant, remote types.ID, m *types.Message) *handlers.Output
 	Closed(now handlers.Instant, host types.ID) *handlers.Output
 	Undialed(now handlers.Instant, host types.ID, began time.Duration, o types.Outcome) *handlers.Output
+	Unreached(now handlers.Instant, host types.ID, began time.Duration, addr netip.Addr) *handlers.Output
 	Leave(now handlers.Instant) *handlers.Output
 	Crash(now handlers.Instant) *handlers.Output
 	View() types.View
@@ -352,7 +353,10 @@ func (p *Peer) handle(e event) *handlers.Output {
 			return p.protocol.Closed(p.now(), e.host)
 		}
 	case undialed:
-		p.links.dialled(e.host)
+		p.links.dialled(e.host, true)
+		if e.at.IsValid() {
+			return p.protocol.Unreached(p.now(), e.host, e.began, e.at)
+		}
 		return p.protocol.Undialed(p.now(), e.host, e.began, e.outcome)
 	}
 	return nil
@@ -371,8 +375,8 @@ func (p *Peer) carry(out *handlers.Output) {
 	for _, n := range out.Notices {
 		p.notice.put(p.wording(n))
 	}
-	for _, id := range out.Redial {
-		p.links.redial(id)
+	for i, id := range out.Redial {
+		p.links.redial(id, out.RedialAt[i])
 	}
 	for i := range out.Messages {
 		p.links.send(&out.Messages[i])

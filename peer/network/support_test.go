@@ -94,6 +94,7 @@ type step struct {
 	message types.Message
 	began   time.Duration
 	outcome types.Outcome
+	addr    netip.Addr
 }
 
 // script is a protocol that tells the test of each step, and does what the test answers.
@@ -137,6 +138,10 @@ func (s *script) Closed(now handlers.Instant, host types.ID) *handlers.Output {
 
 func (s *script) Undialed(now handlers.Instant, host types.ID, began time.Duration, o types.Outcome) *handlers.Output {
 	return s.play(step{what: "undialed", now: now, host: host, began: began, outcome: o})
+}
+
+func (s *script) Unreached(now handlers.Instant, host types.ID, began time.Duration, addr netip.Addr) *handlers.Output {
+	return s.play(step{what: "unreached", now: now, host: host, began: began, addr: addr})
 }
 
 // never is a Wake that does not come.
@@ -197,6 +202,9 @@ func (s *stage) expect(what string) step {
 func (s *stage) answer(out handlers.Output) {
 	if out.Wake == 0 {
 		out.Wake = never
+	}
+	for len(out.RedialAt) < len(out.Redial) {
+		out.RedialAt = append(out.RedialAt, netip.Addr{})
 	}
 	s.plays <- &out
 }
