@@ -103,7 +103,7 @@ func (h *Handler) turnedAway(id types.ID) {
 // invited follows the word that id leads group: of several groups, the earliest made.
 func (h *Handler) invited(id types.ID, group types.Group) {
 	f := &h.fresh
-	if !h.known(id) || !f.prefers(id, group) {
+	if !h.known(id) || !f.prefers(id, group) || h.passedOver(id, group) {
 		return
 	}
 	news := f.hint != id
@@ -188,6 +188,7 @@ func (h *Handler) drawn(m *types.Message) {
 	h.record("leaving")
 	h.becomeFresh()
 	if m.Leads {
+		h.locate(m)
 		h.fresh.tries = 1
 		h.invited(m.From, m.Group)
 	}

@@ -207,7 +207,7 @@ func TestNotices(t *testing.T) {
 
 	p = fresh(t, conf{ID: 1, Hosts: 3})
 	p.ask(3*time.Second, hasNoName(2), hasNoName(3))
-	want(t, "for names", p.when("notice 5 [2 3]"), "[2.2s]")
+	want(t, "for names", p.when("notice 6 [2 3]"), "[2.2s]")
 
 	p = member(t, conf{ID: 3}, viewOf(1, 1, 2, 3, 4))
 	p.pass(5*time.Second, 2)

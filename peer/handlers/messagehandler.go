@@ -67,8 +67,8 @@ const (
 	AwaitHosts                   // fresh, first to found: Hosts are not accounted for
 	AwaitQuorum                  // its view has no reachable quorum: Hosts are missing
 	FilesDiffer                  // the hosts file of Hosts differs from this one
-	AwaitNames                   // fresh: the name service knows none of the others, who are Hosts
 	RunsTwice                    // the host runs twice, at Lives
+	AwaitNames                   // fresh: the name service knows none of the others, who are Hosts
 )
 
 // Handler is the protocol state of one peer. It is not safe for concurrent use: one

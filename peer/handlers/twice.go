@@ -50,11 +50,17 @@ func (h *Handler) locate(m *types.Message) {
 	case present != 0 && m.Incarnation == present:
 		l.addr = m.Addr
 		l.answers = l.answers || m.Kind == types.State && time.Duration(m.Request) >= l.asked
-	case h.standing == types.Fresh && m.Leads:
+	case h.standing == types.Fresh && m.Leads && !h.passedOver(m.From, m.Group):
 		l.addr = m.Addr
 	case m.From == h.following && present != 0 && m.Incarnation > present:
 		h.disputed(m) // it cannot ask its leader, which has its own id
 	}
+}
+
+// passedOver tells whether this fresh peer was told that another process of the host leads, and that
+// group was made earlier.
+func (h *Handler) passedOver(id types.ID, group types.Group) bool {
+	return h.hosts[id-1].lives.apart && h.fresh.hint == id && h.fresh.group.Before(group)
 }
 
 // at returns the only address at which to send to id; none unless the host runs twice.
@@ -120,6 +126,7 @@ func (h *Handler) refuseTwice(m *types.Message) {
 func (h *Handler) refusedTwice(m *types.Message) {
 	if h.standing == types.Fresh && h.fresh.target == m.From {
 		h.fresh.asked = h.now.Run + h.seconds(0.8) // so it asks in a second, not in 0.2
+		h.noticed = h.now.Run                      // it knows what it waits for
 	}
 	h.sayTwice(h.ID, m.Lives)
 }

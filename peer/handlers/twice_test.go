@@ -69,7 +69,7 @@ func TestTwiceRefused(t *testing.T) {
 			t.Errorf("refusal %d goes to incarnation %d at %v and says %v", i, m.For, m.Addr, m.Lives)
 		}
 	}
-	p.at += 1200 * ms
+	p.pass(1200*ms, 2, 3)
 	p.beats(first)
 	want(t, "asks again", p.hear(join(second)), "STATE member leads→3; PROBE→3")
 	p.hear(answers(first))
@@ -207,6 +207,41 @@ func TestTwiceLeader(t *testing.T) {
 		if r := p.sent(1, types.Refused); r.Reason != types.Twice || r.For != 10 || p.when("notice 5 [1]") == "[]" {
 			t.Errorf("%v: got %+v", m.Kind, r)
 		}
+	}
+}
+
+// Of two processes of a host that lead, a fresh peer asks the one whose group was made earlier, at its
+// address; and so does a member that goes over to it.
+func TestTwoLeaders(t *testing.T) {
+	t.Parallel()
+	leads := func(made types.Incarnation, at netip.Addr) msg {
+		return msg{Kind: types.Heartbeat, From: 1, Incarnation: made, Leads: true, Group: types.Group{Made: made, Maker: 1}, Number: 1, Addr: at}
+	}
+	p := fresh(t, conf{ID: 3})
+	p.hear(leads(11, second))
+	for range 3 {
+		p.hear(leads(10, first))
+		p.hear(leads(11, second))
+		p.pass(200 * ms)
+		if m := p.sent(1, types.Join); m.Addr != first {
+			t.Errorf("JOIN goes to %v", m.Addr)
+		}
+	}
+
+	v := viewOf(1, 1, 3)
+	v.Group.Made, v.Last[0].Incarnation = 11, 11
+	p = fresh(t, conf{ID: 3})
+	p.hear(msg{Kind: types.NewView, From: 1, Incarnation: 11, Group: v.Group, Request: 1, View: &v,
+		Term: types.Term{Counter: 1, Peer: 1}, Addr: second})
+	p.hear(leads(11, second))
+	p.at += ms
+	p.hear(leads(10, first))
+	if m := p.sent(1, types.Probe); m.Addr != first {
+		t.Errorf("PROBE goes to %v", m.Addr)
+	}
+	p.hear(msg{Kind: types.State, From: 1, Standing: types.Joined, Leads: true, HasLeader: true, Addr: first})
+	if m := p.sent(1, types.Join); m.Addr != first {
+		t.Errorf("JOIN goes to %v", m.Addr)
 	}
 }
 
