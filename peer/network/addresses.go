@@ -143,6 +143,7 @@ func (b *book) ask(ctx context.Context, id types.ID) {
 	addrs, err := b.resolver.Addrs(ctx, e.name, e.fixed)
 	e.answered, e.err = time.Now(), err
 	if err == nil {
+		slices.SortFunc(addrs, netip.Addr.Compare) // a name service may turn the order with each answer
 		b.set(id, addrs)
 	}
 }

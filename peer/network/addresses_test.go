@@ -152,3 +152,17 @@ func TestClaimsAreBounded(t *testing.T) {
 		}
 	})
 }
+
+// The same addresses in another order are no change.
+func TestAddressesInTurn(t *testing.T) {
+	t.Parallel()
+	n := &names{addrs: map[string]string{"one": "10.0.0.1 10.0.0.2"}}
+	b := n.book()
+	before, err := b.toDial(t.Context(), 1)
+	changes := b.changes.Load()
+	n.addrs["one"] = "10.0.0.2 10.0.0.1"
+	b.doubt(1)
+	if err != nil || b.moved(t.Context(), 1, before) || b.changes.Load() != changes {
+		t.Errorf("%v became %v (%v)", before, b.known(1), err)
+	}
+}
