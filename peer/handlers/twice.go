@@ -15,7 +15,7 @@ type lives struct {
 		incarnation types.Incarnation
 		addr        netip.Addr
 	}
-	apart bool // two incarnations were heard at different addresses: what is sent must name one
+	apart bool // two incarnations were heard at different addresses, and no new member since: what is sent must name one
 
 	asked   time.Duration // when the member was last asked whether it runs, as another would succeed it
 	answers bool          // it has answered since
@@ -26,9 +26,10 @@ type lives struct {
 
 func newLives() lives { return lives{asked: never, refused: never, said: never} }
 
-// meet forgets the member before this one.
+// meet forgets the member before this one, which has ended as far as is known: nothing needs to name
+// an address before another incarnation is heard again.
 func (l lives) meet(i types.Incarnation) lives {
-	l.asked, l.answers, l.failed, l.addr = never, false, false, netip.Addr{}
+	l.asked, l.answers, l.failed, l.addr, l.apart = never, false, false, netip.Addr{}, false
 	if l.last.incarnation == i {
 		l.addr = l.last.addr
 	}

@@ -122,6 +122,23 @@ func TestTwiceAdmitted(t *testing.T) {
 	}
 }
 
+// A host with two addresses that was restarted runs once again: nothing names an address any more.
+func TestTwiceOver(t *testing.T) {
+	t.Parallel()
+	p := besieged(t)
+	p.hear(join(second))
+	p.do(func(now handlers.Instant) *handlers.Output { return p.Unreached(now, 3, now.Run, first) })
+	p.hear(answers(second))
+	for range 2 {
+		p.reply(2)
+	}
+	p.hear(join(second))
+	p.hear(msg{Kind: types.Probe, From: 3, Incarnation: 31, Addr: first, Number: 7})
+	if v, m := p.View(), p.sent(3, types.State); v.Incarnation(3) != 31 || m.Addr.IsValid() {
+		t.Errorf("in view %d, host 3 in incarnation %d, the answer names %v", v.Number, v.Incarnation(3), m.Addr)
+	}
+}
+
 // Nobody is asked first where the second life comes from the member's address, or the member is gone.
 func TestTwiceSameAddress(t *testing.T) {
 	t.Parallel()
