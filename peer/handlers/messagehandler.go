@@ -8,7 +8,6 @@ package handlers
 
 import (
 	"math"
-	"net/netip"
 	"time"
 
 	"memberly/peer/types"
@@ -40,7 +39,7 @@ type Output struct {
 	Records   []types.Record
 	Notices   []Notice
 	Redial    []types.ID      // open a new connection to each before sending to it
-	RedialAt  []netip.Addr    // for each of Redial, the only address to dial; invalid for any of the host's
+	RedialAt  []types.Addr    // for each of Redial, the only address to dial; invalid for any of the host's
 	Messages  []types.Message // over TCP, each to its To
 	Heartbeat *types.Message  // over UDP, to every other host of the file
 	Events    []Event         // for those who look on; nothing needs to be done about them
@@ -55,7 +54,7 @@ type Output struct {
 type Notice struct {
 	Topic Topic
 	Hosts []types.ID    // whom it is about
-	Lives [2]netip.Addr // RunsTwice: where
+	Lives [2]types.Addr // RunsTwice: where
 }
 
 // Topic is what a Notice says.

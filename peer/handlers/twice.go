@@ -1,7 +1,6 @@
 package handlers
 
 import (
-	"net/netip"
 	"time"
 
 	"memberly/peer/types"
@@ -10,10 +9,10 @@ import (
 // lives is where the processes of one host are. There is one at a time, but for mistakes: the
 // same host started twice, on two machines or in two containers.
 type lives struct {
-	addr netip.Addr // where the member was last heard; to a fresh peer, where the leader was
+	addr types.Addr // where the member was last heard; to a fresh peer, where the leader was
 	last struct {   // which incarnation was last heard, and where
 		incarnation types.Incarnation
-		addr        netip.Addr
+		addr        types.Addr
 	}
 	apart bool // two incarnations were heard at different addresses, and no new member since: what is sent must name one
 
@@ -29,7 +28,7 @@ func newLives() lives { return lives{asked: never, refused: never, said: never} 
 // meet forgets the member before this one, which has ended as far as is known: nothing needs to name
 // an address before another incarnation is heard again.
 func (l lives) meet(i types.Incarnation) lives {
-	l.asked, l.answers, l.failed, l.addr, l.apart = never, false, false, netip.Addr{}, false
+	l.asked, l.answers, l.failed, l.addr, l.apart = never, false, false, types.Addr{}, false
 	if l.last.incarnation == i {
 		l.addr = l.last.addr
 	}
@@ -65,17 +64,17 @@ func (h *Handler) passedOver(id types.ID, group types.Group) bool {
 }
 
 // at returns the only address at which to send to id; none unless the host runs twice.
-func (h *Handler) at(id types.ID) netip.Addr {
+func (h *Handler) at(id types.ID) types.Addr {
 	if !h.known(id) || !h.hosts[id-1].lives.apart || h.standing == types.Joined && !h.view.Has(id) {
-		return netip.Addr{}
+		return types.Addr{}
 	}
 	return h.hosts[id-1].lives.addr
 }
 
 // back returns the only address at which to answer m; none unless its host runs twice.
-func (h *Handler) back(m *types.Message) netip.Addr {
+func (h *Handler) back(m *types.Message) types.Addr {
 	if !h.known(m.From) || !h.hosts[m.From-1].lives.apart {
-		return netip.Addr{}
+		return types.Addr{}
 	}
 	return m.Addr
 }
@@ -114,7 +113,7 @@ func (h *Handler) refuseTwice(m *types.Message) {
 		return
 	}
 	l.refused = h.now.Run
-	where := [2]netip.Addr{l.addr, m.Addr}
+	where := [2]types.Addr{l.addr, m.Addr}
 	r := h.answer(m, types.Refused)
 	r.Reason, r.Lives = types.Twice, where
 	r = h.send(types.Refused, m.From)
@@ -133,7 +132,7 @@ func (h *Handler) refusedTwice(m *types.Message) {
 }
 
 // sayTwice says, rarely, that a host runs twice.
-func (h *Handler) sayTwice(id types.ID, where [2]netip.Addr) {
+func (h *Handler) sayTwice(id types.ID, where [2]types.Addr) {
 	l := &h.hosts[id-1].lives
 	if h.since(l.said) >= time.Minute {
 		l.said = h.now.Run
@@ -143,7 +142,7 @@ func (h *Handler) sayTwice(id types.ID, where [2]netip.Addr) {
 
 // Unreached is the step of a dial of just one of the host's addresses that failed; began is when it was
 // tried. It says nothing of the host, but of the process that was there.
-func (h *Handler) Unreached(now Instant, id types.ID, began time.Duration, addr netip.Addr) *Output {
+func (h *Handler) Unreached(now Instant, id types.ID, began time.Duration, addr types.Addr) *Output {
 	h.begin(now)
 	if h.known(id) {
 		l := &h.hosts[id-1].lives

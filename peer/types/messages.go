@@ -69,6 +69,9 @@ func (r Reason) String() string {
 	return name(r, "?", "promised", "has a leader", "behind", "hosts files differ", "runs twice")
 }
 
+// Addr is where a process is: an IP address, as a value. The protocol compares it and hands it on.
+type Addr = netip.Addr
+
 // Message is every message of the protocol; which fields a kind uses is in its table
 // (docs/protocol.md), and the others are zero.
 type Message struct {
@@ -86,18 +89,18 @@ type Message struct {
 	View        *View  // NEWVIEW: the whole view; nil to one that holds the view before
 	Unreachable []ID   // REQ, NEWVIEW, NEWLEADER: whom the sender holds unreachable. HEARTBEAT: some whom it does not hear
 
-	Standing  Standing      // STATE; ECHOED: 0 from a doctor
-	Leads     bool          // STATE, HEARTBEAT: the sender leads
-	HasLeader bool          // STATE: the sender has a leader, or leads
-	Last      Incarnation   // STATE: the last incarnation of the receiver's host that the sender knows
-	Reason    Reason        // REFUSED
-	Lives     [2]netip.Addr // REFUSED, Twice: where the two processes are; first the member, or the leader
-	Digest    uint64        // JOIN, PROBE, ECHO, ECHOED: of the hosts file
-	Broadcast bool          // ECHO, ECHOED: the question was sent by broadcast
+	Standing  Standing    // STATE; ECHOED: 0 from a doctor
+	Leads     bool        // STATE, HEARTBEAT: the sender leads
+	HasLeader bool        // STATE: the sender has a leader, or leads
+	Last      Incarnation // STATE: the last incarnation of the receiver's host that the sender knows
+	Reason    Reason      // REFUSED
+	Lives     [2]Addr     // REFUSED, Twice: where the two processes are; first the member, or the leader
+	Digest    uint64      // JOIN, PROBE, ECHO, ECHOED: of the hosts file
+	Broadcast bool        // ECHO, ECHOED: the question was sent by broadcast
 
 	// Not sent.
 	Waited time.Duration // how long it lay with the receiver unread, as far as is known
-	Addr   netip.Addr    // received: where it came from. To be sent: the only address to send it to; invalid for any of the host's
+	Addr   Addr          // received: where it came from. To be sent: the only address to send it to; invalid for any of the host's
 }
 
 // Outcome is what came of trying to connect to a host.
