@@ -57,7 +57,7 @@ func (h *Handler) locate(m *types.Message) {
 	}
 }
 
-// passedOver tells whether this fresh peer was told that another process of the host leads, and that
+// passedOver reports whether this fresh peer was told that another process of the host leads, and that
 // group was made earlier.
 func (h *Handler) passedOver(id types.ID, group types.Group) bool {
 	return h.hosts[id-1].lives.apart && h.fresh.hint == id && h.fresh.group.Before(group)
@@ -79,7 +79,7 @@ func (h *Handler) back(m *types.Message) types.Addr {
 	return m.Addr
 }
 
-// disputed tells whether the sender of m, a later incarnation of a member's host, has to wait as the
+// disputed reports whether the sender of m, a later incarnation of a member's host, has to wait as the
 // member may still run, at another address. The member is asked there; while it answers, the
 // sender is refused.
 func (h *Handler) disputed(m *types.Message) bool {

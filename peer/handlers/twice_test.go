@@ -36,8 +36,8 @@ func (p *peer) beats(at netip.Addr) {
 // where tells to which address the last message of this kind to host 3 was sent.
 func (p *peer) where(kind types.Kind) netip.Addr { return p.sent(3, kind).Addr }
 
-// besieged leads 1, 2 and 3, and has heard the first life of host 3 at its address.
-func besieged(t *testing.T) *peer {
+// leaderOfThree leads 1, 2 and 3, and has heard the first life of host 3 at its address.
+func leaderOfThree(t *testing.T) *peer {
 	p := leader(t, conf{}, viewOf(1, 1, 2, 3))
 	p.at += ms
 	p.beats(first)
@@ -48,7 +48,7 @@ func besieged(t *testing.T) *peer {
 // While the member answers at its own address, the second life is refused, and all are told so.
 func TestTwiceRefused(t *testing.T) {
 	t.Parallel()
-	p := besieged(t)
+	p := leaderOfThree(t)
 	want(t, "JOIN", p.hear(join(second)), "PROBE→3")
 	if p.where(types.Probe) != first {
 		t.Errorf("asked at %v, want the member's address", p.where(types.Probe))
@@ -113,7 +113,7 @@ func TestTwiceAdmitted(t *testing.T) {
 		}, ""},
 	}
 	for _, tt := range tests {
-		p := besieged(t)
+		p := leaderOfThree(t)
 		p.hear(join(second))
 		tt.since(p)
 		p.hear(join(second))
@@ -125,7 +125,7 @@ func TestTwiceAdmitted(t *testing.T) {
 // A host with two addresses that was restarted runs once again: nothing names an address any more.
 func TestTwiceOver(t *testing.T) {
 	t.Parallel()
-	p := besieged(t)
+	p := leaderOfThree(t)
 	p.hear(join(second))
 	p.do(func(now handlers.Instant) *handlers.Output { return p.Unreached(now, 3, now.Run, first) })
 	p.hear(answers(second))
@@ -142,11 +142,11 @@ func TestTwiceOver(t *testing.T) {
 // Nobody is asked first where the second life comes from the member's address, or the member is gone.
 func TestTwiceSameAddress(t *testing.T) {
 	t.Parallel()
-	p := besieged(t)
+	p := leaderOfThree(t)
 	want(t, "JOIN", p.hear(join(first)), "PROBE→3")
 	want(t, "it runs there", p.hear(msg{Kind: types.State, From: 3, Incarnation: 31, Standing: types.Fresh, Addr: first, Request: uint64(epoch + p.at)}),
 		"peer 3 unreachable; REQ DEL 3 restarted→2")
-	p = besieged(t)
+	p = leaderOfThree(t)
 	p.undialed(3, types.Refusal)
 	want(t, "gone", p.reply(2), "view 6 [1 2]; NEWVIEW 6 DEL 3 unreachable→2")
 	p.reply(2)
@@ -157,7 +157,7 @@ func TestTwiceSameAddress(t *testing.T) {
 // answers go where they were asked for. Nothing names an address as long as it runs once.
 func TestTwiceAddresses(t *testing.T) {
 	t.Parallel()
-	p := besieged(t)
+	p := leaderOfThree(t)
 	p.hear(msg{Kind: types.Probe, From: 3, Addr: first, Number: 5})
 	if p.where(types.State).IsValid() {
 		t.Errorf("the answer names %v", p.where(types.State))

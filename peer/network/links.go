@@ -43,14 +43,14 @@ type links struct {
 type link struct {
 	open     []*connection // the oldest first
 	dialling bool
-	at       netip.Addr // the only address that is being dialled; invalid for all
-	again    bool       // a dial is to follow the one under way, which began too early
-	againAt  netip.Addr // the only address for that one
-	waiting  []parcel   // for the connection that is being dialled; the oldest first
+	at       netip.Addr     // the only address that is being dialled; invalid for all
+	again    bool           // a dial is to follow the one under way, which began too early
+	againAt  netip.Addr     // the only address for that one
+	waiting  []waitingFrame // for the connection that is being dialled; the oldest first
 }
 
-// parcel is a frame, and the only address that it is for; invalid for any of the host's.
-type parcel struct {
+// waitingFrame is a frame, and the only address that it is for; invalid for any of the host's.
+type waitingFrame struct {
 	frame []byte
 	at    netip.Addr
 }
@@ -85,7 +85,7 @@ func (l *links) send(m *types.Message) {
 		l.queue(c, frame)
 	}
 	if k.dialling {
-		k.wait(parcel{frame, m.Addr})
+		k.wait(waitingFrame{frame, m.Addr})
 	}
 }
 
@@ -108,11 +108,11 @@ func (l *links) queue(c *connection, frame []byte) {
 	}
 }
 
-func (k *link) wait(p parcel) {
+func (k *link) wait(f waitingFrame) {
 	if len(k.waiting) == mostWaiting {
 		k.waiting = slices.Delete(k.waiting, 0, 1)
 	}
-	k.waiting = append(k.waiting, p)
+	k.waiting = append(k.waiting, f)
 }
 
 // redial opens another connection with id, whatever is open; with at alone, if that is valid.
@@ -135,7 +135,7 @@ func (l *links) opened(c *connection) {
 	}
 	k.open = append(k.open, c)
 	l.writers.Go(c.write)
-	k.waiting = slices.DeleteFunc(k.waiting, func(p parcel) bool {
+	k.waiting = slices.DeleteFunc(k.waiting, func(p waitingFrame) bool {
 		fits := !p.at.IsValid() || p.at == c.addr
 		if fits {
 			l.queue(c, p.frame)
@@ -187,7 +187,7 @@ func (l *links) renew(id types.ID) bool {
 func (l *links) dialled(id types.ID, failed bool) {
 	k := &l.byHost[id-1]
 	k.dialling = false
-	k.waiting = slices.DeleteFunc(k.waiting, func(p parcel) bool {
+	k.waiting = slices.DeleteFunc(k.waiting, func(p waitingFrame) bool {
 		return !p.at.IsValid() || failed && (!k.at.IsValid() || k.at == p.at) || k.newest(p.at) != nil
 	})
 	if k.again {
