@@ -78,9 +78,11 @@ func drawTrouble(r *rand.Rand, hosts int, victim types.ID, at time.Duration) []F
 		f.B = 1 + f.B%types.ID(hosts)
 	}
 	f.For = 5*time.Second + upTo(r, 30*time.Second)
-	switch r.IntN(9) {
+	switch r.IntN(10) {
 	case 0, 1:
 		return drawBurst(r, hosts, at)
+	case 8:
+		return drawSuccession(r, hosts, at)
 	case 2: // a crash loop
 		f.Kind, f.Down, f.Up = Crash, time.Millisecond+upTo(r, 2*time.Second), 100*time.Millisecond+upTo(r, 6*time.Second)
 	case 3:
@@ -104,6 +106,29 @@ func drawTrouble(r *rand.Rand, hosts int, victim types.ID, at time.Duration) []F
 		return drawFaults(r, hosts, at)
 	}
 	return []Fault{f}
+}
+
+// drawSuccession draws a burst that hits the leader while it changes the view, as somebody comes
+// back or leaves, and a second one that hits others when somebody else is about to lead.
+func drawSuccession(r *rand.Rand, hosts int, at time.Duration) []Fault {
+	const silence = 2200 * time.Millisecond // until a leader that is cut off is unreachable
+	someone := types.ID(1 + r.IntN(hosts))
+	faults := []Fault{{At: at, Kind: Crash, A: someone}, {At: at + 500*time.Millisecond, Kind: Start, A: someone}}
+	if r.IntN(3) == 0 {
+		faults = []Fault{{At: at + 500*time.Millisecond, Kind: Leave, A: someone}}
+	}
+	at += 500*time.Millisecond + upTo(r, 2*time.Millisecond)
+	first := Fault{At: at, Kind: []Kind{Cut, Cut, Crash, Mute}[r.IntN(4)], For: 3*time.Second + upTo(r, 10*time.Second)}
+	faults = append(faults, first)
+	for range 1 + r.IntN(3) {
+		f := Fault{At: at + upTo(r, 5*time.Millisecond), A: types.ID(1 + r.IntN(hosts)), For: 2*time.Second + upTo(r, 4*time.Second)}
+		f.Kind, f.Side = []Kind{Crash, Cut, Freeze}[r.IntN(3)], 1<<(f.A-1)
+		if first.Kind != Crash && r.IntN(3) > 0 {
+			f.At += silence
+		}
+		faults = append(faults, f)
+	}
+	return faults
 }
 
 // drawBurst draws several faults within milliseconds, on the leader and on others; some of
