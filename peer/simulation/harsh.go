@@ -33,18 +33,32 @@ func NewHarshPlan(seed uint64) Plan {
 		p.Boot = upTo(r, 2*time.Minute)
 	}
 	p.Starts = drawStarts(r, p.Hosts)
+	p.drawTroubles(r)
+	if r.IntN(3) > 0 {
+		p.Faults = append(p.Faults, Fault{At: p.Quiet, Kind: Restart})
+	}
+	return p
+}
+
+// drawTroubles draws what goes wrong, and when it is over. In half of the plans it is several
+// successions, each a few seconds after the one before.
+func (p *Plan) drawTroubles(r *rand.Rand) {
 	victim := types.ID(1 + r.IntN(p.Hosts))
 	at := p.Boot + upTo(r, 20*time.Second)
-	end := at
+	end, successions := at, r.IntN(2) == 0
 	for range 1 + r.IntN(6) {
-		for _, f := range drawTrouble(r, p.Hosts, victim, at) {
+		troubles := drawSuccession(r, p.Hosts, at)
+		if !successions {
+			troubles = drawTrouble(r, p.Hosts, victim, at)
+		}
+		for _, f := range troubles {
 			p.Faults = append(p.Faults, f)
 			if f.Kind != Jump {
 				end = max(end, f.At+f.For)
 			}
 		}
 		at += upTo(r, 6*time.Second)
-		if r.IntN(4) == 0 { // the next comes when the others are about to end, or just over
+		if !successions && r.IntN(4) == 0 { // the next comes when the others are about to end, or just over
 			at = max(at, end-5*time.Second+upTo(r, 10*time.Second))
 		}
 	}
@@ -53,10 +67,6 @@ func NewHarshPlan(seed uint64) Plan {
 	if r.IntN(4) == 0 { // then much of it ends at one stroke
 		p.Quiet = at
 	}
-	if r.IntN(3) > 0 {
-		p.Faults = append(p.Faults, Fault{At: p.Quiet, Kind: Restart})
-	}
-	return p
 }
 
 func upTo(r *rand.Rand, d time.Duration) time.Duration { return time.Duration(r.Int64N(int64(d))) }
@@ -78,11 +88,9 @@ func drawTrouble(r *rand.Rand, hosts int, victim types.ID, at time.Duration) []F
 		f.B = 1 + f.B%types.ID(hosts)
 	}
 	f.For = 5*time.Second + upTo(r, 30*time.Second)
-	switch r.IntN(10) {
+	switch r.IntN(9) {
 	case 0, 1:
 		return drawBurst(r, hosts, at)
-	case 8:
-		return drawSuccession(r, hosts, at)
 	case 2: // a crash loop
 		f.Kind, f.Down, f.Up = Crash, time.Millisecond+upTo(r, 2*time.Second), 100*time.Millisecond+upTo(r, 6*time.Second)
 	case 3:

@@ -27,7 +27,7 @@ var (
 )
 
 // harshSeeds is how many harsh seeds run by default, from 1 on.
-const harshSeeds = 200
+const harshSeeds = 300
 
 // drawing is one of the ways to draw a plan of a seed.
 type drawing struct {
