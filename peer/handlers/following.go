@@ -145,6 +145,7 @@ func (h *Handler) install(next *types.View) {
 	for _, id := range before.Members {
 		if !next.Has(id) {
 			h.order.drop(id)
+			h.hosts[id-1].noteRemoval(next.Past(id).Cause, h.now.Run)
 		}
 	}
 	for _, id := range next.Members {

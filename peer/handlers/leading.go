@@ -35,7 +35,8 @@ type office struct {
 // request is a JOIN that waits for its ADD.
 type request struct {
 	member types.Member
-	asked  time.Duration
+	since  time.Duration // it has asked again and again since then
+	asked  time.Duration // last
 }
 
 // newRound sends a request of the given kind to all members that can be reached.
@@ -237,11 +238,22 @@ func (h *Handler) nextJoin() types.Change {
 		return h.since(r.asked) >= h.Monitor || past.Incarnation >= r.member.Incarnation
 	})
 	for _, r := range o.joining {
-		if !h.view.Has(r.member.ID) {
+		if !h.view.Has(r.member.ID) && h.steady(r) {
 			return types.Change{Operation: types.Add, Member: r.member}
 		}
 	}
 	return types.Change{}
+}
+
+// steady reports whether the host of r may be let in. One that was removed as unreachable three times, a
+// minute apart at most, has to ask for a monitor interval first: its link comes and goes.
+func (h *Handler) steady(r request) bool {
+	p := &h.hosts[r.member.ID-1]
+	if p.removals < 3 || h.since(p.removed) >= time.Minute || h.since(r.since) >= h.Monitor {
+		return true
+	}
+	h.until(r.since + h.Monitor)
+	return false
 }
 
 // propose accepts a change itself and asks the members to.
@@ -394,9 +406,13 @@ func (h *Handler) onJoin(m *types.Message) {
 		if o.joining[i].member == member {
 			h.state(m)
 		}
-		o.joining[i] = request{member, h.now.Run}
+		since := o.joining[i].since
+		if h.since(o.joining[i].asked) >= h.pause(1) {
+			since = h.now.Run
+		}
+		o.joining[i] = request{member, since, h.now.Run}
 	} else {
-		o.joining = append(o.joining, request{member, h.now.Run})
+		o.joining = append(o.joining, request{member, h.now.Run, h.now.Run})
 	}
 	h.succeeded(m)
 	h.progress()

@@ -34,6 +34,9 @@ type host struct {
 	failing  bool  // its failure was recorded, and is not over
 	reported int64 // the number of the view in which its failure was last recorded
 
+	removals int           // as unreachable, each a minute at most after the one before
+	removed  time.Duration // when it last was
+
 	evidence evidence
 	showed   time.Duration // when it first answered since this peer became fresh
 	lives    lives
@@ -46,7 +49,7 @@ type host struct {
 func (h *Handler) meet(id types.ID) {
 	p := &h.hosts[id-1]
 	*p = host{met: h.now.Run, heard: h.now.Run, word: p.word, differed: p.differed, probed: never, redial: never, owes: never,
-		evidence: p.evidence, showed: p.showed, lives: p.lives.meet(h.view.Incarnation(id))}
+		removals: p.removals, removed: p.removed, evidence: p.evidence, showed: p.showed, lives: p.lives.meet(h.view.Incarnation(id))}
 	if id != h.ID {
 		h.order.last(id)
 	}
@@ -58,6 +61,18 @@ func (h *Handler) reaches(id types.ID) bool {
 		return true
 	}
 	return h.view.Has(id) && !h.hosts[id-1].gone
+}
+
+// noteRemoval notes that the host is no member any more.
+func (p *host) noteRemoval(c types.Cause, now time.Duration) {
+	if c != types.Unreachable {
+		return
+	}
+	if now-p.removed >= time.Minute {
+		p.removals = 0
+	}
+	p.removals++
+	p.removed = now
 }
 
 // recount is called whenever somebody's reachability may have changed.
