@@ -1,0 +1,51 @@
+package simulation
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"memberly/peer/types"
+)
+
+// A change was chosen, and the only other member that knows of it dies as the next leader takes
+// office without a quorum that it reaches. It proposes that change all the same.
+func TestChosenSurvivesAWeakLeader(t *testing.T) {
+	const far = time.Minute
+	p := three()
+	p.Hosts, p.Starts = 6, seconds(0, 0.1, 0.2, 0.3, 0.4, 5.01)
+	var told bytes.Buffer
+	w := newWorld(p, &trace{out: &told, terse: true})
+	stands := false
+	w.recorded = func(id types.ID, r types.Record) {
+		stands = stands || id == 2 && strings.HasPrefix(r.Message, "peer 1 (leader)")
+	}
+	until := func(ready func() bool) {
+		t.Helper()
+		for end := w.now + 10*time.Second; !ready(); w.runUntil(w.now + 10*time.Microsecond) {
+			if w.now > end {
+				t.Fatalf("at %v the plan does not go on", w.now)
+			}
+		}
+	}
+	w.runUntil(5 * time.Second)
+	w.strike(Fault{At: w.now, Kind: Link, A: 1, B: 3, For: far})
+	w.strike(Fault{At: w.now, Kind: Cut, Side: 0b10000, For: 4 * time.Second})
+	until(func() bool { v := w.host(1).process.handler.View(); return v.Has(6) })
+	w.strike(Fault{At: w.now, Kind: Cut, Side: 0b1, For: far})
+	until(func() bool { return stands })
+	w.strike(Fault{At: w.now, Kind: Slow, A: 3, B: 2, Delay: time.Millisecond, For: far})
+	w.plan.Late = 20 * time.Millisecond // 3 grants before 2 sees that it reaches no quorum
+	until(func() bool { return strings.Contains(told.String(), "2  4: PENDINGRESPONSE") })
+	w.strike(Fault{At: w.now, Kind: Crash, A: 4})
+	w.runUntil(20 * time.Second)
+	if w.judge.failure != "" {
+		lines := strings.SplitAfter(told.String(), "\n")
+		t.Fatalf("%s; its last moments:\n%s", w.judge.failure, strings.Join(lines[max(0, len(lines)-30):], ""))
+	}
+	v := w.host(2).process.handler.View()
+	if !w.host(2).process.handler.Leads() || !v.Has(6) {
+		t.Errorf("peer 2 holds view %d of %v and leads: %v; want it to lead a view with 6", v.Number, v.Members, w.host(2).process.handler.Leads())
+	}
+}
