@@ -217,6 +217,7 @@ func TestRule5NamedFailures(t *testing.T) {
 		{"NEWVIEW that another shows", msg{Kind: types.NewView, From: 2, Request: 2, Unreachable: named, Term: types.Term{Counter: 1, Peer: 1}}, ""},
 		{"NEWLEADER", msg{Kind: types.NewLeader, From: 1, Request: 2, Unreachable: named}, "PENDINGRESPONSE→1"},
 		{"NEWLEADER that is refused", newLeader(2, named...), "REFUSED has a leader→2"},
+		{"a copy of what was heeded, that names others", msg{Kind: types.NewView, From: 1, Request: 1, Unreachable: named}, "OK→1"},
 		{"an older REQ", msg{Kind: types.Req, From: 1, Change: add(6), Unreachable: named}, "OK ADD 6→1"},
 		{"itself", msg{Kind: types.Req, From: 1, Request: 2, Change: add(6), Unreachable: []types.ID{3}}, "OK ADD 6→1"},
 	} {

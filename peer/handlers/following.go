@@ -48,10 +48,10 @@ func (h *Handler) follow(m *types.Message) {
 	}
 }
 
-// heed records the failures that m names, unless its sender has said something later, or is held
-// unreachable itself: then this may be very old.
+// heed records the failures that m names, unless its sender has said that or something later before, or
+// is held unreachable itself: then this may be very old.
 func (h *Handler) heed(m *types.Message) {
-	if m.Term == h.heeded.term && m.Request < h.heeded.request || h.hosts[m.From-1].gone {
+	if m.Term == h.heeded.term && m.Request <= h.heeded.request || h.hosts[m.From-1].gone {
 		return
 	}
 	h.heeded.term, h.heeded.request = m.Term, m.Request

@@ -146,12 +146,12 @@ func (h *Handler) admitted(m *types.Message) {
 	case v.Holds(types.Member{ID: h.ID, Incarnation: h.incarnation}):
 		h.promised, h.counter = m.Term, m.Term.Counter
 		h.following, h.followed = m.Term.Peer, m.Term
-		h.heeded.term = types.Term{}
 		h.install(v)
 		h.beat = h.now.Run + h.Heartbeat*time.Duration(h.ID-1)/time.Duration(h.Hosts) // not all at one moment
 		h.due(h.now.Run)
-		h.follow(m)
-		if m.From == m.Term.Peer {
+		if m.From == m.Term.Peer { // whom it names, this peer has never heard: that is the others' to record
+			h.heeded.term, h.heeded.request = m.Term, m.Request
+			h.election.sign = sign{peer: m.From, term: m.Term, at: h.now.Run}
 			h.ok(m, types.OK)
 		}
 	case past.Incarnation >= h.incarnation && m.From == m.Term.Peer && h.fresh.prefers(m.From, m.Group):

@@ -71,9 +71,12 @@ func (h *Handler) call(r *round, view *types.View) {
 	again := r.sent != never
 	r.sent = h.now.Run
 	h.due(r.sent + h.retry())
-	r.message.Unreachable = h.failed()
-	if r.message.Kind == types.NewLeader {
+	switch { // all copies of a request name the same: one may come late
+	case again:
+	case r.message.Kind == types.NewLeader:
 		r.message.Unreachable = h.unreachable() // nothing is done about it but to look
+	default:
+		r.message.Unreachable = h.failed()
 	}
 	for _, id := range r.to {
 		if id == h.ID || r.answered[id-1] || h.hosts[id-1].gone {
@@ -298,13 +301,13 @@ func (h *Handler) tell(next *types.View, c types.Change, gone bool) {
 
 // signView makes m a leader's NEWVIEW.
 func (h *Handler) signView(m *types.Message) {
-	m.Term, m.Unreachable = h.office.term, h.failed()
+	m.Term = h.office.term
 	if r := h.office.round; r != nil && r.message.Kind == types.NewView && r.message.Number == m.Number {
-		m.Request = r.message.Request
+		m.Request, m.Unreachable = r.message.Request, r.message.Unreachable
 		return
 	}
 	h.requests++
-	m.Request = h.requests
+	m.Request, m.Unreachable = h.requests, h.failed()
 }
 
 // announce sends NEWVIEW of the present view; c is what made it, or NOTHING.
