@@ -341,6 +341,9 @@ func TestRule5Yields(t *testing.T) {
 	p = leader(t, conf{}, viewOf(1, 1, 2, 3, 4, 5))
 	p.pass(2500*ms, 2) // loses its quorum
 	want(t, "it leads no more", fmt.Sprint(p.Leads()), "false")
+	if got := p.sent(0, types.Heartbeat); got.Leads || len(got.Unreachable) != 3 {
+		t.Errorf("its heartbeat says that it leads: %v, and misses %v", got.Leads, got.Unreachable)
+	}
 	for _, id := range []types.ID{3, 4, 5} {
 		p.hear(msg{Kind: types.State, From: id, Standing: types.Joined})
 	}

@@ -167,7 +167,7 @@ func (h *Handler) tickReforming() {
 	if h.reform.at != 0 && h.since(h.reform.at) < h.seconds(1) {
 		return
 	}
-	if len(h.unaccounted(h.reformingEvidence)) > 0 || h.answeringQuorum() {
+	if len(h.unaccounted(h.reformingEvidence)) > 0 {
 		return
 	}
 	found := h.findings()
@@ -182,15 +182,6 @@ func (h *Handler) tickReforming() {
 func (h *Handler) lowerHolds() bool {
 	return slices.ContainsFunc(h.view.Members, func(id types.ID) bool {
 		return id < h.ID && h.reaches(id) && h.hosts[id-1].holds >= h.view.Number
-	})
-}
-
-// answeringQuorum tells whether the members that answer are a quorum after all.
-func (h *Handler) answeringQuorum() bool {
-	return h.view.Quorum(func(id types.ID) bool {
-		e := h.hosts[id-1].evidence
-		return id == h.ID || e.answered && e.standing == types.Joined && e.group == h.view.Group &&
-			e.incarnation == h.view.Incarnation(id)
 	})
 }
 

@@ -40,18 +40,6 @@ var directed = []struct {
 			{At: milliseconds(20002.7), Kind: Slow, A: 5, B: 1, Delay: milliseconds(5), For: milliseconds(4)},
 		}},
 		[]string{"4: OK v5 t3.1 ADD 6", "memb_list: [<1,3,4,5,6>]"}},
-	{"settled", "One installs view 6, with 6, by the answers of 2 and 4, and is cut off. Two stands, without 5; 4 grants, says\n" +
-		"that it has accepted the ADD of 6, and dies; the grant of 3 comes when 2 knows that, but before its next tick.\n" +
-		"Five comes back. It and 3 know of nothing that is pending: only 2 itself does.",
-		Plan{Hosts: 6, Starts: seconds(0, 0.1, 0.2, 0.3, 0.4, 20), Quiet: 40 * time.Second, Faults: []Fault{
-			apart(15000, 2, 5, 7205),
-			apart(20000.15, 1, 3, 1),
-			apart(20000.15, 1, 5, 1),
-			{At: milliseconds(20000.55), Kind: Cut, Side: 0b1, For: 15 * time.Second},
-			{At: milliseconds(22200.35), Kind: Slow, A: 3, B: 2, Delay: milliseconds(1.8), For: milliseconds(2)},
-			{At: milliseconds(22200.85), Kind: Crash, A: 4},
-		}},
-		[]string{"4: PENDINGRESPONSE v5 t2.2 ADD 6", "memb_list: [<2,3,5,6>]"}},
 }
 
 // TestDirected plays the plans made by hand.
