@@ -88,6 +88,23 @@ func (c *tally) add(r Result) {
 	}
 }
 
+// TestFoundByHarshSeeds runs again every harsh seed that once found a bug.
+func TestFoundByHarshSeeds(t *testing.T) {
+	for _, bug := range []struct {
+		seed uint64
+		what string
+	}{
+		{310, "a PROBE waited in a connection that a cut of minutes had stalled, as in the next five"},
+		{1993, "the same"}, {5464, "the same"}, {6373, "the same"}, {7645, "the same"}, {7979, "the same"},
+		{5039, "copies of one NEWVIEW named different members, and the oldest came last"},
+		{10072, "whom the leader missed owed an answer to a PROBE that was never sent"},
+	} {
+		if r := Run(NewHarshPlan(bug.seed), nil); r.Failure != "" {
+			t.Errorf("harsh seed %d (%s) fails again: %s", bug.seed, bug.what, r.Failure)
+		}
+	}
+}
+
 // TestFoundBySeeds runs again every seed that once found a bug.
 func TestFoundBySeeds(t *testing.T) {
 	for _, bug := range []struct {
@@ -111,6 +128,8 @@ func TestFoundBySeeds(t *testing.T) {
 		{5290348, "what a leader, long dead, had said of its members was recorded as new"},
 		{96163, "a member installed its leader's view and in the same step removed the leader, which it had held unreachable"},
 		{1059987, "a JOIN that a cut had held up, from before the clock was set back, removed a member that was fine"},
+		{120650, "a leader removed a member on the word of one that had been removed itself"},
+		{208366, "what a member had said of another in an earlier view confirmed its removal"},
 		{1795583221288270612, "a thawed leader that had once followed a member ticked without end"},
 		{1795587341544220963, "two candidates outvoted each other each time their voters' grants ran out, which was at once"},
 	} {
