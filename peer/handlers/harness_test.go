@@ -57,7 +57,8 @@ func member(t testing.TB, c conf, v types.View) *peer {
 }
 
 // hear lets the peer hear m from its sender's address, and tells what it does. What m does not
-// say is as it should be; a STATE answers a PROBE of this moment.
+// say is as it should be; a STATE answers a PROBE of this moment, and a
+// HEARTBEAT was sent at it.
 func (p *peer) hear(m msg) string { return p.hearAt(m.From, m) }
 
 func (p *peer) hearAt(remote types.ID, m msg) string {
@@ -65,7 +66,7 @@ func (p *peer) hearAt(remote types.ID, m msg) string {
 	if k := m.Kind; k != types.Join && k != types.Probe && k != types.Heartbeat {
 		m.For = cmp.Or(m.For, p.Incarnation())
 	}
-	if m.Kind == types.State {
+	if m.Kind == types.State || m.Kind == types.Heartbeat {
 		m.Request = cmp.Or(m.Request, uint64(epoch+p.at))
 	}
 	if m.Kind != types.Join && m.Standing != types.Fresh && m.Standing != types.Out {

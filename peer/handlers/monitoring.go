@@ -41,8 +41,9 @@ type host struct {
 	showed   time.Duration // when it first answered since this peer became fresh
 	lives    lives
 
-	told bool       // it said whom it does not hear
-	deaf []types.ID // whom, as its last heartbeat has it
+	told  bool       // it said whom it does not hear
+	stamp uint64     // of the newest heartbeat that did
+	deaf  []types.ID // whom, as that has it
 }
 
 // meet begins to watch a new member.
@@ -180,7 +181,7 @@ func (h *Handler) tellLeader() {
 	}
 	h.misses = false
 	m := h.send(types.Heartbeat, h.election.sign.peer)
-	m.Term, m.Unreachable = h.promised, h.unheard(len(h.hosts))
+	m.Request, m.Term, m.Unreachable = uint64(h.now.Run), h.promised, h.unheard(len(h.hosts))
 }
 
 // silent reports whether this peer misses a member that may be there all the same.
@@ -218,7 +219,7 @@ func (h *Handler) heedMissed(m *types.Message) {
 		s.at = min(s.at, h.now.Run-h.Monitor) // it has lost its quorum, and leads no more
 	}
 	if sender.unfit || sender.gone || m.Number < h.view.Number {
-		return // the last is old: it was held up
+		return // the last was held up
 	}
 	for _, id := range m.Unreachable {
 		if !h.known(id) || !h.view.Has(id) || id == h.ID {
@@ -439,11 +440,14 @@ func (h *Handler) onHeartbeat(m *types.Message) {
 	case m.Group != h.view.Group:
 		h.strange(m)
 	case h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}):
-		h.overhear(m)
 		if m.Leads {
 			h.sighted(m)
 		}
-		h.heedMissed(m)
+		if p := &h.hosts[m.From-1]; m.Request >= p.stamp { // else it was overtaken
+			p.stamp = m.Request
+			h.overhear(m)
+			h.heedMissed(m)
+		}
 		if p := &h.hosts[m.From-1]; p.holds < h.view.Number && p.owes == never && h.leads() {
 			h.anew(m.From)
 			h.showView(m)

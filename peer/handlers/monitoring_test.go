@@ -253,6 +253,9 @@ func TestRule2WitnessIsGone(t *testing.T) {
 	p.pass(time.Second, 2, 3, 4)
 	p.hear(p.misses(3, 5))
 	p.hear(p.misses(3))
+	held := p.misses(3, 5)
+	held.Request = 1 // it was sent before that, and held up
+	p.hear(held)
 	p.pass(3*time.Second, 2, 4, 3)
 	want(t, "unreachable", p.when("peer 5 unreachable"), "[2.2s]")
 	want(t, "proposed on what another took back", p.when("REQ DEL 5 unreachable→2"), "[]")

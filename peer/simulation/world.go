@@ -32,7 +32,8 @@ type world struct {
 
 	impeding []*Fault // what blocks or slows packets now
 
-	recorded func(types.ID, types.Record) // if set, is told every record
+	recorded func(types.ID, types.Record)     // if set, is told every record
+	observed func(*process, *handlers.Output) // if set, is told every step
 }
 
 // machine is a host: what outlives its processes.
@@ -163,6 +164,9 @@ func (w *world) step(p *process, what string, f func(handlers.Instant) *handlers
 // carry does what a step asks for, as the daemon does.
 func (w *world) carry(p *process, out *handlers.Output) {
 	w.judge.stepped(p, out)
+	if w.observed != nil {
+		w.observed(p, out)
+	}
 	if w.recorded != nil {
 		for _, r := range out.Records {
 			w.recorded(p.id, r)

@@ -175,6 +175,7 @@ func (c *codec) body(m *Message) {
 		c.view(m)
 		c.ids(&m.Unreachable)
 	case Heartbeat:
+		code64(c, &m.Request)
 		c.term(&m.Term)
 		c.flag(&m.Leads)
 		c.ids(&m.Unreachable)
