@@ -14,10 +14,15 @@ import (
 	"syscall"
 	"time"
 
+	"memberly/peer/check/simulation"
+	"memberly/peer/check/verify"
 	"memberly/peer/config"
-	"memberly/peer/local"
 	"memberly/peer/network"
-	"memberly/peer/observe"
+	"memberly/peer/ops/commands"
+	"memberly/peer/ops/doctor"
+	"memberly/peer/ops/local"
+	"memberly/peer/ops/observe"
+	"memberly/peer/seal"
 	"memberly/peer/types"
 	"memberly/peer/utils"
 )
@@ -29,14 +34,23 @@ const (
 	misuse  = 2
 )
 
+// table is what the program does instead of running a peer, by its first argument.
+var table = commands.Table{
+	{Name: "status", What: "show what a peer with -http knows of its group", Run: observe.RunStatus},
+	{Name: "ready", What: "exit with 0 if a peer with -http is ready, else 1", Run: observe.RunReady},
+	{Name: "doctor", What: "check, before a peer is started, what it needs", Run: doctor.Run},
+	{Name: "keygen", What: "make a key for -key", Run: seal.RunKeygen},
+	{Name: "verify", What: "check by records whether the peers agreed", Run: verify.Run},
+	{Name: "simulate", What: "run groups on a simulated network", Run: simulation.RunCommand},
+}
+
 func main() {
 	if len(os.Args) < 2 || strings.HasPrefix(os.Args[1], "-") {
-		// A peer waits, and does little when it wakes: to wake a second processor for that costs
-		// more than it brings.
+		// A peer is idle almost all the time; a second P only adds wake-ups.
 		runtime.GOMAXPROCS(1)
 	}
-	// Whoever read the output may be gone: the group's work goes on. To ignore the signal would
-	// make the command of -exec ignore it too.
+	// Keep running when the reader of our output goes away. We catch SIGPIPE rather than ignore it:
+	// ignored signals are inherited by the -exec command.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	// Never undone, so that a second signal is ignored.
 	ctx, _ := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -46,7 +60,11 @@ func main() {
 // run does what args ask for, until it is done or ctx ends, and returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-		return runCommand(ctx, args, stdin, stdout, stderr)
+		code, err := table.Run(ctx, args, stdin, stdout, stderr)
+		if err != nil {
+			return max(code, fail(stderr, err))
+		}
+		return code
 	}
 	c, err := config.Parse(args, utils.HostName)
 	switch {
@@ -130,6 +148,9 @@ func fail(stderr io.Writer, err error) int {
 	}
 	return failure
 }
+
+// usage returns the usage text of the program.
+func usage() string { return config.Usage() + table.Usage() }
 
 // version names this build, and the wire version by which peers must agree.
 func version() string {

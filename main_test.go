@@ -2,19 +2,18 @@ package main
 
 import (
 	"context"
-	"errors"
+	"memberly/peer/check/loopback"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 )
 
 // TestExitCodes runs what ends before a peer starts.
 func TestExitCodes(t *testing.T) {
 	t.Parallel()
-	file := newSubnet(t).hostsFile(t, "one", "two", "three", "four")
+	file := loopback.NewSubnet(t).HostsFile(t, "one", "two", "three", "four")
 	empty := filepath.Join(t.TempDir(), "empty.txt")
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -70,10 +69,10 @@ func TestPortsTaken(t *testing.T) {
 	} {
 		t.Run(c.network, func(t *testing.T) {
 			t.Parallel()
-			s := newSubnet(t)
-			occupy(t, c.network, net.JoinHostPort(s.host(1).String(), c.port))
+			s := loopback.NewSubnet(t)
+			loopback.Occupy(t, c.network, net.JoinHostPort(s.Host(1).String(), c.port))
 			var stdout, stderr strings.Builder
-			code := run(t.Context(), []string{"-h", s.hostsFile(t, "one"), "-n", "one"}, nil, &stdout, &stderr)
+			code := run(t.Context(), []string{"-h", s.HostsFile(t, "one"), "-n", "one"}, nil, &stdout, &stderr)
 			if code != 1 {
 				t.Errorf("exit code %d, want 1", code)
 			}
@@ -87,41 +86,14 @@ func TestPortsTaken(t *testing.T) {
 	}
 }
 
-func occupy(t *testing.T, network, addr string) {
-	t.Helper()
-	if network == "udp" {
-		socket, err := net.ListenPacket(network, addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { socket.Close() })
-		return
-	}
-	listener, err := net.Listen(network, addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-}
-
-// While -d lasts, nothing is open, and a signal ends the process at once.
-func TestDelayOpensNothing(t *testing.T) {
+// While -d lasts, a signal ends the process at once.
+func TestSignalDuringDelay(t *testing.T) {
 	t.Parallel()
-	s := newSubnet(t)
-	waiting := start(t, s.hostsFile(t, "one", "two"), "one", "-d", "3600")
-	if _, err := net.Dial("tcp", net.JoinHostPort(s.host(1).String(), "8080")); !errors.Is(err, syscall.ECONNREFUSED) {
-		t.Errorf("dialling a peer that waits: %v, want a refusal", err)
-	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var stdout, stderr strings.Builder
-	code := run(ctx, []string{"-h", s.hostsFile(t, "one"), "-n", "one", "-d", "3600"}, nil, &stdout, &stderr)
+	code := run(ctx, []string{"-h", loopback.NewSubnet(t).HostsFile(t, "one"), "-n", "one", "-d", "3600"}, nil, &stdout, &stderr)
 	if code != 0 || stdout.Len()+stderr.Len() > 0 {
 		t.Errorf("exit code %d, wrote %q and %q, want 0 and nothing", code, stdout.String(), stderr.String())
-	}
-	select {
-	case <-waiting.exited:
-		t.Error("the peer that waits has ended")
-	default:
 	}
 }

@@ -21,6 +21,12 @@ import (
 	"memberly/peer/types"
 )
 
+// The ports of every peer.
+const (
+	TCPPort = 8080 // membership messages
+	UDPPort = 8081 // heartbeats
+)
+
 const (
 	defaultHeartbeat = 1100 * time.Millisecond
 	defaultMonitor   = 2200 * time.Millisecond

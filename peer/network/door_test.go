@@ -134,7 +134,7 @@ func TestHostThatSaysNothing(t *testing.T) {
 		o.closed()
 	}
 	n.dial(t, 9).socket.Close()
-	s.stdout.await(t, fmt.Sprintf("Error getting hostname from address: it belongs to no host of the hosts file (from %v)\n", n.host(9)))
+	s.stdout.await(t, fmt.Sprintf("Error getting hostname from address: it belongs to no host of the hosts file (from %v)\n", n.Host(9)))
 	if got := s.stdout.String(); strings.Count(got, "\n") != 1 {
 		t.Errorf("said %q, want only that", got)
 	}

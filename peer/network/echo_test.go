@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"memberly/peer/config"
 	"memberly/peer/handlers"
 	"memberly/peer/types"
 )
@@ -39,7 +40,7 @@ func TestEcho(t *testing.T) {
 func TestEchoDatagram(t *testing.T) {
 	t.Parallel()
 	n := newSubnet(t)
-	two, err := listenUDP(n.host(2))
+	two, err := listenUDP(n.Host(2))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +52,7 @@ func TestEchoDatagram(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := two.WriteToUDPAddrPort(b, netip.AddrPortFrom(n.host(1), UDPPort)); err != nil {
+		if _, err := two.WriteToUDPAddrPort(b, netip.AddrPortFrom(n.Host(1), config.UDPPort)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -63,7 +64,7 @@ func TestEchoDatagram(t *testing.T) {
 	}
 	var m types.Message
 	if err := types.DecodeMessage(buf[:size], 2, &m); err != nil || m.Kind != types.Echoed || m.From != 1 ||
-		m.Request != 5 || !m.Broadcast || from != netip.AddrPortFrom(n.host(1), UDPPort) {
+		m.Request != 5 || !m.Broadcast || from != netip.AddrPortFrom(n.Host(1), config.UDPPort) {
 		t.Errorf("got %+v from %v, %v", m, from, err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"memberly/peer/config"
 	"memberly/peer/types"
 	"memberly/peer/utils"
 )
@@ -154,7 +155,7 @@ func (p *pulse) aim() {
 	broadcasts, singles := utils.Targets(hosts, attached)
 	p.targets = p.targets[:0]
 	for _, addr := range slices.Concat(broadcasts, singles) {
-		p.targets = append(p.targets, netip.AddrPortFrom(addr, UDPPort))
+		p.targets = append(p.targets, netip.AddrPortFrom(addr, config.UDPPort))
 	}
 	p.seek()
 }

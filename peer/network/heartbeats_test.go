@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"memberly/peer/config"
 	"memberly/peer/handlers"
 	"memberly/peer/types"
 	"memberly/peer/utils"
@@ -24,7 +25,7 @@ func heartbeat(from types.ID) types.Message {
 func TestHeartbeats(t *testing.T) {
 	t.Parallel()
 	n := newSubnet(t)
-	two, err := listenUDP(n.host(2))
+	two, err := listenUDP(n.Host(2))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +36,7 @@ func TestHeartbeats(t *testing.T) {
 	buf := make([]byte, mostDatagram)
 	two.SetReadDeadline(time.Now().Add(patience))
 	size, from, err := two.ReadFromUDPAddrPort(buf)
-	if err != nil || from != netip.AddrPortFrom(n.host(1), UDPPort) {
+	if err != nil || from != netip.AddrPortFrom(n.Host(1), config.UDPPort) {
 		t.Fatalf("a datagram from %v, %v", from, err)
 	}
 	var got types.Message
@@ -77,7 +78,7 @@ func (f *fakeUDP) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
 	}
 	d := f.reads[0]
 	f.reads = f.reads[1:]
-	return copy(b, d.bytes), netip.AddrPortFrom(d.from, UDPPort), d.err
+	return copy(b, d.bytes), netip.AddrPortFrom(d.from, config.UDPPort), d.err
 }
 
 func (f *fakeUDP) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
@@ -245,7 +246,7 @@ func TestHeartbeatsAllocateNothing(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("sending takes %v allocations", n)
 	}
-	if len(f.sent) == 0 || f.sent[0] != netip.AddrPortFrom(addr("10.0.0.3"), UDPPort) {
+	if len(f.sent) == 0 || f.sent[0] != netip.AddrPortFrom(addr("10.0.0.3"), config.UDPPort) {
 		t.Errorf("sent to %v", f.sent[:min(len(f.sent), 3)])
 	}
 	if n := testing.AllocsPerRun(1000, func() {

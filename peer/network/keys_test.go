@@ -221,7 +221,7 @@ func TestSealedFaults(t *testing.T) {
 				c.do(o)
 				o.ended()
 			}
-			from := fmt.Sprintf("(from %v)", n.host(2))
+			from := fmt.Sprintf("(from %v)", n.Host(2))
 			s.stdout.await(t, from)
 			if got := s.stdout.String(); strings.Count(got, from) != 1 || !strings.Contains(got, c.words) {
 				t.Errorf("said %q, want once %q", got, c.words)
@@ -460,7 +460,7 @@ func TestSealedDatagrams(t *testing.T) {
 	plain, _ := types.AppendMessage(nil, &m)
 	first := three.Beat(nil, plain, 0)
 	p.hear(addr("10.0.0.3"), first)
-	if len(p.events) != 0 || len(f.sent) != 1 || f.sent[0] != netip.AddrPortFrom(addr("10.0.0.3"), UDPPort) {
+	if len(p.events) != 0 || len(f.sent) != 1 || f.sent[0] != netip.AddrPortFrom(addr("10.0.0.3"), config.UDPPort) {
 		t.Fatalf("%d events, sent to %v, want a challenge", len(p.events), f.sent)
 	}
 	_, answer, err := three.Open(1, f.bytes[0], 0)
@@ -582,7 +582,7 @@ func TestSealedEcho(t *testing.T) {
 	t.Parallel()
 	n, ring := newSubnet(t), newRing(t, "")
 	listener := n.listen(t, 2)
-	two, err := listenUDP(n.host(2))
+	two, err := listenUDP(n.Host(2))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -604,7 +604,7 @@ func TestSealedEcho(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at, buf := netip.AddrPortFrom(n.host(1), UDPPort), make([]byte, mostDatagram)
+	at, buf := netip.AddrPortFrom(n.Host(1), config.UDPPort), make([]byte, mostDatagram)
 	exchange := func(out []byte) []byte {
 		t.Helper()
 		two.WriteToUDPAddrPort(out, at)

@@ -361,11 +361,11 @@ func TestHurried(t *testing.T) {
 		host  types.ID
 		words string
 	}{{2, 2, "Error: too many connections: "}, {9, 0, "Error getting hostname from address: "}} {
-		s.peer.sockets.limits.connections(n.host(c.from), c.host).allot(0, 1)
+		s.peer.sockets.limits.connections(n.Host(c.from), c.host).allot(0, 1)
 		n.dial(t, c.from)
 		for range 3 {
-			d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(n.host(c.from), 0))}
-			if socket, err := d.DialContext(t.Context(), "tcp", endpoint(n.host(1))); err == nil { // else it was closed already
+			d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(n.Host(c.from), 0))}
+			if socket, err := d.DialContext(t.Context(), "tcp", endpoint(n.Host(1))); err == nil { // else it was closed already
 				other{t, newConnection(socket)}.closed()
 				socket.Close()
 			}

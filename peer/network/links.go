@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"memberly/peer/config"
 	"memberly/peer/types"
 	"memberly/peer/utils"
 )
@@ -313,5 +314,5 @@ func (l *links) race(ctx context.Context, addrs []netip.Addr) (first net.Conn, r
 
 // endpoint is where the peer at addr listens.
 func endpoint(addr netip.Addr) string {
-	return net.JoinHostPort(addr.String(), strconv.Itoa(TCPPort))
+	return net.JoinHostPort(addr.String(), strconv.Itoa(config.TCPPort))
 }

@@ -106,14 +106,14 @@ func TestMostConnections(t *testing.T) {
 func TestOutcomes(t *testing.T) {
 	t.Parallel()
 	n := newSubnet(t)
-	there := &names{addrs: map[string]string{"two": n.host(2).String() + " " + n.host(3).String()}}
+	there := &names{addrs: map[string]string{"two": n.Host(2).String() + " " + n.Host(3).String()}}
 	for _, c := range []struct {
 		what   string
 		addr   netip.Addr
 		lookup func(context.Context, string, string) ([]netip.Addr, error)
 		want   types.Outcome
 	}{
-		{"its address refuses", n.host(2), nil, types.Refusal},
+		{"its address refuses", n.Host(2), nil, types.Refusal},
 		{"all addresses refuse", netip.Addr{}, there.lookup, types.Refusal},
 		{"no such name", netip.Addr{}, (&names{}).lookup, types.NoName},
 		{"no name service", netip.Addr{}, func(context.Context, string, string) ([]netip.Addr, error) {
@@ -151,7 +151,7 @@ func TestResolvedBefore(t *testing.T) {
 		if asked++; asked > 1 {
 			return nil, errors.New("server misbehaving")
 		}
-		return []netip.Addr{n.host(2)}, nil
+		return []netip.Addr{n.Host(2)}, nil
 	})
 	s.answer(send(probe(1, 2, 1)))
 	s.expect("undialed")
@@ -173,7 +173,7 @@ func TestNameComesUp(t *testing.T) {
 	s := newStage(t, c, service.lookup)
 	s.answer(send(probe(1, 2, 1)))
 	s.expect("undialed")
-	service.addrs = map[string]string{"two": n.host(2).String()}
+	service.addrs = map[string]string{"two": n.Host(2).String()}
 	s.answer(send(probe(1, 2, 2)))
 	if m := accept(t, two).hears(); m.Request != 2 {
 		t.Errorf("request %d came, want 2", m.Request)
@@ -186,7 +186,7 @@ func TestAddressChanges(t *testing.T) {
 	n := newSubnet(t)
 	c := n.config()
 	c.Hosts[1] = config.Host{Name: "two"}
-	s := newStage(t, c, (&names{addrs: map[string]string{"two": n.host(9).String()}}).lookup)
+	s := newStage(t, c, (&names{addrs: map[string]string{"two": n.Host(9).String()}}).lookup)
 	s.answer(handlers.Output{})
 	o := n.dial(t, 9)
 	o.says(probe(2, 1, 1))

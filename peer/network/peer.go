@@ -21,15 +21,9 @@ import (
 	"memberly/peer/config"
 	"memberly/peer/datastructures"
 	"memberly/peer/handlers"
-	"memberly/peer/hook"
+	"memberly/peer/ops/hook"
 	"memberly/peer/types"
 	"memberly/peer/utils"
-)
-
-// The ports of every peer.
-const (
-	TCPPort = 8080 // membership messages
-	UDPPort = 8081 // heartbeats
 )
 
 const (
@@ -108,12 +102,12 @@ func open(c config.Config, h protocol, names utils.Resolver, stdout, stderr io.W
 	self := address(c)
 	listener, err := listenTCP(self)
 	if err != nil {
-		return nil, refused(stdout, "Error starting TCP listener", TCPPort, err)
+		return nil, refused(stdout, "Error starting TCP listener", config.TCPPort, err)
 	}
 	socket, err := openUDP(self, len(c.Hosts))
 	if err != nil {
 		listener.Close()
-		return nil, refused(stdout, "Error starting UDP listener", UDPPort, err)
+		return nil, refused(stdout, "Error starting UDP listener", config.UDPPort, err)
 	}
 	p := &Peer{config: c, protocol: h, start: time.Now(), quit: make(chan struct{})}
 	p.notice = newLines(stdout, mostNotices, nil)
@@ -166,7 +160,9 @@ func address(c config.Config) netip.Addr {
 	return netip.Addr{}
 }
 
-func listenTCP(self netip.Addr) (net.Listener, error) { return net.Listen("tcp", local(self, TCPPort)) }
+func listenTCP(self netip.Addr) (net.Listener, error) {
+	return net.Listen("tcp", local(self, config.TCPPort))
+}
 
 // local is where to listen: on all addresses, if self is not valid.
 func local(self netip.Addr, port int) string {

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"memberly/peer/config"
 	"memberly/peer/handlers"
 	"memberly/peer/types"
 )
@@ -146,7 +147,7 @@ func TestRefused(t *testing.T) {
 		{syscall.EACCES, "port 8080 cannot be opened"},
 	} {
 		stdout := newOutput()
-		err := refused(stdout, "Error starting TCP listener", TCPPort, &net.OpError{Op: "listen", Err: c.err})
+		err := refused(stdout, "Error starting TCP listener", config.TCPPort, &net.OpError{Op: "listen", Err: c.err})
 		if !strings.Contains(err.Error(), c.remedy) {
 			t.Errorf("%v: the remedy is %q, want %q in it", c.err, err, c.remedy)
 		}

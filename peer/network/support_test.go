@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"memberly/peer/check/loopback"
 	"memberly/peer/config"
 	"memberly/peer/handlers"
 	"memberly/peer/types"
@@ -21,27 +22,18 @@ import (
 // patience is how long a condition may take that must come.
 const patience = 20 * time.Second
 
-// subnet is 127.x.y.0/24, in use by one test alone, of all that run on this machine.
-type subnet [4]byte
+// subnet is a part of the loopback network that no other test uses.
+type subnet struct{ loopback.Subnet }
 
-// newSubnet finds one that is free. It is taken for as long as its port is held.
 func newSubnet(t *testing.T) subnet {
 	t.Helper()
-	for i := os.Getpid(); ; i++ {
-		s := subnet{127, byte(64 + i/256%128), byte(i), 0}
-		if guard, err := net.Listen("tcp", endpoint(s.host(254))); err == nil {
-			t.Cleanup(func() { guard.Close() })
-			return s
-		}
-	}
+	return subnet{loopback.NewSubnet(t)}
 }
-
-func (s subnet) host(n int) netip.Addr { return netip.AddrFrom4([4]byte{s[0], s[1], s[2], byte(n)}) }
 
 // config is that of the first of two hosts.
 func (s subnet) config() config.Config {
 	return config.Config{HostsFile: "hostsfile.txt", Name: "one", ID: 1, Hosts: []config.Host{
-		{Name: "one", Addr: s.host(1)}, {Name: "two", Addr: s.host(2)}}}
+		{Name: "one", Addr: s.Host(1)}, {Name: "two", Addr: s.Host(2)}}}
 }
 
 // output keeps what is written to it, and wakes those who wait for it.
@@ -235,8 +227,8 @@ type other struct {
 // dial connects from an address to the peer at the first host's.
 func (s subnet) dial(t *testing.T, from int) other {
 	t.Helper()
-	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(s.host(from), 0))}
-	socket, err := d.DialContext(t.Context(), "tcp", endpoint(s.host(1)))
+	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(s.Host(from), 0))}
+	socket, err := d.DialContext(t.Context(), "tcp", endpoint(s.Host(1)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,7 +239,7 @@ func (s subnet) dial(t *testing.T, from int) other {
 // listen listens where host n does.
 func (s subnet) listen(t *testing.T, n int) net.Listener {
 	t.Helper()
-	l, err := listenTCP(s.host(n))
+	l, err := listenTCP(s.Host(n))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ import (
 func (n subnet) doubled() (config.Config, utils.LookupFunc) {
 	c := n.config()
 	c.Hosts[1] = config.Host{Name: "two"}
-	return c, (&names{addrs: map[string]string{"two": n.host(2).String() + " " + n.host(3).String()}}).lookup
+	return c, (&names{addrs: map[string]string{"two": n.Host(2).String() + " " + n.Host(3).String()}}).lookup
 }
 
 // to sends a PROBE to host two, at an address.
@@ -37,15 +37,15 @@ func TestAddresses(t *testing.T) {
 	s.answer(handlers.Output{})
 	older, newer := n.dial(t, 2), n.dial(t, 3)
 	older.says(probe(2, 1, 1))
-	if st := s.expect("message"); st.message.Addr != n.host(2) {
-		t.Errorf("the message came from %v, want %v", st.message.Addr, n.host(2))
+	if st := s.expect("message"); st.message.Addr != n.Host(2) {
+		t.Errorf("the message came from %v, want %v", st.message.Addr, n.Host(2))
 	}
 	s.answer(handlers.Output{})
 	newer.says(probe(2, 1, 2))
-	if st := s.expect("message"); st.message.Addr != n.host(3) {
-		t.Errorf("the message came from %v, want %v", st.message.Addr, n.host(3))
+	if st := s.expect("message"); st.message.Addr != n.Host(3) {
+		t.Errorf("the message came from %v, want %v", st.message.Addr, n.Host(3))
 	}
-	s.answer(send(to(n.host(2), 3), to(netip.Addr{}, 4), to(n.host(2), 5)))
+	s.answer(send(to(n.Host(2), 3), to(netip.Addr{}, 4), to(n.Host(2), 5)))
 	if a, b := older.hears(), older.hears(); a.Request != 3 || b.Request != 5 {
 		t.Errorf("requests %d and %d came over the older connection, want 3 and 5", a.Request, b.Request)
 	}
@@ -64,13 +64,13 @@ func TestDialOneAddress(t *testing.T) {
 	s.answer(handlers.Output{})
 	n.dial(t, 3).says(probe(2, 1, 1)) // so both addresses are known
 	s.expect("message")
-	s.answer(send(to(n.host(2), 2)))
+	s.answer(send(to(n.Host(2), 2)))
 	if m := accept(t, first).hears(); m.Request != 2 {
 		t.Errorf("request %d came, want 2", m.Request)
 	}
 	n.dial(t, 3).says(probe(2, 1, 3))
 	s.expect("message")
-	s.answer(handlers.Output{Redial: []types.ID{2, 2}, RedialAt: []netip.Addr{n.host(2), n.host(3)}})
+	s.answer(handlers.Output{Redial: []types.ID{2, 2}, RedialAt: []netip.Addr{n.Host(2), n.Host(3)}})
 	accept(t, first)
 	accept(t, second)
 }
@@ -89,7 +89,7 @@ func TestWaitForOneAddress(t *testing.T) {
 	s.answer(handlers.Output{})
 	gone.socket.Close()
 	s.expect("closed")
-	s.answer(send(to(n.host(2), 2), to(n.host(3), 3), to(n.host(2), 4)))
+	s.answer(send(to(n.Host(2), 2), to(n.Host(3), 3), to(n.Host(2), 4)))
 	one, other := accept(t, first), accept(t, second)
 	if a, b := one.hears(), one.hears(); a.Request != 2 || b.Request != 4 {
 		t.Errorf("requests %d and %d came, want 2 and 4", a.Request, b.Request)
@@ -109,22 +109,22 @@ func TestUnreached(t *testing.T) {
 	o := n.dial(t, 3)
 	o.says(probe(2, 1, 1))
 	s.expect("message")
-	s.answer(send(to(n.host(2), 2)))
-	if st := s.expect("unreached"); st.host != 2 || st.addr != n.host(2) || st.began > st.now.Run {
+	s.answer(send(to(n.Host(2), 2)))
+	if st := s.expect("unreached"); st.host != 2 || st.addr != n.Host(2) || st.began > st.now.Run {
 		t.Errorf("got %+v", st)
 	}
 	if m := o.hears(); m.Request != 2 {
 		t.Errorf("request %d came over the newest connection, want 2", m.Request)
 	}
-	s.answer(send(to(n.host(9), 3)))
-	if st := s.expect("unreached"); st.addr != n.host(9) {
+	s.answer(send(to(n.Host(9), 3)))
+	if st := s.expect("unreached"); st.addr != n.Host(9) {
 		t.Errorf("an address that is not the host's: got %+v", st)
 	}
 	s.answer(handlers.Output{})
 
 	n = newSubnet(t)
 	s = newStage(t, n.config(), nil)
-	s.answer(send(to(n.host(2), 1)))
+	s.answer(send(to(n.Host(2), 1)))
 	if st := s.expect("undialed"); st.outcome != types.Refusal {
 		t.Errorf("the only address: got %+v", st)
 	}
@@ -153,7 +153,7 @@ func TestRoomByAddress(t *testing.T) {
 	seconds[0].closed()
 	first.says(probe(2, 1, 9))
 	s.expect("message")
-	s.answer(send(to(n.host(2), 10)))
+	s.answer(send(to(n.Host(2), 10)))
 	if m := first.hears(); m.Request != 10 {
 		t.Errorf("request %d came, want 10", m.Request)
 	}
@@ -170,7 +170,7 @@ func TestRunsTwice(t *testing.T) {
 	one.stderr.await(t, "view_id: 2, leader: 1, memb_list: [<1,2>]}")
 	first.stderr.await(t, "view_id: 2,")
 	second := newLife(t, n.two(3), nil)
-	line := "two runs twice, at " + n.host(2).String() + " and at " + n.host(3).String() + ": stop one\n"
+	line := "two runs twice, at " + n.Host(2).String() + " and at " + n.Host(3).String() + ": stop one\n"
 	for _, l := range []*life{one, first, second} {
 		l.stdout.await(t, line)
 	}
@@ -214,6 +214,6 @@ func newLife(t *testing.T, c config.Config, lookup utils.LookupFunc) *life {
 // two is the configuration of host two, which runs at host m of n.
 func (n subnet) two(m int) config.Config {
 	c := n.config()
-	c.Name, c.ID, c.Hosts[1].Addr = "two", 2, n.host(m)
+	c.Name, c.ID, c.Hosts[1].Addr = "two", 2, n.Host(m)
 	return c
 }

@@ -2,6 +2,7 @@ package network
 
 import (
 	"errors"
+	"memberly/peer/config"
 	"net"
 	"net/netip"
 	"time"
@@ -34,7 +35,7 @@ type pacer interface {
 var errNothing = errors.New("no datagram has come")
 
 func listenUDP(self netip.Addr) (*net.UDPConn, error) {
-	socket, err := net.ListenPacket("udp", local(self, UDPPort))
+	socket, err := net.ListenPacket("udp", local(self, config.UDPPort))
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package network
 
 import (
 	"errors"
+	"memberly/peer/config"
 	"net"
 	"net/netip"
 	"runtime"
@@ -41,7 +42,7 @@ func TestUDP(t *testing.T) {
 	t.Parallel()
 	lanes(t, func(t *testing.T, hosts int) {
 		n := newSubnet(t)
-		for _, addr := range []netip.Addr{n.host(1), netip.IPv6Loopback()} {
+		for _, addr := range []netip.Addr{n.Host(1), netip.IPv6Loopback()} {
 			a := mustOpenUDP(t, addr, hosts)
 			b, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(addr, 0)))
 			if err != nil {
@@ -55,7 +56,7 @@ func TestUDP(t *testing.T) {
 			}
 			buf := make([]byte, 9)
 			size, from, err := b.ReadFromUDPAddrPort(buf)
-			if string(buf[:size]) != "ping" || from != netip.AddrPortFrom(addr, UDPPort) || err != nil {
+			if string(buf[:size]) != "ping" || from != netip.AddrPortFrom(addr, config.UDPPort) || err != nil {
 				t.Fatalf("got %q from %v, %v", buf[:size], from, err)
 			}
 			b.WriteToUDPAddrPort([]byte("pong"), from)
@@ -72,14 +73,14 @@ func TestUDP(t *testing.T) {
 func TestWaited(t *testing.T) {
 	t.Parallel()
 	n := newSubnet(t)
-	p, ok := mustOpenUDP(t, n.host(1), manyHosts).(pacer)
+	p, ok := mustOpenUDP(t, n.Host(1), manyHosts).(pacer)
 	if !ok {
 		t.Skip("this system has no socket with a pacer")
 	}
 	const least = 3 * time.Millisecond
 	for end := time.Now().Add(patience); ; {
 		began := time.Now()
-		if _, err := p.WriteToUDPAddrPort([]byte("x"), netip.AddrPortFrom(n.host(1), UDPPort)); err != nil {
+		if _, err := p.WriteToUDPAddrPort([]byte("x"), netip.AddrPortFrom(n.Host(1), config.UDPPort)); err != nil {
 			t.Fatal(err)
 		}
 		for sent := time.Now(); time.Since(sent) < least; {
@@ -103,7 +104,7 @@ func TestWaited(t *testing.T) {
 func TestUDPFamily(t *testing.T) {
 	t.Parallel()
 	lanes(t, func(t *testing.T, hosts int) {
-		a := mustOpenUDP(t, newSubnet(t).host(1), hosts)
+		a := mustOpenUDP(t, newSubnet(t).Host(1), hosts)
 		if _, err := a.WriteToUDPAddrPort([]byte("x"), netip.AddrPortFrom(netip.IPv6Loopback(), 9)); err == nil {
 			t.Error("a socket of IPv4 sent to an address of IPv6")
 		}
@@ -114,7 +115,7 @@ func TestUDPFamily(t *testing.T) {
 func TestUDPClose(t *testing.T) {
 	t.Parallel()
 	lanes(t, func(t *testing.T, hosts int) {
-		a := mustOpenUDP(t, newSubnet(t).host(1), hosts)
+		a := mustOpenUDP(t, newSubnet(t).Host(1), hosts)
 		ended := make(chan error)
 		read := func() {
 			_, _, err := await(a, make([]byte, 9))
@@ -145,9 +146,9 @@ func TestUDPTakesNoMemory(t *testing.T) {
 	lanes := map[string]int{"prompt": 5, "paced": manyHosts}
 	for name, hosts := range lanes {
 		n := newSubnet(t)
-		a, b := mustOpenUDP(t, n.host(1), hosts), mustOpenUDP(t, n.host(2), hosts)
+		a, b := mustOpenUDP(t, n.Host(1), hosts), mustOpenUDP(t, n.Host(2), hosts)
 		buf := make([]byte, 99)
-		to := netip.AddrPortFrom(n.host(2), UDPPort)
+		to := netip.AddrPortFrom(n.Host(2), config.UDPPort)
 		used := testing.AllocsPerRun(20, func() {
 			if _, err := a.WriteToUDPAddrPort(buf[:9], to); err != nil {
 				t.Error(err)

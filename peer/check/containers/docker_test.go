@@ -1,0 +1,197 @@
+package containers_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"memberly/peer/check/scenario"
+)
+
+// root is where the Dockerfile and the compose files are.
+const root = "../../.."
+
+// command runs a program in the root folder and returns what it wrote. The error of one that
+// fails quotes it whole.
+func command(ctx context.Context, name string, args ...string) (string, error) {
+	c := exec.CommandContext(ctx, name, args...)
+	c.Dir = root
+	out, err := c.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w\n%s", c, err, out)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+func docker(ctx context.Context, args ...string) (string, error) {
+	return command(ctx, "docker", args...)
+}
+
+// stream is where a peer writes: records on stderr, everything else on stdout.
+type stream string
+
+const (
+	stdout stream = "stdout"
+	stderr stream = "stderr"
+)
+
+// follow runs c, hands each line that it writes to said, one at a time, and returns how it
+// ended: nil, or with what exit code.
+func follow(c *exec.Cmd, said func(from stream, text string)) error {
+	out, err := c.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	records, err := c.StderrPipe()
+	if err != nil {
+		return err
+	}
+	if err := c.Start(); err != nil {
+		return err
+	}
+	var one sync.Mutex
+	read := func(r io.Reader, from stream) {
+		for lines := bufio.NewScanner(r); lines.Scan(); {
+			one.Lock()
+			said(from, lines.Text())
+			one.Unlock()
+		}
+	}
+	var readers sync.WaitGroup
+	readers.Go(func() { read(out, stdout) })
+	readers.Go(func() { read(records, stderr) })
+	readers.Wait()
+	return c.Wait()
+}
+
+// buildImage builds the image of the sources as they are now.
+func buildImage(ctx context.Context) error {
+	_, err := docker(ctx, "build", "--build-arg", "GO_IMAGE="+os.Getenv("GO_IMAGE"), "-t", image, ".")
+	return err
+}
+
+// inspect decodes what Docker knows of a container or image into v.
+func inspect(ctx context.Context, t *testing.T, id string, v any) {
+	t.Helper()
+	out, err := docker(ctx, "inspect", "-f", "{{json .}}", id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(out), v); err != nil {
+		t.Fatalf("reading docker inspect %s: %v", id, err)
+	}
+}
+
+// project is one start of a compose file, under a name of its own.
+type project struct {
+	compose []string // the command up to Compose's verb
+}
+
+// newProject prepares a scenario's compose file to be started as a project called name, with
+// the image given in place of prj3. All of it is removed when the test ends.
+func newProject(t *testing.T, scenario, name, image string) project {
+	t.Helper()
+	override := filepath.Join(t.TempDir(), "override.yml")
+	text := "services:\n"
+	for _, host := range hosts {
+		text += fmt.Sprintf("  %s: {image: %s}\n", host, image)
+	}
+	if err := os.WriteFile(override, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	compose := []string{"docker-compose"}
+	if _, err := exec.LookPath("docker-compose"); err != nil {
+		compose = []string{"docker", "compose"}
+	}
+	p := project{append(compose, "-p", name, "-f", composeFile(scenario), "-f", override)}
+	t.Cleanup(func() { p.remove(t) })
+	return p
+}
+
+// remove removes the project's containers and its network.
+func (p project) remove(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if _, err := p.run(ctx, "down", "--timeout", "1"); err != nil {
+		t.Error(err)
+	}
+}
+
+func composeFile(scenario string) string { return "docker-compose-" + scenario + ".yml" }
+
+func (p project) run(ctx context.Context, args ...string) (string, error) {
+	all := append(p.compose[1:len(p.compose):len(p.compose)], args...)
+	return command(ctx, p.compose[0], all...)
+}
+
+// starting lets one project start at a time: containers that start on a busy machine take
+// seconds, and the tables are about peers that are seconds apart.
+var starting sync.Mutex
+
+// up starts all containers, returns when they run, and tells when it began.
+func (p project) up(ctx context.Context, t *testing.T) time.Time {
+	t.Helper()
+	starting.Lock()
+	defer starting.Unlock()
+	began := time.Now()
+	if _, err := p.run(ctx, "up", "-d"); err != nil {
+		t.Fatal(err)
+	}
+	return began
+}
+
+// container returns the id of a service's container.
+func (p project) container(ctx context.Context, t *testing.T, service string) string {
+	t.Helper()
+	id, err := p.run(ctx, "ps", "-aq", service)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id == "" {
+		t.Fatalf("%s has no container", service)
+	}
+	return id
+}
+
+// follow begins to read the records of every peer of the scenario, from its first on.
+func (p project) follow(ctx context.Context, t *testing.T, s scenario.Scenario) *watch {
+	t.Helper()
+	w := &watch{events: make(chan event)}
+	for i, peer := range s.Peers {
+		w.peers = append(w.peers, &watched{Peer: peer, container: p.container(ctx, t, peer.Name)})
+		go w.read(ctx, i)
+	}
+	return w
+}
+
+// verify has the image's own program check what Compose shows of the containers.
+func (p project) verify(ctx context.Context, t *testing.T) {
+	t.Helper()
+	verify := exec.CommandContext(ctx, "docker", "run", "--rm", "-i", image, "verify")
+	verify.Stdin = strings.NewReader(p.logs())
+	out, err := verify.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "The records agree") {
+		t.Errorf("memberly verify, of the logs: %v\n%s", err, out)
+	}
+}
+
+// logs returns all that the containers wrote, stdout and stderr, each line with its time.
+func (p project) logs() string {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	out, err := p.run(ctx, "logs", "--no-color", "--timestamps")
+	if err != nil {
+		return err.Error()
+	}
+	return out
+}

@@ -1,0 +1,258 @@
+package e2e
+
+import (
+	"bufio"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// browser is a real Chromium without a window, spoken to over two pipes in its own protocol:
+// one JSON object after the other, a zero byte behind each.
+type browser struct {
+	t       *testing.T
+	to      *os.File
+	session string // of the page; empty for the browser itself
+
+	mu      sync.Mutex
+	number  int
+	replies map[int]chan reply
+	faults  []string // what the page complained of, or loaded from elsewhere
+}
+
+type reply struct {
+	result json.RawMessage
+	fault  string
+}
+
+// newBrowser starts the browser that MEMBERLY_CHROMIUM names, with one empty page.
+func newBrowser(t *testing.T) *browser {
+	t.Helper()
+	program := os.Getenv("MEMBERLY_CHROMIUM")
+	if program == "" {
+		t.Skip("set MEMBERLY_CHROMIUM to a Chromium, as .ci/run does, to see the page in it")
+	}
+	theirs, ours := pipe(t)
+	answers, their := pipe(t)
+	cmd := exec.Command(program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+		"--disable-background-networking", "--no-first-run", "--remote-debugging-pipe", "--user-data-dir="+t.TempDir(), "about:blank")
+	cmd.ExtraFiles = []*os.File{theirs, their}
+	launch(t, "chromium", cmd)
+	theirs.Close()
+	their.Close()
+	b := &browser{t: t, to: ours, replies: make(map[int]chan reply)}
+	go b.listen(answers)
+	var target struct{ TargetID string }
+	b.call("Target.createTarget", map[string]any{"url": "about:blank"}, &target)
+	var attached struct{ SessionID string }
+	b.call("Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &attached)
+	b.session = attached.SessionID
+	for _, domain := range []string{"Page", "Runtime", "Log", "Network", "Accessibility"} {
+		b.call(domain+".enable", nil, nil)
+	}
+	return b
+}
+
+func pipe(t *testing.T) (read, write *os.File) {
+	t.Helper()
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		read.Close()
+		write.Close()
+	})
+	return read, write
+}
+
+// listen hands out what the browser says, until it ends.
+func (b *browser) listen(from *os.File) {
+	for r := bufio.NewReaderSize(from, 1<<20); ; {
+		line, err := r.ReadBytes(0)
+		if err != nil {
+			return
+		}
+		var m struct {
+			ID     int
+			Result json.RawMessage
+			Error  *struct{ Message string }
+			Method string
+			Params json.RawMessage
+		}
+		if json.Unmarshal(line[:len(line)-1], &m) != nil {
+			continue
+		}
+		b.mu.Lock()
+		if waiting, ok := b.replies[m.ID]; ok && m.ID > 0 {
+			answer := reply{result: m.Result}
+			if m.Error != nil {
+				answer.fault = m.Error.Message
+			}
+			waiting <- answer
+			delete(b.replies, m.ID)
+		} else {
+			b.suspect(m.Method, string(m.Params))
+		}
+		b.mu.Unlock()
+	}
+}
+
+// suspect keeps what is wrong with the page: an exception, a complaint, a request to elsewhere.
+func (b *browser) suspect(method, params string) {
+	switch method {
+	case "Runtime.exceptionThrown", "Log.entryAdded":
+		b.faults = append(b.faults, params)
+	case "Network.requestWillBeSent":
+		var r struct{ Request struct{ URL string } }
+		json.Unmarshal([]byte(params), &r)
+		if u := r.Request.URL; !strings.HasPrefix(u, "http://127.") && !strings.HasPrefix(u, "data:") && u != "about:blank" {
+			b.faults = append(b.faults, "the page loads "+u)
+		}
+	}
+}
+
+// call has the browser do something, and sets result to what comes of it.
+func (b *browser) call(method string, params, result any) {
+	b.t.Helper()
+	b.mu.Lock()
+	b.number++
+	q := map[string]any{"id": b.number, "method": method}
+	if params != nil {
+		q["params"] = params
+	}
+	if b.session != "" {
+		q["sessionId"] = b.session
+	}
+	answer := make(chan reply, 1)
+	b.replies[b.number] = answer
+	b.mu.Unlock()
+	line, err := json.Marshal(q)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if _, err := b.to.Write(append(line, 0)); err != nil {
+		b.t.Fatalf("%s: %v", method, err)
+	}
+	select {
+	case a := <-answer:
+		if a.fault != "" {
+			b.t.Fatalf("%s: %s", method, a.fault)
+		}
+		if result != nil {
+			if err := json.Unmarshal(a.result, result); err != nil {
+				b.t.Fatalf("%s: %v", method, err)
+			}
+		}
+	case <-time.After(3 * patience):
+		b.t.Fatalf("%s: no answer", method)
+	}
+}
+
+// text returns what an expression of the page's script yields, as text.
+func (b *browser) text(expression string) string {
+	b.t.Helper()
+	var r struct {
+		Result           struct{ Value any }
+		ExceptionDetails *struct{ Text string }
+	}
+	b.call("Runtime.evaluate", map[string]any{"expression": expression, "returnByValue": true, "awaitPromise": true}, &r)
+	if r.ExceptionDetails != nil {
+		b.t.Fatalf("%s: %s", expression, r.ExceptionDetails.Text)
+	}
+	return fmt.Sprint(r.Result.Value)
+}
+
+// until waits until an expression of the page's script yields this.
+func (b *browser) until(expression, want string) {
+	b.t.Helper()
+	b.poll(expression, func(got string) bool { return got == want })
+}
+
+// awaits waits until the text of the element with this id contains all of these.
+func (b *browser) awaits(id string, texts ...string) {
+	b.t.Helper()
+	b.poll(fmt.Sprintf("document.getElementById(%q)?.innerText ?? \"\"", id), func(got string) bool {
+		return !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(got, text) })
+	})
+}
+
+// poll waits until what an expression yields is as ok wants it.
+func (b *browser) poll(expression string, ok func(string) bool) {
+	b.t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	timeout := time.After(2 * patience)
+	for {
+		got := b.text(expression)
+		if ok(got) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-timeout:
+			b.t.Fatalf("after %v, %s is still %q", 2*patience, expression, got)
+		}
+	}
+}
+
+// look makes the window so wide and high, light or dark.
+func (b *browser) look(width, height int, scheme string) {
+	b.t.Helper()
+	b.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": height,
+		"deviceScaleFactor": 1, "mobile": width < 500}, nil)
+	b.call("Emulation.setScrollbarsHidden", map[string]any{"hidden": true}, nil)
+	b.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{
+		{"name": "prefers-color-scheme", "value": scheme}}}, nil)
+}
+
+// picture takes one of the page, and keeps it if MEMBERLY_PICTURES names a folder.
+func (b *browser) picture(name string) {
+	b.t.Helper()
+	var shot struct{ Data string }
+	b.call("Page.captureScreenshot", map[string]any{"format": "png"}, &shot)
+	png, err := base64.StdEncoding.DecodeString(shot.Data)
+	if err != nil || len(png) < 1000 {
+		b.t.Errorf("picture %s has %d bytes: %v", name, len(png), err)
+	}
+	if folder := os.Getenv("MEMBERLY_PICTURES"); folder != "" {
+		if err := os.WriteFile(filepath.Join(folder, name+".png"), png, 0o644); err != nil {
+			b.t.Error(err)
+		}
+	}
+}
+
+// press presses and releases a key.
+func (b *browser) press(key string, code int) {
+	b.t.Helper()
+	for _, kind := range []string{"keyDown", "keyUp"} {
+		b.call("Input.dispatchKeyEvent", map[string]any{"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code}, nil)
+	}
+}
+
+// spoken returns the roles and names that a screen reader finds.
+func (b *browser) spoken() map[string]bool {
+	b.t.Helper()
+	var tree struct {
+		Nodes []struct {
+			Ignored    bool
+			Role, Name struct{ Value any }
+		}
+	}
+	b.call("Accessibility.getFullAXTree", nil, &tree)
+	found := make(map[string]bool)
+	for _, n := range tree.Nodes {
+		if !n.Ignored {
+			found[fmt.Sprint(n.Role.Value, " ", n.Name.Value)] = true
+		}
+	}
+	return found
+}

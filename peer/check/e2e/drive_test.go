@@ -1,0 +1,278 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"memberly/peer/check/loopback"
+	"memberly/peer/types"
+)
+
+// appending is a command that appends what it is told to a file.
+func appending(path string) string {
+	return fmt.Sprintf(`read -r line; echo "$line" >>%s`, path)
+}
+
+// told is what -exec was told, as far as these tests look at it.
+type told struct {
+	Event   string
+	View    int
+	Members []struct{ Name string }
+}
+
+// toldIn reads a file that appending wrote.
+func toldIn(t *testing.T, path string) []told {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []told
+	for line := range strings.Lines(string(content)) {
+		var one told
+		if err := json.Unmarshal([]byte(line), &one); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+// -exec is told of every view in order, and at last that the peer has left; a crash it is not told.
+func TestExec(t *testing.T) {
+	t.Parallel()
+	s := loopback.NewSubnet(t)
+	file, path := s.HostsFile(t, "one", "two"), filepath.Join(t.TempDir(), "told")
+	one := start(t, file, "one", "-exec", appending(path))
+	one.awaitRecord("memb_list: [<1>]")
+	two := start(t, file, "two", "-c", "1", "-exec", appending(path+".two"))
+	if code := two.awaitExit(patience); code != 1 {
+		t.Errorf("two ended with code %d, want 1", code)
+	}
+	for _, r := range toldIn(t, path+".two") {
+		if r.Event != "view" {
+			t.Errorf("the command of a peer that crashed was told %+v", r)
+		}
+	}
+	one.awaitRecord("view_id: 3, leader: 1, memb_list: [<1>]}")
+	one.signal(syscall.SIGTERM)
+	if code := one.awaitExit(patience); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	var views []string
+	for _, r := range toldIn(t, path) {
+		views = append(views, fmt.Sprint(r.Event, " ", r.View))
+	}
+	records, _ := one.stderr.lines()
+	var want []string
+	for _, r := range records {
+		var peer, view int
+		if _, err := fmt.Sscanf(r, "{peer_id:%d, view_id: %d,", &peer, &view); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(r, "memb_list") {
+			want = append(want, fmt.Sprint("view ", view))
+		} else if strings.Contains(r, "leaving") {
+			want = append(want, fmt.Sprint("left ", view))
+		}
+	}
+	if fmt.Sprint(views) != fmt.Sprint(want) {
+		t.Errorf("the command was told %v, the records are %v", views, want)
+	}
+	if lines, _ := one.stdout.lines(); contains("-exec")(lines) {
+		t.Errorf("stdout says %q", lines)
+	}
+}
+
+// A command that hangs, and one that fails, hold up nobody; the failure is told on stdout.
+func TestExecTroubles(t *testing.T) {
+	t.Parallel()
+	s := loopback.NewSubnet(t)
+	file := s.HostsFile(t, "one", "two")
+	one := start(t, file, "one", "-exec", "sleep 3600")
+	two := start(t, file, "two", "-exec", "echo no luck; exit 7")
+	awaitView([]*daemon{one, two}, 2)
+	two.awaitNotice(`Error running -exec for view 2: exit status 7: "no luck"`)
+	two.signal(syscall.SIGTERM)
+	if code := two.awaitExit(3 * time.Second); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	one.awaitRecord("view_id: 3, leader: 1, memb_list: [<1>]")
+	if lines, _ := one.stderr.lines(); contains("unreachable")(lines) {
+		t.Errorf("it wrote %q", lines)
+	}
+	one.awaitNotice("Error running -exec for view 1: it took longer than 10s and was ended")
+}
+
+// diagnose starts `memberly doctor` for a host.
+func diagnose(t *testing.T, file, name string, args ...string) *daemon {
+	t.Helper()
+	return launch(t, name, exec.Command(program, append([]string{"doctor", "-h", file, "-n", name}, args...)...))
+}
+
+// awaitVerdict waits for a doctor's end, and checks what it says and its exit code. A machine
+// that is too busy may show: a stall is no fault of this test's.
+func (d *daemon) awaitVerdict(code int, texts ...string) {
+	d.t.Helper()
+	got := d.awaitExit(patience)
+	lines, _ := d.stdout.lines()
+	if contains("  clock: This process did not run")(lines) {
+		d.t.Logf("%s found a stall", d.name)
+	} else if got != code {
+		d.t.Errorf("%s: exit code %d, want %d", d.name, got, code)
+	}
+	for _, text := range texts {
+		if !contains(text)(lines) {
+			d.t.Errorf("%s does not say %q:\n%s", d.name, text, strings.Join(lines, "\n"))
+		}
+	}
+}
+
+// Doctors on all hosts find all well, or that a hosts file differs.
+func TestDoctors(t *testing.T) {
+	t.Parallel()
+	s := loopback.NewSubnet(t)
+	file, other := s.HostsFile(t, "one", "two", "three"), s.HostsFile(t, "one", "two", "THREE.example.org")
+	row := "ok    ok    ok      ok        ok      ok        -             -               doctor"
+	one, two := diagnose(t, file, "one", "-for", "3s"), diagnose(t, file, "two", "-for", "3s")
+	three := diagnose(t, other, "three.example.org", "-for", "3s")
+	one.awaitVerdict(1, "two    "+row, "three has another hosts file: ")
+	two.awaitVerdict(1, "one    "+row, "three has another hosts file: ")
+	three.awaitVerdict(1, "one has another hosts file: ")
+	again := []*daemon{diagnose(t, file, "one", "-for", "3s"), diagnose(t, file, "two", "-for", "3s"), diagnose(t, file, "three", "-for", "3s")}
+	for _, d := range again {
+		d.awaitVerdict(0, row)
+	}
+}
+
+// A doctor is answered by a running group, which does not notice; where a peer runs, it finds
+// the ports in use; nothing is made of a stranger that listens there.
+func TestDoctorBesideGroup(t *testing.T) {
+	t.Parallel()
+	s := loopback.NewSubnet(t)
+	file := s.HostsFile(t, "one", "two", "three", "four")
+	daemons := []*daemon{start(t, file, "one"), start(t, file, "two")}
+	awaitView(daemons, 2)
+	loopback.Occupy(t, "tcp", net.JoinHostPort(s.Host(4).String(), "8080"))
+	three := diagnose(t, file, "three", "-for", "5s")
+	three.awaitVerdict(1, "one   ok    ok    ok      ok        ok      ok        -             -               peer, view 2",
+		"four lets a connection to TCP 8080 be opened, and does not answer: ")
+	diagnose(t, file, "two", "-for", "1s").awaitVerdict(1, "TCP 8080 is in use here", "Nothing listens on TCP 8080 of three")
+	small := s.HostsFile(t, "one", "two") // all that is asked is peers, with another file: it ends when the time is over
+	diagnose(t, small, "two", "-for", "1s").awaitVerdict(1, "one has another hosts file")
+	for _, d := range daemons {
+		lines, _ := d.stdout.lines()
+		if records, _ := d.stderr.lines(); contains("unreachable")(records) || len(lines) > 0 {
+			t.Errorf("%s noticed: %q, %q", d.name, lines, records)
+		}
+	}
+}
+
+// newerProgram builds the daemon as if it were of the next wire version.
+func newerProgram(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	source, err := os.ReadFile("../../types/wire.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := strings.Replace(string(source), "const Version = ", "const Version = 100 + ", 1)
+	if changed == string(source) {
+		t.Fatal("wire.go has no Version to change")
+	}
+	wire, err := filepath.Abs("../../types/wire.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {wire: filepath.Join(dir, "wire.go")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string]string{"wire.go": changed, "overlay.json": string(overlay)} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	newer := filepath.Join(dir, "memberly")
+	if out, err := exec.Command("go", "build", "-overlay", filepath.Join(dir, "overlay.json"), "-o", newer, root).CombinedOutput(); err != nil {
+		t.Fatalf("building it: %v\n%s", err, out)
+	}
+	return newer
+}
+
+// A host of another wire version is refused, both sides say so once, and the group goes on; the
+// doctor of either says it too. With the right release it is let in.
+func TestOtherVersion(t *testing.T) {
+	t.Parallel()
+	newer := newerProgram(t)
+	s := loopback.NewSubnet(t)
+	file := s.HostsFile(t, "one", "two", "three")
+	daemons := []*daemon{start(t, file, "one"), start(t, file, "two")}
+	awaitView(daemons, 2)
+	three := launch(t, "three", exec.Command(newer, "-h", file, "-n", "three"))
+	refusal := "unknown wire version %d, this peer speaks %d: run the same release on all hosts (from %v)"
+	for _, d := range daemons {
+		d.awaitNotice(fmt.Sprintf(refusal, types.Version+100, types.Version, s.Host(3)))
+	}
+	three.awaitNotice(fmt.Sprintf(refusal, types.Version, types.Version+100, s.Host(1)))
+	three.awaitNotice("Waiting to be let into the group")
+	three.signal(syscall.SIGTERM)
+	if code := three.awaitExit(3 * time.Second); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	launch(t, "three", exec.Command(newer, "doctor", "-h", file, "-n", "three", "-for", "4s")). // heartbeats come
+													awaitVerdict(1, "one runs another release: ")
+	for _, d := range daemons {
+		lines, _ := d.stdout.lines()
+		if records, _ := d.stderr.lines(); len(lines) != 1 || contains("unreachable")(records) {
+			t.Errorf("%s said %q, wrote %q", d.name, lines, records)
+		}
+	}
+	awaitView(append(daemons, start(t, file, "three")), 3)
+}
+
+// A group is upgraded host by host: each leaves, comes back, and nobody is called unreachable.
+func TestHostByHost(t *testing.T) {
+	t.Parallel()
+	s := loopback.NewSubnet(t)
+	file := s.HostsFile(t, "one", "two", "three")
+	names := []string{"one", "two", "three"}
+	var running []*daemon
+	for _, name := range names {
+		running = append(running, start(t, file, name))
+	}
+	awaitView(running, 3)
+	all := running
+	for i := len(names) - 1; i >= 0; i-- { // the leader last
+		running[i].signal(syscall.SIGTERM)
+		if code := running[i].awaitExit(patience); code != 0 {
+			t.Fatalf("exit code %d, want 0", code)
+		}
+		running[i] = start(t, file, names[i])
+		all = append(all, running[i])
+		for _, d := range running {
+			d.awaitRecord(fmt.Sprintf("view_id: %d, ", 3+2*(len(names)-i)))
+		}
+	}
+	for _, d := range all {
+		if records, _ := d.stderr.lines(); contains("unreachable")(records) {
+			t.Errorf("%s wrote %q", d.name, records)
+		}
+	}
+}
+
+// A doctor on a host with two addresses of the file's is told.
+func TestDoctorOwnAddress(t *testing.T) {
+	t.Parallel()
+	file := loopback.WriteHostsFile(t, "one "+netip.MustParseAddr("192.0.2.1").String(), "localhost")
+	diagnose(t, file, "one", "-for", "1s").awaitVerdict(1, "at 192.0.2.1, which is no address of this machine", "which is this machine")
+}

@@ -1,0 +1,215 @@
+package layering
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// This file holds the code to its layers: which package may import which, and what the protocol must
+// do without. It reads every Go file, whatever system it is for.
+//
+// One rule is enough for most: what runs on a host imports neither ops, which is what an operator uses,
+// nor check, which is what holds it to its word; ops imports what runs on a host, and check too, but
+// neither imports the other; main imports all. The table has the finer rules.
+
+// layer is what a package may import.
+type layer struct {
+	may string // of ours; its tests may import check's test support too
+	why string // that it may import no other
+}
+
+// layers has every package, by its folder within peer; main is the top folder.
+var layers = map[string]layer{
+	"main": {"check/simulation check/verify config network ops/commands ops/doctor ops/local ops/observe seal types utils",
+		"main turns flags into a peer, and that into an exit code"},
+
+	"network":        {"config datastructures handlers ops/hook seal types utils", "network is the sockets and the clock around the protocol"},
+	"handlers":       {"datastructures types", "handlers is the protocol alone, so that the simulator runs the code that ships"},
+	"config":         {"seal types", "config checks flags, hosts file and key file before there is a peer"},
+	"seal":           {"types", "seal knows keys and bytes: its users have the sockets and the clock"},
+	"utils":          {"", "utils knows host names and addresses, and nothing of groups"},
+	"types":          {"", "types is the vocabulary of all others"},
+	"datastructures": {"", "datastructures are the same whatever is in them"},
+
+	"ops/commands": {"config", "commands runs what main hands it"},
+	"ops/doctor":   {"config seal types utils", "doctor examines a host before there is a peer"},
+	"ops/hook":     {"types", "hook is told of views: it cannot ask the peer anything, nor hold it up"},
+	"ops/observe":  {"config datastructures handlers types", "observe reads what the peer publishes, and can neither change nor hold up anything"},
+	"ops/local":    {"config ops/hook types utils", "local starts whole processes, and knows of them what anybody can see"},
+
+	"check/simulation": {"datastructures handlers types", "simulation puts its own clock and network around the protocol"},
+	"check/verify":     {"types", "verify judges records by what the protocol promises, not by the code that wrote them"},
+	"check/scenario":   {"", "scenario is what the daemon is held to, so it must not come from the daemon"},
+	"check/bench":      {"config network check/simulation types", "bench measures what a user has: the program, and the simulator's groups"},
+	"check/containers": {"types", "containers knows the daemon by its image and its records alone"},
+	"check/e2e":        {"check/simulation check/verify config types", "e2e knows the daemon by its program, and what it writes by verify and simulation"},
+	"check/layering":   {"", "layering reads sources"},
+	"check/loopback":   {"config", "loopback gives tests addresses"},
+}
+
+// root is the top folder.
+const root = "../../.."
+
+// support is what any test may import.
+const support = "check/scenario check/loopback"
+
+// banned is what handlers must not import, nor any package below it, and why.
+var banned = map[string]string{
+	"net":         "sending is a value that goes out",
+	"os":          "all that it must know comes in as a value",
+	"syscall":     "all that it must know comes in as a value",
+	"log":         "records and notices are values that go out",
+	"math/rand":   "the same steps must have the same outcome",
+	"crypto/rand": "the same steps must have the same outcome",
+	"context":     "its deadlines run on a clock, and time comes in as a value",
+}
+
+// timeless is all of package time that handlers may use: it measures, and reads no clock.
+const timeless = "Duration Nanosecond Microsecond Millisecond Second Minute Hour"
+
+func TestLayers(t *testing.T) {
+	t.Parallel()
+	seen := make(map[string]bool)
+	err := fs.WalkDir(os.DirFS(root), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || path.Ext(name) != ".go" {
+			return err
+		}
+		source, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			return err
+		}
+		seen[layerOf(name)] = true
+		for _, fault := range faults(name, source) {
+			t.Error(fault)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range layers {
+		if !seen[name] {
+			t.Errorf("%s has no Go file: take it off the table in layering_test.go", name)
+		}
+	}
+}
+
+// TestLayersBroken breaks each rule once.
+func TestLayersBroken(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, source, want string }{
+		{"peer/handlers/x.go", `import "memberly/peer/types"; import "time"; var _ time.Duration = 2 * time.Second`, ""},
+		{"peer/handlers/x_test.go", `import "memberly/peer/check/scenario"; import "os"; var _ = os.Args`, ""},
+		{"peer/check/scenario/scenario_test.go", `import "memberly/peer/check/scenario"`, ""},
+		{"main.go", `import "memberly/peer/handlers"`, "main must not import handlers"},
+		{"peer/ops/doctor/x.go", `import "memberly/peer/check/verify"`, "ops/doctor must not import check/verify"},
+		{"peer/check/verify/x.go", `import "memberly/peer/ops/observe"`, "check/verify must not import ops/observe"},
+		{"peer/types/x.go", `import "memberly/peer/utils"`, "types must not import utils"},
+		{"peer/network/x.go", `import "memberly/peer/check/scenario"`, "network must not import check/scenario"},
+		{"peer/network/x_test.go", `import "memberly/peer/check/simulation"`, "network must not import check/simulation"},
+		{"peer/handlers/x.go", `import "net/netip"`, "handlers must not import net/netip"},
+		{"peer/handlers/x.go", `import "math/rand/v2"`, "handlers must not import math/rand/v2"},
+		{"peer/handlers/x.go", `import "time"; var now = time.Now`, "handlers must not use time.Now"},
+		{"peer/handlers/x.go", `import clock "time"; var _ = clock.After(1)`, "handlers must not use time.After"},
+		{"peer/handlers/x.go", `import . "time"; var _ = Now()`, "handlers must import time by name"},
+		{"peer/utils/x_test.go", `import "golang.org/x/net/html"`, "standard library"},
+		{"peer/utils/x.go", `import "C"`, "standard library"},
+		{"peer/attic/x.go", ``, "attic is in no layer"},
+	} {
+		got := faults(c.name, "package p\n"+c.source)
+		switch {
+		case c.want == "" && len(got) > 0:
+			t.Errorf("%s with %s: %q, want no fault", c.name, c.source, got)
+		case c.want != "" && (len(got) != 1 || !strings.Contains(got[0], c.want)):
+			t.Errorf("%s with %s: %q, want one fault: %s", c.name, c.source, got, c.want)
+		}
+	}
+}
+
+// layerOf returns the package that a file is in.
+func layerOf(name string) string {
+	if dir, ok := strings.CutPrefix(path.Dir(filepath.ToSlash(name)), "peer/"); ok {
+		return dir
+	}
+	return "main"
+}
+
+// faults says which rules a Go file breaks, and why they are there.
+func faults(name string, source any) []string {
+	set := token.NewFileSet()
+	file, err := parser.ParseFile(set, name, source, parser.SkipObjectResolution)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	in, test := layerOf(name), strings.HasSuffix(name, "_test.go")
+	if _, ok := layers[in]; !ok {
+		return []string{fmt.Sprintf("%s: %s is in no layer: add it to the table in layering_test.go, with what it may import and why", name, in)}
+	}
+	var found []string
+	for _, spec := range file.Imports {
+		imported, _ := strconv.Unquote(spec.Path.Value)
+		if fault := importFault(in, imported, test); fault != "" {
+			found = append(found, fmt.Sprintf("%v: %s", set.Position(spec.Pos()), fault))
+		}
+	}
+	if in == "handlers" && !test {
+		found = append(found, clockFaults(set, file)...)
+	}
+	return found
+}
+
+// importFault says why a package, or its tests, must not import a package; "" if they may.
+func importFault(in, imported string, test bool) string {
+	if first, _, _ := strings.Cut(imported, "/"); strings.Contains(first, ".") || imported == "C" {
+		return fmt.Sprintf("%s must not import %s: this project stands on the standard library alone, its tests too, "+
+			"so that it builds wherever there is Go", in, imported)
+	}
+	if other, ours := strings.CutPrefix(imported, "memberly/peer/"); ours {
+		if slices.Contains(strings.Fields(layers[in].may), other) || test && slices.Contains(strings.Fields(support+" "+in), other) {
+			return ""
+		}
+		return fmt.Sprintf("%s must not import %s, but only these of ours: [%s]: %s", in, other, layers[in].may, layers[in].why)
+	}
+	for name, why := range banned {
+		if in == "handlers" && !test && (imported == name || strings.HasPrefix(imported, name+"/")) {
+			return fmt.Sprintf("%s must not import %s: %s", in, imported, why)
+		}
+	}
+	return ""
+}
+
+// clockFaults finds what of package time a file of handlers must not use.
+func clockFaults(set *token.FileSet, file *ast.File) (found []string) {
+	clock := ""
+	for _, spec := range file.Imports {
+		if spec.Path.Value != `"time"` {
+			continue
+		}
+		if clock = "time"; spec.Name != nil {
+			clock = spec.Name.Name
+		}
+		if clock == "." {
+			return []string{fmt.Sprintf("%v: handlers must import time by name, so that it can be seen to read no clock", set.Position(spec.Pos()))}
+		}
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		if s, ok := n.(*ast.SelectorExpr); ok && clock != "" {
+			if x, ok := s.X.(*ast.Ident); ok && x.Name == clock && !slices.Contains(strings.Fields(timeless), s.Sel.Name) {
+				found = append(found, fmt.Sprintf("%v: handlers must not use time.%s: time comes in as a value, "+
+					"so that every failure can be repeated", set.Position(s.Pos()), s.Sel.Name))
+			}
+		}
+		return true
+	})
+	return found
+}

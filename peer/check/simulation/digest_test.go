@@ -1,0 +1,90 @@
+package simulation
+
+import (
+	"crypto/sha256"
+	"flag"
+	"fmt"
+	"hash"
+	"sync"
+	"testing"
+
+	"memberly/peer/handlers"
+	"memberly/peer/types"
+)
+
+var wholeDigest = flag.Bool("digest", false, "TestDigest: hash all 3000 seeds, and print the digest of each hundred")
+
+// digests are the hashes of all that peers do under the first seeds. A change that is to change no
+// behaviour leaves them as they are. After one that is meant to, print them anew: go test
+// ./peer/check/simulation -run Digest -v -args -digest.
+var digests = map[int]string{
+	1:  "a19b6135d689eb5b",
+	30: "30c091f20286d867",
+}
+
+// TestDigest hashes every output and view of the seeds from 1 on, a hundred at a time.
+func TestDigest(t *testing.T) {
+	const hundreds = 30
+	sums := make([][sha256.Size]byte, hundreds)
+	n := 1
+	if *wholeDigest {
+		n = hundreds
+	}
+	var workers sync.WaitGroup
+	for i := range n {
+		workers.Go(func() { sums[i] = digest(uint64(100*i+1), 100) })
+		if i%2 == 1 {
+			workers.Wait()
+		}
+	}
+	workers.Wait()
+	all := sha256.New()
+	for i := range n {
+		all.Write(sums[i][:])
+		sum := fmt.Sprintf("%x", all.Sum(nil)[:8])
+		if want, ok := digests[i+1]; ok && sum != want {
+			t.Errorf("the digest of seeds 1 to %d is %s, want %s: peers do something else than before", 100*(i+1), sum, want)
+		}
+	}
+}
+
+// digest hashes what peers do under so many seeds.
+func digest(from, seeds uint64) (sum [sha256.Size]byte) {
+	all := sha256.New()
+	for seed := from; seed < from+seeds; seed++ {
+		w := newWorld(NewPlan(seed), nil)
+		w.observed = func(p *process, out *handlers.Output) { write(all, w, p, out) }
+		w.run()
+	}
+	all.Sum(sum[:0])
+	return sum
+}
+
+// write writes one step, whole.
+func write(h hash.Hash, w *world, p *process, out *handlers.Output) {
+	fmt.Fprintln(h, w.now, p.id, p.life, out.Exit, out.Code, out.Wake, out.Misled, out.Late, out.Redial, p.handler.View())
+	for _, r := range out.Records {
+		fmt.Fprintln(h, r)
+	}
+	for _, n := range out.Notices {
+		fmt.Fprintln(h, n)
+	}
+	for _, e := range out.Events {
+		fmt.Fprintln(h, e)
+	}
+	for i := range out.Messages {
+		writeMessage(h, out.Messages[i])
+	}
+	if out.Heartbeat != nil {
+		writeMessage(h, *out.Heartbeat)
+	}
+}
+
+// writeMessage writes m, and its view by value.
+func writeMessage(h hash.Hash, m types.Message) {
+	if m.View != nil {
+		fmt.Fprint(h, *m.View)
+		m.View = nil
+	}
+	fmt.Fprintln(h, m)
+}

@@ -1,0 +1,212 @@
+package simulation
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+var mutations = flag.Bool("mutations", false, "break the protocol in every way of the list, and see that each is found")
+
+// mutation is one way to break the protocol.
+type mutation struct {
+	name  string
+	edits []edit
+	by    finder
+}
+
+// edit replaces a text that stands once in a file of package handlers or types.
+type edit struct{ file, old, new string }
+
+// finder is what has to find a mutant: most are found by seeds within a minute. For the others that
+// takes too rare a meeting of faults, or another rule stands in.
+type finder uint8
+
+const (
+	bySeeds      finder = iota
+	byHarshSeeds        // cuts of minutes, late ticks, faults at once
+	byPlans             // made by hand: directed ones, faults that never end, networks that come up late
+	byTables            // of package handlers
+)
+
+var mutants = []mutation{
+	{name: "half is a quorum without the leader", edits: []edit{{"types/types.go",
+		"2*n == len(v.Members) && n > 0 && leader", "2*n == len(v.Members)"}}},
+	{name: "an accepted change is forgotten by the next leader's election", edits: []edit{{"handlers/electing.go",
+		"h.takeOffice(r.message.Term, r.best)", "h.takeOffice(r.message.Term, types.Accepted{})"}}},
+	{name: "a member does not say what it has accepted", edits: []edit{{"handlers/following.go",
+		"a.Change, a.Accepted = h.accepted.Change, h.accepted.Term", "if kind == types.OK {\n\t\ta.Change, a.Accepted = h.accepted.Change, h.accepted.Term\n\t}"}}},
+	{name: "a restarted peer keeps its vote: any incarnation answers", edits: []edit{{"handlers/messagehandler.go",
+		"	if !h.addressed(m) {\n		return false\n	}\n", ""}}},
+	{name: "a promise is not kept", edits: []edit{{"handlers/following.go",
+		"if m.Term.Below(h.promised) || !h.view.Admits(m.Change)", "if !h.view.Admits(m.Change)"}}},
+	{name: "NEWVIEW is never sent again", edits: []edit{{"handlers/leading.go",
+		"		if h.since(r.began) >= h.pause(0.5) {\n", "		if r.message.Kind == types.NewView && h.since(r.began) > 0 {\n			continue\n		}\n		if h.since(r.began) >= h.pause(0.5) {\n"}}, by: byTables},
+	{name: "a change is chosen without a quorum", edits: []edit{{"handlers/leading.go",
+		"	if o.round.done {\n		h.chosen(c)", "	if o.round.done || c.Operation == types.Del {\n		h.chosen(c)"}}},
+	{name: "a removal without confirmation: one late heartbeat is enough", edits: []edit{{"handlers/monitoring.go",
+		"case silence >= h.Monitor:", "case silence >= h.patience():"}}},
+	{name: "a leader does not prepare its next view", edits: []edit{{"handlers/leading.go",
+		"func (o *office) moved() { o.ready, o.settle = false, types.Accepted{} }", "func (o *office) moved() { o.settle = types.Accepted{} }"}}, by: byPlans},
+	{name: "a thawed peer blames the others for its own stall", edits: []edit{{"handlers/messagehandler.go",
+		"		h.stood += gap\n", ""}}, by: byTables},
+	{name: "nobody is drawn to an earlier group", edits: []edit{{"handlers/joining.go",
+		"case m.Leads && (earlier ||", "case m.Leads && (false && earlier ||"}}},
+	{name: "groups without leaders never meet", edits: []edit{{"handlers/joining.go",
+		"!m.HasLeader && earlier && h.lasts(e.leaderless, 10)", "false"}}},
+	{name: "a removed member does not become fresh", edits: []edit{{"handlers/following.go",
+		"leader, group := h.following, h.view.Group\n		h.becomeFresh()\n", "leader, group := h.following, h.view.Group\n		h.standing, h.view = types.Out, types.View{}\n"}}},
+	{name: "re-forming takes silence for evidence", edits: []edit{{"handlers/founding.go",
+		"return e.outcome == types.Refusal && h.since(h.hosts[id-1].word) >= h.Monitor", "return true"}}, by: byTables},
+	{name: "re-forming does not ask who else has the view", edits: []edit{{"handlers/founding.go",
+		"e.group == h.view.Group && !e.led && !h.outranks(id, e)", "e.group == h.view.Group"}}, by: byTables},
+	{name: "a failure is recorded again and again", edits: []edit{{"handlers/monitoring.go",
+		"	p.failing = true\n	if p.reported == h.view.Number {\n		return\n	}\n", ""}}},
+	{name: "what a dead process left in a connection brings it back", edits: []edit{{"handlers/monitoring.go",
+		"if (p.gone || p.failing) && !p.revivedBy(m) {", "if false {"}}},
+	{name: "an incarnation is not made new", edits: []edit{{"handlers/joining.go",
+		"max(types.Incarnation(h.now.Wall), max(h.incarnation, last)+1+types.Incarnation(h.Salt))", "max(h.incarnation, last, 1_700_000_000_000_000_001)"}}},
+	{name: "two lives told the same last incarnation take the same", edits: []edit{{"handlers/joining.go",
+		"+1+types.Incarnation(h.Salt)", "+1"}}, by: byTables},
+	{name: "an earlier incarnation whose clock was set back is never told", edits: []edit{{"handlers/messagehandler.go",
+		"		return h.farewell == nil || m.Kind == types.Probe\n", "		return (h.farewell == nil || m.Kind == types.Probe) && (!h.mine(m) || m.Incarnation >= h.view.Past(m.From).Incarnation)\n"}}, by: byTables},
+	{name: "a view that is late is installed", edits: []edit{{"handlers/following.go",
+		"	if m.Number < h.view.Number {\n		h.showView(m)\n		return\n	}\n	if m.Number > h.view.Number && !h.advance(m) {", "	if m.Number != h.view.Number && !h.advance(m) {"}}},
+	{name: "the leader does not answer one that is no member", edits: []edit{{"handlers/monitoring.go",
+		"	case h.leads() && m.Incarnation <= h.view.Past(m.From).Incarnation:\n		h.anew(m.From)\n		h.showView(m)\n", ""}}},
+	{name: "lost datagrams alone remove a member: no PROBE", edits: []edit{{"handlers/monitoring.go",
+		"	m := h.send(types.Probe, id)\n	m.Request,", "	m := new(types.Message)\n	m.Request,"}}},
+	{name: "a JOIN is kept for ever", edits: []edit{{"handlers/leading.go",
+		"return h.since(r.asked) >= h.Monitor || past.Incarnation >= r.member.Incarnation", "return past.Incarnation >= r.member.Incarnation"}}, by: byTables},
+	{name: "a leader without quorum says that it leads", edits: []edit{{"handlers/leading.go",
+		"return o != nil && h.quorate && h.farewell == nil &&", "return o != nil && h.farewell == nil &&"}}, by: byTables},
+	{name: "old news of failures is recorded as new", edits: []edit{{"handlers/following.go",
+		"if m.Term == h.heeded.term && m.Request <= h.heeded.request || h.hosts[m.From-1].gone {", "if false {"}}, by: byTables},
+	{name: "what is settled is forgotten as office is taken without a quorum", by: byPlans, edits: []edit{
+		{"handlers/leading.go", "o.ready = o.ready || o.round.done", "o.ready, o.settle = o.round.done, types.Accepted{}"},
+		{"handlers/electing.go", "	if !h.quorate {\n		h.candidacy = nil // grants", "	if false {\n		h.candidacy = nil // grants"},
+		{"handlers/electing.go", "if h.office != nil && !h.quorate {", "if false {"}}},
+	{name: "a PROBE that went unanswered goes over the same connection again", edits: []edit{{"handlers/monitoring.go",
+		"h.probe(id, p.gone || p.answered < p.probed)", "h.probe(id, false)"}}, by: byHarshSeeds},
+	{name: "a founder does not wait anew when an earlier host first answers", edits: []edit{{"handlers/founding.go",
+		"h.fresh.waits = h.now.Run // the network", "_ = 0 // the network"}}, by: byPlans},
+	{name: "silence counts before more than half are accounted for", edits: []edit{{"handlers/founding.go",
+		"h.since(max(h.hosts[id-1].word, h.fresh.most)) < h.seconds(10)", "h.since(max(h.hosts[id-1].word, h.fresh.since)) < h.seconds(10)"}}, by: byTables},
+	{name: "who lost its quorum while leading stands first again", edits: []edit{{"handlers/electing.go",
+		"return h.hosts[id-1].unfit || h.since(e.deposed) < 3*h.Monitor", "return false && e != nil"},
+		{"handlers/electing.go", "return h.hosts[id-1].unfit || id == e.sign.peer && h.since(e.sign.at) < 3*h.Monitor", "return false"}}, by: byPlans},
+	{name: "a leader removes whom it alone misses", edits: []edit{{"handlers/monitoring.go",
+		"if p.dead || len(h.view.Members)-h.lacking <= 2 {", "if true {"}}},
+	{name: "any member's word confirms a removal, be it of long ago", edits: []edit{{"handlers/monitoring.go",
+		"	return p.missed > p.heard && h.reaches(p.witness) && slices.Contains(h.hosts[p.witness-1].deaf, id)\n", "	return p.missed > 0\n"}}},
+	{name: "a fresh peer believes anybody that its incarnation is too low", edits: []edit{{"handlers/joining.go",
+		"if m.Last >= h.incarnation && m.Leads && h.fresh.prefers(m.From, m.Group) {", "if m.Last >= h.incarnation {"}}, by: byTables},
+	{name: "a name service that knows nobody accounts for all hosts", edits: []edit{{"handlers/founding.go",
+		"e.outcome == types.NoName && h.namesFound()", "e.outcome == types.NoName"}}, by: byTables},
+	{name: "a member that owes an answer counts as heard", edits: []edit{{"handlers/monitoring.go",
+		"if p.owes != never {\n		return min(p.owes, p.heard)", "if false {\n		return min(p.owes, p.heard)"}}, by: byTables},
+}
+
+// TestMutants proves that the checkers bite. Each mutant is the shipped code with some text
+// replaced, built with an overlay, and must be found within a minute.
+func TestMutants(t *testing.T) {
+	for _, m := range mutants {
+		if !*mutations {
+			if _, err := m.apply(); err != nil {
+				t.Errorf("%s: %v", m.name, err) // every mutation can still be applied
+			}
+			continue
+		}
+		t.Run(m.name, func(t *testing.T) {
+			began := time.Now()
+			out, err := m.run(t)
+			found := regexp.MustCompile(`seed (\d+).* fails(?: again)?: (.*)`).FindStringSubmatch(out)
+			switch {
+			case err == nil:
+				t.Errorf("not found within a minute:\n%s", out)
+			case (m.by == byTables || m.by == byPlans) && strings.Contains(out, "--- FAIL"):
+				t.Logf("found by %s", regexp.MustCompile(`--- FAIL: ([\w/-]+)`).FindStringSubmatch(out)[1])
+			case found != nil:
+				ran := "those that found bugs before"
+				if runs := regexp.MustCompile(`: (\d+) runs`).FindStringSubmatch(out); runs != nil {
+					ran = runs[1]
+				}
+				t.Logf("found after %s seeds, %.1f s: %s", ran, time.Since(began).Seconds(), found[2])
+			case strings.Contains(out, "panic:") || strings.Contains(out, "test timed out"):
+				t.Logf("found by a panic or endless loop")
+			default:
+				t.Errorf("not run: %v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// apply returns the mutated files: their texts by their absolute names.
+func (m mutation) apply() (map[string]string, error) {
+	mutated := map[string]string{}
+	for _, e := range m.edits {
+		name, err := filepath.Abs(filepath.Join("../..", e.file))
+		if err != nil {
+			return nil, err
+		}
+		text, ok := mutated[name]
+		if !ok {
+			b, err := os.ReadFile(name)
+			if err != nil {
+				return nil, err
+			}
+			text = string(b)
+		}
+		if n := strings.Count(text, e.old); n != 1 {
+			return nil, fmt.Errorf("%s holds %d times %q: mend the list", e.file, n, e.old)
+		}
+		mutated[name] = strings.Replace(text, e.old, e.new, 1)
+	}
+	return mutated, nil
+}
+
+// run runs against the mutant what has to find it.
+func (m mutation) run(t *testing.T) (string, error) {
+	t.Helper()
+	mutated, err := m.apply()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, replace := t.TempDir(), map[string]string{}
+	for name, text := range mutated {
+		mutant := filepath.Join(dir, filepath.Base(name))
+		replace[name] = mutant
+		if err := os.WriteFile(mutant, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	index, err := json.Marshal(map[string]map[string]string{"Replace": replace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay := filepath.Join(dir, "overlay.json")
+	if err := os.WriteFile(overlay, index, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"test", "-overlay", overlay, "-v", "-failfast", "-timeout", "65s"}
+	seeds := []string{"-args", "-seeds", "1000000", "-at-most", "55s", "-brief"}
+	switch m.by {
+	case byTables:
+		args = append(args, "../../handlers")
+	case byPlans:
+		args = append(args, "-run", "^(TestDirected|TestChosenSurvivesAWeakLeader|TestEndless|TestBoot)$", ".")
+	case byHarshSeeds:
+		args = append(append(args, "-run", "^TestSeeds$", "."), append(seeds, "-harsh")...)
+	default:
+		args = append(append(args, "-run", "^(TestFoundBySeeds|TestSeeds)$", "."), seeds...)
+	}
+	out, err := exec.CommandContext(t.Context(), "go", args...).CombinedOutput()
+	return string(out), err
+}

@@ -1,0 +1,212 @@
+package doctor
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"memberly/peer/config"
+	"memberly/peer/seal"
+	"memberly/peer/types"
+)
+
+// three returns the configuration of the first of three hosts, on addresses that no other test
+// uses.
+func three(t *testing.T) config.Config {
+	t.Helper()
+	for i := os.Getpid(); ; i++ {
+		at := func(n byte) netip.Addr { return netip.AddrFrom4([4]byte{127, byte(192 + i/256%60), byte(i), n}) }
+		if guard, err := net.Listen("tcp", at(254).String()+":8080"); err == nil {
+			t.Cleanup(func() { guard.Close() })
+			return config.Config{ID: 1, Name: "one", Digest: 7, Hosts: []config.Host{
+				{Name: "one", Addr: at(1)}, {Name: "two", Addr: at(2)}, {Name: "three", Addr: at(3)}}}
+		}
+	}
+}
+
+// as returns c as the host id has it.
+func as(c config.Config, id types.ID) config.Config {
+	c.ID, c.Name = id, c.Hosts[id-1].Name
+	return c
+}
+
+func port8080(addr netip.Addr) string {
+	return net.JoinHostPort(addr.String(), strconv.Itoa(config.TCPPort))
+}
+
+// Three at once find each other well.
+func TestExamine(t *testing.T) {
+	t.Parallel()
+	c := three(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	var all sync.WaitGroup
+	for id := types.ID(1); id <= 3; id++ {
+		all.Go(func() {
+			f := examine(ctx, as(c, id))
+			f.stall = 0 // the machine may be busy
+			if r := judge(f); !r.well() {
+				t.Errorf("%s: %s", c.Hosts[id-1].Name, short(r))
+			}
+		})
+	}
+	all.Wait()
+}
+
+// Another version is told, and one that comes from an address that is not its own.
+func TestExamineOddOnes(t *testing.T) {
+	t.Parallel()
+	c := three(t)
+	two, err := net.Listen("tcp", port8080(c.Hosts[1].Addr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer two.Close()
+	go func() { // two: whatever it is asked, its answer is of version 99
+		for {
+			socket, err := two.Accept()
+			if err != nil {
+				return
+			}
+			if _, err := types.ReadFrame(bufio.NewReader(socket), nil); err == nil {
+				socket.Write([]byte{0, 0, 0, 4, 99, 13, 0, 2})
+			}
+			socket.Close()
+		}
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	done := make(chan *findings)
+	go func() { done <- examine(ctx, c) }()
+	elsewhere := c.Hosts[2].Addr.Next()
+	d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(elsewhere, 0))}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case f := <-done:
+			if f.hosts[1].version == nil || f.hosts[2].stray != elsewhere {
+				t.Errorf("of two: %v, of three: %v", f.hosts[1].version, f.hosts[2].stray)
+			}
+			return
+		case <-tick.C:
+			socket, err := d.Dial("tcp", port8080(c.Hosts[0].Addr))
+			if err != nil {
+				continue // it does not listen yet
+			}
+			frame, err := types.AppendFrame(nil, &types.Message{Kind: types.Echo, From: 3, Request: 1})
+			if err != nil {
+				t.Error(err)
+			}
+			socket.Write(frame)
+			defer socket.Close()
+		}
+	}
+}
+
+// A stall is seen though the time ended in it, before anything was looked at.
+func TestWatchSeesWholeStall(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	x := &examination{ctx: ctx}
+	x.watch(time.Now().Add(-2 * longStall))
+	if x.found.stall < longStall {
+		t.Errorf("it was %v", x.found.stall)
+	}
+}
+
+// Doctors that hold different keys, or one of them none, know why they do not understand each
+// other; so does one whose hosts file gives two the same id.
+func TestExamineKeys(t *testing.T) {
+	t.Parallel()
+	keys := func(line string) seal.Ring {
+		ring, err := seal.Parse(strings.Repeat(line, 43) + "=")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ring
+	}
+	a, b := keys("A"), keys("E")
+	for _, c := range []struct {
+		what       string
+		one, two   seal.Ring
+		id         types.ID // that two has
+		ones, twos error
+		twin       bool
+	}{
+		{"the same", a, a, 2, nil, nil, false},
+		{"different", a, b, 2, seal.ErrUnopened, seal.ErrUnopened, false},
+		{"one has none", seal.Ring{}, b, 2, types.ErrSealed, seal.ErrUnsealed, false},
+		{"the same id", a, a, 1, nil, nil, true},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+			defer cancel()
+			one := three(t)
+			one.Hosts = one.Hosts[:2]
+			two := as(one, 2)
+			one.Keys, two.Keys = c.one, c.two
+			if two.ID = c.id; c.id == 1 { // another order of names
+				two.Hosts = []config.Host{one.Hosts[1], one.Hosts[0]}
+			}
+			var both sync.WaitGroup
+			both.Go(func() {
+				if e := examine(ctx, one).hosts[1]; e.keys != c.ones || e.echoed != (c.ones == nil && !c.twin) || e.twin != c.twin {
+					t.Errorf("one finds %v, answered %v, twin %v", e.keys, e.echoed, e.twin)
+				}
+			})
+			both.Go(func() {
+				if e := examine(ctx, two).hosts[2-c.id]; c.id == 2 && (e.keys != c.twos || e.echoed != (c.twos == nil)) {
+					t.Errorf("two finds %v, answered %v", e.keys, e.echoed)
+				}
+			})
+			both.Wait()
+		})
+	}
+}
+
+// A host that agrees on keys, and closes at what comes with them, has another, though nothing of
+// its own came.
+func TestExamineCloses(t *testing.T) {
+	t.Parallel()
+	c := three(t)
+	ring, err := seal.Parse(strings.Repeat("A", 43) + "=")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Keys = ring
+	two, err := net.Listen("tcp", port8080(c.Hosts[1].Addr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer two.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	go func() {
+		for range 3 {
+			socket, err := two.Accept()
+			if err != nil {
+				return
+			}
+			in := bufio.NewReader(socket)
+			if _, _, err := seal.Shake(in, socket, rand.Reader, ring, 2, false); err == nil {
+				types.ReadFrame(in, nil)
+			}
+			socket.Close()
+		}
+		cancel() // all that is asked before the third question is known
+	}()
+	if e := examine(ctx, c).hosts[1]; e.keys != seal.ErrUnopened || e.echoed {
+		t.Errorf("it found %v, answered %v", e.keys, e.echoed)
+	}
+}

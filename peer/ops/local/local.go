@@ -1,0 +1,226 @@
+// Package local runs a whole group on this machine: every host of the hosts file as a process
+// of its own, on a loopback address of its own.
+package local
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"memberly/peer/config"
+	"memberly/peer/ops/hook"
+	"memberly/peer/types"
+)
+
+// killTime is how long children have to end after SIGTERM.
+const killTime = 2 * time.Second
+
+// orphanCheck is how often it is looked whether `go run` was killed.
+const orphanCheck = 200 * time.Millisecond
+
+// Run starts a process for each host of c, c.Delay apart, and shows what they write: their
+// stdout on stdout, their stderr on stderr, each line behind its host's name. At the end of
+// ctx it ends them, and it returns when all have ended. If they have keys, SIGHUP to this process
+// is passed on to all.
+//
+// The exit code is 1 if a process could not be started, or failed by itself; to crash as
+// c.Crash or c.Drill tell it is no failure. However this process ends, theirs do too.
+func Run(ctx context.Context, c config.Config, stdout, stderr io.Writer) int {
+	// The kernel kills the children when the thread that started them ends.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	executable, err := os.Executable()
+	if err != nil {
+		fmt.Fprintf(stderr, "memberly: finding this program to start it for each host: %v\n", err)
+		return 1
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if underGoRun(executable) {
+		go func() {
+			awaitOrphaned(ctx)
+			cancel()
+		}()
+	}
+	g := newGroup(c, executable, stdout, stderr)
+	if c.KeyFile != "" {
+		signal.Notify(g.hangups, syscall.SIGHUP)
+		defer signal.Stop(g.hangups)
+	}
+	if err := g.start(); err != nil {
+		fmt.Fprintf(stderr, "memberly: %v\n", err)
+		return 1
+	}
+	return g.run(ctx)
+}
+
+// underGoRun tells whether this program was built by `go run`, into its cache or a directory
+// for once. Such a program is to end with it, whose own end no signal tells.
+func underGoRun(executable string) bool {
+	cache := os.Getenv("GOCACHE")
+	return strings.Contains(executable, "/go-build") || cache != "" && strings.HasPrefix(executable, cache+"/")
+}
+
+// awaitOrphaned waits until this process has lost its parent, or ctx has ended.
+func awaitOrphaned(ctx context.Context) {
+	parent := os.Getppid()
+	tick := time.NewTicker(orphanCheck)
+	defer tick.Stop()
+	for os.Getppid() == parent {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// group is all hosts as processes.
+type group struct {
+	executable string
+	config     config.Config
+	hosts      []config.Host
+	children   []*child
+	stdout     *stream
+	stderr     *stream
+	ended      chan *child
+	hangups    chan os.Signal // to be passed on
+	failed     bool           // some child
+}
+
+func newGroup(c config.Config, executable string, stdout, stderr io.Writer) *group {
+	return &group{
+		executable: executable, config: c, hosts: addresses(c.Hosts),
+		stdout: newStream(stdout), stderr: newStream(stderr),
+		ended: make(chan *child, len(c.Hosts)), hangups: make(chan os.Signal, 1),
+	}
+}
+
+// addresses returns hosts with a loopback address each: their own, if all have one in the
+// hosts file, else 127.0.0.1, 127.0.0.2, ….
+func addresses(hosts []config.Host) []config.Host {
+	own := true
+	for _, h := range hosts {
+		own = own && h.Addr.IsLoopback()
+	}
+	if own {
+		return hosts
+	}
+	numbered := make([]config.Host, len(hosts))
+	addr := netip.AddrFrom4([4]byte{127})
+	for i, h := range hosts {
+		addr = addr.Next()
+		numbered[i] = config.Host{Name: h.Name, Addr: addr}
+	}
+	return numbered
+}
+
+// start starts all children and prints the table of them. Nothing that they write comes
+// before it. If one cannot be started, those that were are ended.
+func (g *group) start() error {
+	g.stdout.Lock()
+	g.stderr.Lock()
+	defer g.stdout.Unlock()
+	defer g.stderr.Unlock()
+	for i := range g.hosts {
+		c := g.child(types.ID(i + 1))
+		if err := c.start(hostsFile(g.hosts)); err != nil {
+			for _, started := range g.children {
+				started.signal(syscall.SIGKILL)
+			}
+			return fmt.Errorf("starting host %s: %w", c.name, err)
+		}
+		g.children = append(g.children, c)
+	}
+	fmt.Fprint(g.stdout.to, g.table())
+	return nil
+}
+
+// hostsFile is the hosts file that children read.
+func hostsFile(hosts []config.Host) string {
+	var b strings.Builder
+	for _, h := range hosts {
+		fmt.Fprintf(&b, "%s %v\n", h.Name, h.Addr)
+	}
+	return b.String()
+}
+
+func (g *group) table() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%-*s  %-15s  %s\n", g.width(), "host", "address", "process")
+	for i, c := range g.children {
+		fmt.Fprintf(&b, "%-*s  %-15v  %d\n", g.width(), c.name, g.hosts[i].Addr, c.pid())
+	}
+	return b.String()
+}
+
+// width is that of the widest name.
+func (g *group) width() int {
+	width := len("host")
+	for _, h := range g.hosts {
+		width = max(width, len(h.Name))
+	}
+	return width
+}
+
+// run waits until all children have ended, and ends them at the end of ctx. It returns the
+// exit code.
+func (g *group) run(ctx context.Context) int {
+	for _, c := range g.children {
+		go func() {
+			c.wait()
+			g.ended <- c
+		}()
+	}
+	done, kill := ctx.Done(), (<-chan time.Time)(nil)
+	for left := len(g.children); left > 0; {
+		select {
+		case c := <-g.ended:
+			left--
+			g.bury(c, done == nil)
+		case <-done:
+			done, kill = nil, time.After(g.killTime())
+			g.signal(syscall.SIGTERM)
+			g.signal(syscall.SIGCONT) // the frozen ones too
+		case s := <-g.hangups:
+			g.signal(s.(syscall.Signal))
+		case <-kill:
+			g.signal(syscall.SIGKILL)
+		}
+	}
+	if g.failed {
+		return 1
+	}
+	return 0
+}
+
+// killTime is how long children have to end: their commands get what they are promised.
+func (g *group) killTime() time.Duration {
+	if g.config.Exec != "" {
+		return killTime + 2*hook.Limit
+	}
+	return killTime
+}
+
+func (g *group) signal(s syscall.Signal) {
+	for _, c := range g.children {
+		c.signal(s)
+	}
+}
+
+// bury says how a child ended that was not told to.
+func (g *group) bury(c *child, told bool) {
+	if c.failed() {
+		g.failed = true
+	}
+	if !told {
+		g.stdout.printf("%s %s\n", c.name, c.fate())
+	}
+}
