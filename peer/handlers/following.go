@@ -176,9 +176,9 @@ func (h *Handler) removed(past types.Past) {
 		h.standDown()
 	default:
 		h.record("removed from the group")
-		leader, group := h.following, h.view.Group
+		leader, group, term := h.following, h.view.Group, h.followed
 		h.becomeFresh()
-		h.invited(leader, group)
+		h.invited(leader, group, term)
 	}
 }
 

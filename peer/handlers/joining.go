@@ -13,7 +13,8 @@ type freshness struct {
 	most   time.Duration // since when more than half of the hosts are accounted for, or never
 	named  time.Duration // when the name service was last seen to find another host
 	hint   types.ID      // who is said to lead
-	group  types.Group
+	group  types.Group   // which,
+	term   types.Term    // and under which term
 	hinted time.Duration // when it was last said
 	turn   types.ID      // whose turn it was to be asked
 	target types.ID      // who was asked last
@@ -101,37 +102,41 @@ func (h *Handler) turnedAway(id types.ID) {
 }
 
 // invited follows the word that id leads group: of several groups, the earliest made.
-func (h *Handler) invited(id types.ID, group types.Group) {
+func (h *Handler) invited(id types.ID, group types.Group, term types.Term) {
 	f := &h.fresh
-	if !h.known(id) || !f.prefers(id, group) || h.passedOver(id, group) {
+	if !h.known(id) || !f.prefers(id, group, term) || h.passedOver(id, group) {
 		return
 	}
 	news := f.hint != id
-	f.hint, f.group, f.hinted = id, group, h.now.Run
+	f.hint, f.group, f.term, f.hinted = id, group, term, h.now.Run
 	if (news || f.target != id) && f.tries > 0 {
 		f.tries--
 		h.join(id)
 	}
 }
 
-// prefers reports whether a fresh peer would join a group that id leads.
-func (f *freshness) prefers(id types.ID, group types.Group) bool {
-	return f.hint == 0 || f.hint == id || group.Before(f.group)
+// prefers reports whether a fresh peer would follow the word that id leads group under term. What the
+// network held up may be the word of one that has long been followed by another.
+func (f *freshness) prefers(id types.ID, group types.Group, term types.Term) bool {
+	if f.hint == 0 || group.Before(f.group) {
+		return true
+	}
+	return group == f.group && (f.term.Below(term) || f.term == term) || group != f.group && f.hint == id
 }
 
 // directed follows what a host's STATE tells a fresh peer. That its incarnation is too low it believes
 // of the leader that it would join alone: another may have let it in meanwhile.
 func (h *Handler) directed(m *types.Message) {
 	h.newest = max(h.newest, m.Last)
-	if m.Last >= h.incarnation && m.Leads && h.fresh.prefers(m.From, m.Group) {
+	if m.Last >= h.incarnation && m.Leads && h.fresh.prefers(m.From, m.Group, m.Term) {
 		h.renew(m.Last)
 		h.join(m.From)
 		return
 	}
 	if m.Leads {
-		h.invited(m.From, m.Group)
+		h.invited(m.From, m.Group, m.Term)
 	} else if m.HasLeader {
-		h.invited(m.Term.Peer, m.Group)
+		h.invited(m.Term.Peer, m.Group, m.Term)
 	}
 }
 
@@ -154,11 +159,11 @@ func (h *Handler) admitted(m *types.Message) {
 			h.election.sign = sign{peer: m.From, term: m.Term, at: h.now.Run}
 			h.ok(m, types.OK)
 		}
-	case past.Incarnation >= h.incarnation && m.From == m.Term.Peer && h.fresh.prefers(m.From, m.Group):
+	case past.Incarnation >= h.incarnation && m.From == m.Term.Peer && h.fresh.prefers(m.From, m.Group, m.Term):
 		h.renew(past.Incarnation)
 		h.join(m.From)
 	default:
-		h.invited(m.Term.Peer, m.Group)
+		h.invited(m.Term.Peer, m.Group, m.Term)
 	}
 }
 
@@ -190,7 +195,7 @@ func (h *Handler) drawn(m *types.Message) {
 	if m.Leads {
 		h.locate(m)
 		h.fresh.tries = 1
-		h.invited(m.From, m.Group)
+		h.invited(m.From, m.Group, m.Term)
 	}
 }
 

@@ -52,6 +52,10 @@ func TestInvited(t *testing.T) {
 	want(t, "a group", p.hear(lead(2, 20)), "JOIN→2")
 	want(t, "a later one", p.hear(lead(5, 21)), "")
 	want(t, "an earlier one", p.hear(lead(4, 19)), "JOIN→4")
+	later := lead(5, 19)
+	later.Term = types.Term{Counter: 7, Peer: 5}
+	want(t, "one that leads the same group under a later term", p.hear(later), "JOIN→5")
+	want(t, "what the one before it said", p.hear(lead(4, 19)), "")
 	p.pass(2400 * ms)
 	if p.when("JOIN→2") == "[0s]" {
 		t.Errorf("asks nobody else when nobody has said for 2.2 s who leads: %s", story(p.log))

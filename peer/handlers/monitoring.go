@@ -435,7 +435,7 @@ func (h *Handler) succeeded(m *types.Message) {
 func (h *Handler) onHeartbeat(m *types.Message) {
 	switch {
 	case h.standing == types.Fresh && m.Leads:
-		h.invited(m.From, m.Group)
+		h.invited(m.From, m.Group, m.Term)
 	case h.standing != types.Joined:
 	case m.Group != h.view.Group:
 		h.strange(m)
