@@ -26,7 +26,7 @@ type host struct {
 	lost    time.Duration // since when it is gone
 	spoke   time.Duration // when it last said something that does not prove it alive
 	dead    bool          // gone for certain: its host refused a connection, or a later incarnation answered
-	missed  time.Duration // when another member that hears a quorum last said that it misses it
+	missed  time.Duration // when another member that hears a quorum missed it; at least
 	witness types.ID      // who that was
 	unfit   bool          // its last heartbeat says that it hears no quorum
 	owes    time.Duration // since when it owes this peer an answer, or never
@@ -41,6 +41,7 @@ type host struct {
 	showed   time.Duration // when it first answered since this peer became fresh
 	lives    lives
 
+	clock uint64     // the newest time of its own clock, by a HEARTBEAT or PROBE
 	told  bool       // it said whom it does not hear
 	stamp uint64     // of the newest heartbeat that did
 	deaf  []types.ID // whom, as that has it
@@ -181,15 +182,32 @@ func (h *Handler) tellLeader() {
 	}
 	h.misses = false
 	m := h.send(types.Heartbeat, h.election.sign.peer)
-	m.Request, m.Term, m.Unreachable = uint64(h.now.Run), h.promised, h.unheard(len(h.hosts))
+	m.Request, m.Heard, m.Term = uint64(h.now.Run), h.heardOf(h.promised.Peer), h.promised
+	m.Unreachable = h.unheard(len(h.hosts))
+}
+
+// heardOf returns the newest time of a member's own clock that this peer has heard; 0 for none.
+func (h *Handler) heardOf(id types.ID) uint64 {
+	if !h.known(id) {
+		return 0
+	}
+	return h.hosts[id-1].clock
+}
+
+// noteClock notes when the sender of m, a HEARTBEAT or PROBE, sent it.
+func (h *Handler) noteClock(m *types.Message) {
+	if h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) {
+		p := &h.hosts[m.From-1]
+		p.clock = max(p.clock, m.Request)
+	}
 }
 
 // silent reports whether this peer misses a member that may be there all the same.
 func (h *Handler) silent(id types.ID) bool { return !h.reaches(id) && !h.hosts[id-1].dead }
 
 // confirmed reports whether a member that this peer holds unreachable may be removed: it is gone for
-// certain, or another reachable member that hears a quorum said, since it was last heard, that it misses it
-// too, and has not said anything else since. Of two members that are left, neither has anybody else to ask.
+// certain, or another reachable member that hears a quorum misses it, too, has said so after it had heard what
+// this peer sent since that was last heard here, and has not said anything else since. Of two members that are left, neither has anybody else to ask.
 func (h *Handler) confirmed(id types.ID) bool {
 	p := &h.hosts[id-1]
 	if p.dead || len(h.view.Members)-h.lacking <= 2 {
@@ -226,7 +244,9 @@ func (h *Handler) heedMissed(m *types.Message) {
 			continue
 		}
 		p := &h.hosts[id-1]
-		p.missed, p.witness = h.now.Run, m.From
+		if heard := time.Duration(m.Heard); m.Term.Peer == h.ID && heard <= h.now.Run {
+			p.missed, p.witness = heard, m.From // said after it had heard what this peer sent then
+		}
 		if m.Leads && h.office == nil && !p.gone && p.owes == never {
 			p.owes = h.now.Run
 			h.ask(id)
@@ -362,6 +382,7 @@ func (h *Handler) anew(id types.ID) {
 }
 
 func (h *Handler) onProbe(m *types.Message) {
+	h.noteClock(m)
 	h.state(m)
 	admitted := m.Number == 0 && h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation})
 	if admitted || h.mine(m) && m.Number < h.view.Number {
@@ -440,6 +461,7 @@ func (h *Handler) onHeartbeat(m *types.Message) {
 	case m.Group != h.view.Group:
 		h.strange(m)
 	case h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}):
+		h.noteClock(m)
 		if m.Leads {
 			h.sighted(m)
 		}

@@ -178,7 +178,9 @@ func TestSection4StallOfTheLost(t *testing.T) {
 	p.reply(3, 4, 6)
 	p.reply(3, 4, 6)
 	p.pass(900*ms, 3, 4, 6)
-	p.hear(p.misses(3, 5, 6))
+	still := p.misses(3, 5, 6)
+	still.Heard -= uint64(10 * time.Second) // which this peer's clock leaves out
+	p.hear(still)
 	want(t, "removes who refused", p.when("REQ DEL 2 unreachable→3"), "[13.1s]")
 	want(t, "removes who was back", p.when("REQ DEL 6 unreachable→4"), "[]")
 	want(t, "removes who was silent", p.when("REQ DEL 5 unreachable→3"), "[14s]")
@@ -206,7 +208,7 @@ func TestSection4Mute(t *testing.T) {
 // misses is a heartbeat of id that names whom it does not hear.
 func (p *peer) misses(id types.ID, whom ...types.ID) msg {
 	m := p.beat(id)
-	m.Unreachable = whom
+	m.Unreachable, m.Heard = whom, uint64(epoch+p.at)
 	return m
 }
 
@@ -256,6 +258,9 @@ func TestRule2WitnessIsGone(t *testing.T) {
 	held := p.misses(3, 5)
 	held.Request = 1 // it was sent before that, and held up
 	p.hear(held)
+	old := p.misses(4, 5)
+	old.Heard = uint64(epoch) - 1 // it was sent before this peer last heard 5
+	p.hear(old)
 	p.pass(3*time.Second, 2, 4, 3)
 	want(t, "unreachable", p.when("peer 5 unreachable"), "[2.2s]")
 	want(t, "proposed on what another took back", p.when("REQ DEL 5 unreachable→2"), "[]")

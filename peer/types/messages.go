@@ -82,6 +82,7 @@ type Message struct {
 	Group       Group       // the sender's; zero if it holds no view
 	Number      int64       // of the view that the message is about; 0 for none
 	Request     uint64      // which request this is, or answers. HEARTBEAT: when it was sent, by the sender's clock
+	Heard       uint64      // HEARTBEAT: the newest time of Term's peer that the sender has heard, by that one's clock
 	Term        Term        // of the sender; in a refusal, the promise; in STATE of a follower, its leader's
 
 	Change      Change // REQ: proposed. OK, PENDINGRESPONSE: accepted. NEWVIEW: what made the view. NEWLEADER: PENDING

@@ -176,6 +176,7 @@ func (c *codec) body(m *Message) {
 		c.ids(&m.Unreachable)
 	case Heartbeat:
 		code64(c, &m.Request)
+		code64(c, &m.Heard)
 		c.term(&m.Term)
 		c.flag(&m.Leads)
 		c.ids(&m.Unreachable)

@@ -34,7 +34,7 @@ func sample(kind Kind, n int) *Message {
 	case Echo, Echoed:
 		m.Request, m.Digest, m.Broadcast, m.Standing = 7, 0xd1e5, true, Joined
 	case Heartbeat:
-		m.Request, m.Term, m.Leads = 7, Term{3, 1}, true
+		m.Request, m.Heard, m.Term, m.Leads = 7, 9, Term{3, 1}, true
 	case Leave:
 		m.For, m.Term = 0x22, Term{3, 1}
 	default:
@@ -84,7 +84,7 @@ func TestLayout(t *testing.T) {
 			"01 0001 0002 0001 0002 0002 0000000000000011 00 0000000000000022 00  0001 0002"},
 		{NewLeader, "01 05" + from + toTerm + "03  0001 0002"},
 		{PendingResponse, "01 06" + from + toTerm + "01 0002 0000000000000022  0000000000000002 0002"},
-		{Heartbeat, "01 07" + from + "0000000000000007 0000000000000003 0001 01  0000"},
+		{Heartbeat, "01 07" + from + "0000000000000007 0000000000000009 0000000000000003 0001 01  0000"},
 		{Leave, "01 08" + from + "0000000000000022 0000000000000003 0001"},
 		{Probe, "01 09" + from + "0000000000000007 000000000000d1e5"},
 		{State, "01 0a" + from + toTerm + "03 00 01 0000000000000022"},
@@ -193,7 +193,8 @@ func randomMessage(rng *rand.Rand, hosts int) *Message {
 		m.Request, m.Digest = rng.Uint64(), rng.Uint64()
 		m.Broadcast, m.Standing = rng.IntN(2) == 1, Standing(rng.IntN(4))
 	case Heartbeat:
-		m.Request, m.Term, m.Leads, m.Unreachable = rng.Uint64(), randomTerm(rng, hosts), rng.IntN(2) == 1, randomIDs(rng, hosts)
+		m.Request, m.Heard = rng.Uint64(), rng.Uint64()
+		m.Term, m.Leads, m.Unreachable = randomTerm(rng, hosts), rng.IntN(2) == 1, randomIDs(rng, hosts)
 	case Leave:
 		m.For, m.Term = Incarnation(rng.Int64()), randomTerm(rng, hosts)
 	default:
@@ -382,8 +383,8 @@ func TestDecodeMalformedHeader(t *testing.T) {
 		{"maker without a group", Heartbeat, patch{atMade: zero}, "neither a group nor none"},
 		{"maker beyond the file", Heartbeat, patch{atMaker: {0, 6}}, "peer 6 is none"},
 		{"negative view number", Heartbeat, patch{atNumber: negative}, "view number -1 is negative"},
-		{"term beyond the file", Heartbeat, patch{atBody + 16: {0, 6}}, "peer 6 is none"},
-		{"flag that is no flag", Heartbeat, patch{atBody + 18: {2}}, "a flag is 2, not 0 or 1"},
+		{"term beyond the file", Heartbeat, patch{atBody + 24: {0, 6}}, "peer 6 is none"},
+		{"flag that is no flag", Heartbeat, patch{atBody + 26: {2}}, "a flag is 2, not 0 or 1"},
 	})
 }
 

@@ -97,6 +97,7 @@ func TestFoundByHarshSeeds(t *testing.T) {
 		{310, "a PROBE waited in a connection that a cut of minutes had stalled, as in the next five"},
 		{1993, "the same"}, {5464, "the same"}, {6373, "the same"}, {7645, "the same"}, {7979, "the same"},
 		{5039, "copies of one NEWVIEW named different members, and the oldest came last"},
+		{57084, "the same, where nothing newer had come, as the leader was deaf"},
 		{45317, "a fresh peer asked one that led no more, as what it had said for ages still came"},
 		{24401, "what a member had said of another six seconds before confirmed its removal"},
 		{10072, "whom the leader missed owed an answer to a PROBE that was never sent"},
