@@ -23,7 +23,7 @@ func TestFoundHint(t *testing.T) {
 	want(t, "asks its last leader", p.do(p.Tick), "JOIN→2")
 }
 
-// 3. DESIGN 5: a leader that leaves stays until a quorum has answered, "or the second has passed".
+// 3. Section 5: a leader that leaves stays until a quorum has answered, "or the second has passed".
 func TestFoundFarewell(t *testing.T) {
 	p := leader(t, conf{}, viewOf(1, 1, 2, 3, 4))
 	p.do(p.Leave)

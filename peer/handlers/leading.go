@@ -432,7 +432,7 @@ func (h *Handler) onLeave(m *types.Message) {
 }
 
 // drill begins the leader-failure drill, once every host is a member, and tells whether it
-// runs (DESIGN 6). All must hold the view: the last host, told of its removal by another before it
+// runs (docs/protocol.md, section 6). All must hold the view: the last host, told of its removal by another before it
 // had read that it was let in, would take that for an earlier life's, and come again.
 func (h *Handler) drill() bool {
 	o, n := h.office, len(h.view.Members)

@@ -1,4 +1,4 @@
-// Package handlers is the protocol of DESIGN.md, sections 3 to 6, as a pure step: one
+// Package handlers is the protocol of docs/protocol.md, sections 3 to 6, as a pure step: one
 // message or moment comes in with the time, messages and records go out. It opens no socket
 // and reads no clock, so the simulator runs the very code that ships.
 //
@@ -29,7 +29,7 @@ type Config struct {
 	Digest    uint64        // of the hosts file
 	Heartbeat time.Duration // between two heartbeats
 	Monitor   time.Duration // of silence that makes a peer unreachable; at least twice Heartbeat
-	Drill     bool          // the leader-failure drill (DESIGN 6)
+	Drill     bool          // the leader-failure drill (docs/protocol.md, section 6)
 	Salt      uint32        // random in each process
 }
 
@@ -171,7 +171,7 @@ func (h *Handler) Undialed(now Instant, id types.ID, began time.Duration, o type
 }
 
 // Leave is the step of SIGTERM and SIGINT: the peer asks to be taken out, and exits with
-// code 0 when that is done or a second has passed (DESIGN 5). Calling it again changes nothing.
+// code 0 when that is done or a second has passed (docs/protocol.md, section 5). Calling it again changes nothing.
 func (h *Handler) Leave(now Instant) *Output {
 	h.begin(now)
 	if h.leaving != never || h.exited {
@@ -361,7 +361,7 @@ func (h *Handler) end() *Output {
 	return &h.out
 }
 
-// seconds returns s of the seconds that DESIGN.md names, which scale with -monitor.
+// seconds returns s of the seconds that docs/protocol.md names, which scale with -monitor.
 func (h *Handler) seconds(s float64) time.Duration {
 	return time.Duration(s / 2.2 * float64(h.Monitor))
 }

@@ -158,7 +158,7 @@ func TestRule4PromiseLasts(t *testing.T) {
 	want(t, "REQ of an older term", p.hear(msg{Kind: types.Req, From: 1, Change: del(6, types.Left)}), "REFUSED promised→1")
 }
 
-// DESIGN 5: -c is a crash, with no farewell.
+// Section 5: -c is a crash, with no farewell.
 func TestSection5Crash(t *testing.T) {
 	t.Parallel()
 	p := leader(t, conf{}, viewOf(1, 1, 2, 3))

@@ -255,7 +255,7 @@ func (h *Handler) heedMissed(m *types.Message) {
 	}
 }
 
-// watch looks at every member's silence (DESIGN 4).
+// watch looks at every member's silence (docs/protocol.md, section 4).
 func (h *Handler) watch() {
 	h.calm = false
 	if h.since(h.resumed) < h.seconds(0.1) {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Kind is what a message is for: the table of DESIGN 3.
+// Kind is what a message is for: the table of docs/protocol.md, section 3.
 type Kind uint8
 
 // The messages. All but HEARTBEAT go over TCP.

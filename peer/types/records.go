@@ -6,7 +6,7 @@ import (
 )
 
 // Record is a line on stderr: a view that was installed, or a message. Programs read these
-// lines: their form is an interface (DESIGN 1).
+// lines: their form is an interface (README).
 type Record struct {
 	Peer    ID
 	View    int64

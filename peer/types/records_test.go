@@ -2,7 +2,7 @@ package types
 
 import "testing"
 
-// The lines are those of DESIGN 1 and of the golden transcripts: programs read them.
+// The lines are those of README and of the golden transcripts: programs read them.
 func TestRecordBytes(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

@@ -127,7 +127,7 @@ func (v *View) Has(id ID) bool { return v.Incarnation(id) != 0 }
 func (v *View) Holds(m Member) bool { return m.Incarnation > 0 && v.Incarnation(m.ID) == m.Incarnation }
 
 // Quorum tells whether the members for whom in answers true are a quorum of v: more than
-// half of all, or exactly half with the view's leader among them (DESIGN 2).
+// half of all, or exactly half with the view's leader among them (docs/protocol.md, section 2).
 func (v *View) Quorum(in func(ID) bool) bool {
 	n := 0
 	for _, id := range v.Members {

@@ -64,7 +64,7 @@ func TestQuorum(t *testing.T) {
 	}
 }
 
-// Of any set of members and the rest, exactly one is a quorum (DESIGN 2).
+// Of any set of members and the rest, exactly one is a quorum (docs/protocol.md, section 2).
 func TestQuorumOfAnyCut(t *testing.T) {
 	t.Parallel()
 	all := []ID{3, 1, 5, 2, 4}

@@ -17,7 +17,7 @@ import (
 const (
 	startLimit = 30 * time.Second // a group that starts, in containers that do
 	patience   = 10 * time.Second // "within seconds"
-	ruleSix    = 25 * time.Second // where rules 6 and 7 of DESIGN.md make someone wait
+	ruleSix    = 25 * time.Second // where rules 6 and 7 make someone wait
 )
 
 // fault is something that befalls a group of five that agree, until it ends and they agree
