@@ -212,7 +212,7 @@ func (h *Handler) tickLeaving() {
 	if h.leaving == never {
 		return
 	}
-	if h.since(h.leaving) >= h.pause(1) {
+	if h.since(h.leaving) >= h.paced(leaveLimit) {
 		h.exit(0)
 		return
 	}
@@ -220,7 +220,7 @@ func (h *Handler) tickLeaving() {
 		h.askToLeave()
 	}
 	h.until(h.asked + h.retry())
-	h.until(h.leaving + h.pause(1))
+	h.until(h.leaving + h.paced(leaveLimit))
 }
 
 // tickMember is time passing for a member.

@@ -123,11 +123,11 @@ func (h *Handler) inquire(since, age time.Duration) {
 }
 
 // waitToFound is how long this peer lets those before it in the file found the group.
-func (h *Handler) waitToFound() time.Duration { return time.Duration(h.ID-1) * h.seconds(10) }
+func (h *Handler) waitToFound() time.Duration { return time.Duration(h.ID-1) * h.scaled(foundingTurn) }
 
 // mayFound tells whether it is nearly this peer's turn to found: it gathers evidence.
 func (h *Handler) mayFound() bool {
-	return h.since(h.fresh.waits)+h.seconds(1) >= h.waitToFound() || h.ID == 1
+	return h.since(h.fresh.waits)+h.scaled(foundingLook) >= h.waitToFound() || h.ID == 1
 }
 
 // found makes a group if rule 7 lets this fresh peer do so: nobody holds a view; all hosts
@@ -141,7 +141,7 @@ func (h *Handler) found() {
 		return
 	}
 	for _, id := range missing {
-		if h.since(max(h.hosts[id-1].word, h.fresh.most)) < h.seconds(10) || waited < h.seconds(10) {
+		if h.since(max(h.hosts[id-1].word, h.fresh.most)) < h.scaled(silentRest) || waited < h.scaled(silentRest) {
 			return
 		}
 	}
@@ -156,15 +156,15 @@ func (h *Handler) tickReforming() {
 		h.reform = reforming{}
 		return
 	}
-	h.until(e.inquorate + h.seconds(2.2))
+	h.until(e.inquorate + h.Monitor)
 	h.noticeWaiting()
 	if h.lowerHolds() {
 		h.reform = reforming{}
 		return
 	}
-	h.inquire(max(e.leaderless, e.inquorate, h.reform.at), h.pause(0.4))
+	h.inquire(max(e.leaderless, e.inquorate, h.reform.at), h.paced(reformProbeEvery))
 	h.due(h.now.Run + h.retry())
-	if h.reform.at != 0 && h.since(h.reform.at) < h.seconds(1) {
+	if h.reform.at != 0 && h.since(h.reform.at) < h.scaled(reformRounds) {
 		return
 	}
 	if len(h.unaccounted(h.reformingEvidence)) > 0 {

@@ -70,7 +70,7 @@ func (h *Handler) tickFresh() {
 // join sends JOIN to id.
 func (h *Handler) join(id types.ID) {
 	f := &h.fresh
-	if f.target == id && h.since(h.hosts[id-1].word) >= h.pause(0.4) {
+	if f.target == id && h.since(h.hosts[id-1].word) >= h.paced(joinRedialAfter) {
 		h.anew(id)
 	}
 	f.target, f.asked = id, h.now.Run
@@ -170,7 +170,7 @@ func (h *Handler) admitted(m *types.Message) {
 // strange looks into a heartbeat of another group: rule 6 wants it confirmed by a PROBE.
 func (h *Handler) strange(m *types.Message) {
 	h.succeeded(m)
-	drawing := m.Leads || m.Group.Before(h.view.Group) && h.lasts(h.election.leaderless, 10)
+	drawing := m.Leads || m.Group.Before(h.view.Group) && h.lasts(h.election.leaderless, drawnLone)
 	if drawing {
 		if q := h.ask(m.From); q != nil {
 			q.Addr = h.back(m)
@@ -185,8 +185,8 @@ func (h *Handler) drawn(m *types.Message) {
 	switch {
 	case h.leaving != never:
 		return
-	case m.Leads && (earlier || h.lasts(e.leaderless, 10) || e.leaderless != never && h.lasts(e.inquorate, 2.2)):
-	case !m.Leads && !m.HasLeader && earlier && h.lasts(e.leaderless, 10):
+	case m.Leads && (earlier || h.lasts(e.leaderless, drawnLone) || e.leaderless != never && h.lasts(e.inquorate, drawnLost)):
+	case !m.Leads && !m.HasLeader && earlier && h.lasts(e.leaderless, drawnLone):
 	default:
 		return
 	}
@@ -199,10 +199,8 @@ func (h *Handler) drawn(m *types.Message) {
 	}
 }
 
-// lasts tells whether what began at t, if it did, has lasted for s seconds.
-func (h *Handler) lasts(t time.Duration, s float64) bool {
-	return t != never && h.since(t) >= h.seconds(s)
-}
+// lasts reports whether what began at t, if it did, has lasted for d, scaled.
+func (h *Handler) lasts(t, d time.Duration) bool { return t != never && h.since(t) >= h.scaled(d) }
 
 // refuseFile refuses a JOIN or PROBE from another hosts file, to the host that it really came
 // from: the sender's own id may mean somebody else here.
@@ -229,7 +227,7 @@ func (h *Handler) noticeWaiting() {
 	if h.standing == types.Joined {
 		since = h.election.inquorate
 	}
-	if !h.lasts(since, 2.2) || h.since(h.noticed) < time.Minute {
+	if !h.lasts(since, noticeAfter) || h.since(h.noticed) < noticeEvery {
 		return
 	}
 	h.noticed = h.now.Run

@@ -82,7 +82,7 @@ func (h *Handler) call(r *round, view *types.View) {
 		if id == h.ID || r.answered[id-1] || h.hosts[id-1].gone {
 			continue
 		}
-		if h.since(r.began) >= h.pause(0.5) {
+		if h.since(r.began) >= h.paced(redialAfter) {
 			h.anew(id)
 		}
 		h.callOne(r, view, id)
@@ -410,7 +410,7 @@ func (h *Handler) onJoin(m *types.Message) {
 			h.state(m)
 		}
 		since := o.joining[i].since
-		if h.since(o.joining[i].asked) >= h.pause(1) {
+		if h.since(o.joining[i].asked) >= h.paced(joinGap) {
 			since = h.now.Run
 		}
 		o.joining[i] = request{member, since, h.now.Run}
@@ -481,7 +481,7 @@ func (h *Handler) onFarewell(m *types.Message) {
 
 func (h *Handler) tickFarewell() {
 	r := h.farewell
-	if h.since(r.began) >= h.pause(1) {
+	if h.since(r.began) >= h.paced(leaveLimit) {
 		h.depart()
 		return
 	}

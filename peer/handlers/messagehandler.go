@@ -337,7 +337,7 @@ func (h *Handler) begin(now Instant) {
 	*o = Output{Records: o.Records[:0], Notices: o.Notices[:0], Redial: o.Redial[:0], RedialAt: o.RedialAt[:0],
 		Messages: o.Messages[:0], Events: o.Events[:0], Code: o.Code}
 	gap := now.Run - h.stood - h.now.Run
-	stalled := gap > h.seconds(0.5)
+	stalled := gap > h.scaled(stallLimit)
 	if stalled {
 		h.stood += gap
 	}
@@ -357,23 +357,9 @@ func (h *Handler) end() *Output {
 	}
 	h.out.Exit = h.exited
 	// Whoever wakes so often notices every stall (begin).
-	h.out.Wake = min(h.wake, h.lull(), h.now.Run+h.seconds(0.4)) + h.stood
+	h.out.Wake = min(h.wake, h.lull(), h.now.Run+h.scaled(stallWatch)) + h.stood
 	return &h.out
 }
-
-// seconds returns s of the seconds that docs/protocol.md names, which scale with -monitor.
-func (h *Handler) seconds(s float64) time.Duration {
-	return time.Duration(s / 2.2 * float64(h.Monitor))
-}
-
-// pause returns s seconds, scaled as seconds does, but s seconds of real time at most: however
-// patient a peer is with silence, it does not take longer to ask again.
-func (h *Handler) pause(s float64) time.Duration {
-	return min(h.seconds(s), time.Duration(s*float64(time.Second)))
-}
-
-// retry is the pause between two sendings of what is not answered.
-func (h *Handler) retry() time.Duration { return h.pause(0.2) }
 
 // due asks for a Tick at t at the latest.
 func (h *Handler) due(t time.Duration) { h.wake = min(h.wake, t) }

@@ -127,7 +127,7 @@ func (h *Handler) speaks(id types.ID) bool {
 		return false
 	}
 	p := &h.hosts[id-1]
-	return p.gone && p.spoke > p.lost && h.since(p.spoke) < h.seconds(0.5)
+	return p.gone && p.spoke > p.lost && h.since(p.spoke) < h.scaled(probeAnswer)
 }
 
 // revivedBy tells whether m shows that a member is back that was held unreachable. What the
@@ -258,8 +258,8 @@ func (h *Handler) heedMissed(m *types.Message) {
 // watch looks at every member's silence (docs/protocol.md, section 4).
 func (h *Handler) watch() {
 	h.calm = false
-	if h.since(h.resumed) < h.seconds(0.1) {
-		h.due(h.resumed + h.seconds(0.1))
+	if h.since(h.resumed) < h.scaled(stallGrace) {
+		h.due(h.resumed + h.scaled(stallGrace))
 		return // first what waited on the sockets
 	}
 	h.calm = true
@@ -272,7 +272,7 @@ func (h *Handler) watch() {
 	if !h.calm {
 		h.until(h.election.sign.at + h.patience())
 		// Where many are silent, some are asked at a time: to look at a thousand takes a while.
-		h.due(max(again, h.now.Run+h.seconds(0.00005)*time.Duration(len(h.view.Members))))
+		h.due(max(again, h.now.Run+h.scaled(lookPerHost)*time.Duration(len(h.view.Members))))
 	}
 }
 
@@ -281,12 +281,12 @@ func (h *Handler) look(id types.ID) time.Duration {
 	p := &h.hosts[id-1]
 	last := p.lastWord()
 	silence := h.since(last)
-	pause := min(h.seconds(0.2), h.pause(1))
+	pause := min(h.scaled(silentProbeEvery), h.paced(lostProbeEvery))
 	switch {
 	case p.gone:
-		pause = h.pause(1)
+		pause = h.paced(lostProbeEvery)
 		if h.speaks(id) {
-			h.until(p.spoke + h.seconds(0.5))
+			h.until(p.spoke + h.scaled(probeAnswer))
 		}
 	case silence >= h.Monitor:
 		h.lose(id)
@@ -295,7 +295,7 @@ func (h *Handler) look(id types.ID) time.Duration {
 		if h.office != nil {
 			h.beat = h.now.Run // the others look, too
 		}
-		return p.probed + h.pause(1)
+		return p.probed + h.paced(lostProbeEvery)
 	case silence >= h.patience() || h.doubts(id) || h.office == nil && p.owes != never:
 		h.due(last + h.Monitor)
 	default:

@@ -1,0 +1,49 @@
+package handlers
+
+import "time"
+
+// The durations of the protocol (docs/protocol.md, Timing), with a -monitor of 2.2 s. They scale with
+// -monitor: see scaled and paced.
+const (
+	usualMonitor = 2200 * time.Millisecond
+
+	retryEvery       = 200 * time.Millisecond // between sendings of what is not answered, and between PROBEs
+	silentProbeEvery = 200 * time.Millisecond // between PROBEs of a silent member; not longer than the next
+	lostProbeEvery   = time.Second            // between PROBEs of a member held unreachable
+	reformProbeEvery = 400 * time.Millisecond // between PROBEs for the evidence that re-forming takes
+	redialAfter      = 500 * time.Millisecond // until an unanswered request goes over a new connection
+	joinRedialAfter  = 400 * time.Millisecond // until a JOIN does, to a host of which nothing comes
+	joinGap          = time.Second            // between two JOINs of one that asks all the time, at most
+	leaveLimit       = time.Second            // for leaving, and for a leader's farewell
+
+	stallLimit  = 500 * time.Millisecond // a longer gap between two steps is this peer's own stall
+	stallWatch  = 400 * time.Millisecond // a Tick comes so long after any step, so that no stall goes unnoticed
+	stallGrace  = 100 * time.Millisecond // after a stall, in which nobody is judged
+	probeAnswer = 500 * time.Millisecond // in which a PROBE should have been answered
+	lookPerHost = 50 * time.Microsecond  // of the view, between two looks at its silent members
+
+	foundingTurn = 10 * time.Second // that each founder waits for each host before it
+	foundingLook = time.Second      // before its turn in which a founder begins to gather evidence
+	silentRest   = 10 * time.Second // that the other hosts stay silent where more than half are accounted for
+	reformRounds = time.Second      // between the two rounds of evidence of re-forming
+	drawnLone    = 10 * time.Second // without a leader, until another group draws
+	drawnLost    = usualMonitor     // without a quorum either
+	noticeAfter  = usualMonitor     // of waiting, stdout says for whom
+	noticeEvery  = time.Minute      // and again; this does not scale
+
+	twiceAnswerGood = time.Second            // how long a member's answer shows that its host runs twice
+	twiceRefusal    = time.Second            // between refusals, and between the JOINs of the one refused
+	twiceWait       = 500 * time.Millisecond // for the member's answer
+)
+
+// scaled returns d as it is with this -monitor.
+func (h *Handler) scaled(d time.Duration) time.Duration {
+	return time.Duration(float64(d) * (float64(h.Monitor) / float64(usualMonitor)))
+}
+
+// paced is scaled, but d at most: however patient a peer is with silence, it does not take longer to
+// ask again.
+func (h *Handler) paced(d time.Duration) time.Duration { return min(h.scaled(d), d) }
+
+// retry is the pause between two sendings of what is not answered.
+func (h *Handler) retry() time.Duration { return h.paced(retryEvery) }
