@@ -35,7 +35,7 @@ func noElection() election {
 // sighted notes that the sender of m says that it leads, in a term not below the promise.
 func (h *Handler) sighted(m *types.Message) {
 	if h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) &&
-		m.Term.Peer == m.From && !m.Term.Below(h.promised) {
+		m.Term.Peer == m.From && h.obeys(m.Term) {
 		h.standDown()
 		s := sign{peer: m.From, term: m.Term, at: h.now.Run - m.Waited}
 		if s.peer == h.election.sign.peer {
@@ -47,13 +47,13 @@ func (h *Handler) sighted(m *types.Message) {
 
 // holdsGood tells whether s is recent, from a member that is reachable.
 func (h *Handler) holdsGood(s sign) bool {
-	return h.since(s.at) < h.Monitor && (h.reaches(s.peer) || h.speaks(s.peer)) && !s.term.Below(h.promised)
+	return h.since(s.at) < h.Monitor && (h.reaches(s.peer) || h.speaks(s.peer)) && h.obeys(s.term)
 }
 
 // fades tells whether the leader has fallen silent, and is not yet unreachable: it leads until
 // it is, so that its failure is recorded as the leader's.
 func (h *Handler) fades(s sign) bool {
-	return s.at != never && h.reaches(s.peer) && !s.term.Below(h.promised) &&
+	return s.at != never && h.reaches(s.peer) && h.obeys(s.term) &&
 		h.since(h.hosts[s.peer-1].heard) >= h.patience()
 }
 
@@ -148,7 +148,7 @@ func (h *Handler) yields(id types.ID) bool {
 // stand asks all members to be led by this peer, under a new term or, where the view has
 // changed under a candidacy, under the same.
 func (h *Handler) stand(term types.Term) {
-	if term.Peer != h.ID || term.Below(h.promised) {
+	if term.Peer != h.ID || !h.obeys(term) {
 		h.counter = max(h.counter, h.promised.Counter) + 1
 		term = types.Term{Counter: h.counter, Peer: h.ID}
 	}
@@ -156,7 +156,7 @@ func (h *Handler) stand(term types.Term) {
 		h.report(h.following)
 	}
 	h.standDown()
-	h.promised = term
+	h.promise(term)
 	h.candidacy = h.newRound(types.NewLeader, term, &h.view)
 	h.candidacy.message.Change.Operation = types.Pending
 	h.call(h.candidacy, &h.view)
@@ -180,7 +180,7 @@ func (h *Handler) standAgain(above types.Term) {
 func (h *Handler) onNewLeader(m *types.Message) {
 	e := &h.election
 	switch {
-	case m.Term.Below(h.promised):
+	case !h.obeys(m.Term):
 		h.answer(m, types.Refused).Reason = types.Promised
 	case h.leads():
 		h.answer(m, types.Refused).Reason = types.HasLeader
@@ -198,7 +198,7 @@ func (h *Handler) onNewLeader(m *types.Message) {
 // grant promises the candidate's term.
 func (h *Handler) grant(m *types.Message) {
 	h.standDown()
-	h.promised = m.Term
+	h.promise(m.Term)
 	if h.election.grant.term != m.Term {
 		h.election.grant = sign{peer: m.From, term: m.Term, at: h.now.Run}
 	}
@@ -233,14 +233,10 @@ func (h *Handler) onBallot(m *types.Message) {
 	if m.Kind != types.PendingResponse || m.Term != r.message.Term {
 		return
 	}
-	if r.best.Term.Below(m.Accepted) {
-		r.best = types.Accepted{Term: m.Accepted, Change: m.Change}
-	}
+	r.learn(types.Accepted{Term: m.Accepted, Change: m.Change})
 	if h.count(r, &h.view, m.From) {
-		if r.best.Term.Below(h.accepted.Term) {
-			r.best = h.accepted
-		}
-		h.takeOffice(r.message.Term, r.best)
+		r.learn(h.accepted)
+		h.takeOffice(r.message.Term, r.settle)
 	}
 }
 

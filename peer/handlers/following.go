@@ -8,7 +8,7 @@ import (
 
 // onReq accepts the change of a leader whose term is not below the promise.
 func (h *Handler) onReq(m *types.Message) {
-	if m.Term.Below(h.promised) || !h.view.Admits(m.Change) {
+	if !h.obeys(m.Term) || !h.view.Admits(m.Change) {
 		h.answer(m, types.Refused).Reason = types.Promised
 		return
 	}
@@ -16,10 +16,7 @@ func (h *Handler) onReq(m *types.Message) {
 	if causeIsFailure(m.Change.Cause) {
 		h.report(m.Change.Member.ID)
 	}
-	if h.accepted.Change != m.Change {
-		h.acceptedAt = h.now.Run
-	}
-	h.accepted = types.Accepted{Term: m.Term, Change: m.Change}
+	h.accept(m.Term, m.Change, h.now.Run)
 	h.ok(m, types.OK)
 }
 
@@ -36,13 +33,12 @@ func (h *Handler) follow(m *types.Message) {
 	if m.From == m.Term.Peer {
 		h.heed(m)
 	}
-	term := h.promised
-	h.promised = m.Term
+	higher := h.promise(m.Term)
 	h.following, h.followed = m.Term.Peer, m.Term
 	if m.From == m.Term.Peer {
 		h.election.sign = sign{peer: m.From, term: m.Term, at: h.now.Run}
 	}
-	if m.Term != term {
+	if higher {
 		h.misses = h.lacking > 0 && slices.ContainsFunc(h.view.Members, h.silent)
 		h.standDown() // what it leads or stands for is under the term that it had promised
 	}
@@ -79,7 +75,7 @@ func (h *Handler) onNewView(m *types.Message) {
 	if m.Number > h.view.Number && !h.advance(m) {
 		return
 	}
-	obeyed := !m.Term.Below(h.promised)
+	obeyed := h.obeys(m.Term)
 	if obeyed && h.view.Has(m.Term.Peer) && (h.followed != m.Term || m.From == m.Term.Peer) {
 		h.follow(m)
 	}
@@ -105,7 +101,7 @@ func (h *Handler) advance(m *types.Message) bool {
 		next = &v
 	}
 	h.reportRemoved(next)
-	if !m.Term.Below(h.promised) {
+	if h.obeys(m.Term) {
 		h.follow(m)
 	}
 	if !next.Holds(types.Member{ID: h.ID, Incarnation: h.incarnation}) {
@@ -137,7 +133,7 @@ func (h *Handler) install(next *types.View) {
 	before := h.view
 	h.view = *next
 	h.highest = max(h.highest, next.Number)
-	h.accepted = types.Accepted{}
+	h.acceptor.moved()
 	if h.office != nil {
 		h.office.moved()
 	}

@@ -26,7 +26,7 @@ type freshness struct {
 func (h *Handler) becomeFresh() {
 	h.renew(h.view.Past(h.ID).Incarnation)
 	h.standing, h.view = types.Fresh, types.View{}
-	h.promised, h.accepted = types.Term{}, types.Accepted{}
+	h.acceptor = acceptor{}
 	h.following, h.followed, h.counter, h.named = 0, types.Term{}, 0, nil
 	h.office, h.candidacy, h.farewell = nil, nil, nil
 	h.election, h.reform = noElection(), reforming{}

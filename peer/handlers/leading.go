@@ -11,24 +11,23 @@ import (
 type round struct {
 	message  types.Message // without To and For
 	to       []types.ID
-	answered []bool         // by ID-1
-	count    int            // of members of the view that answered, this peer included
-	leader   bool           // the view's leader is among them
-	done     bool           // a quorum answered
-	outbid   bool           // NEWLEADER: somebody has promised a higher term
-	best     types.Accepted // NEWLEADER: the pending operation of the highest term
-	began    time.Duration
-	sent     time.Duration
+	answered []bool // by ID-1
+	count    int    // of members of the view that answered, this peer included
+	leader   bool   // the view's leader is among them
+	done     bool   // a quorum answered
+	outbid   bool   // NEWLEADER: somebody has promised a higher term
+	preparation
+	began time.Duration
+	sent  time.Duration
 }
 
 // office is the right to lead: a term that a quorum has granted, or the making of a group.
 type office struct {
-	term    types.Term
-	round   *round         // the NEWVIEW or REQ that is being answered
-	settle  types.Accepted // what was pending before this term: it comes first (rule 1)
-	ready   bool           // a quorum of this very view has answered in this term
-	drill   bool           // the round is the drill's
-	joining []request      // in the order of asking
+	term  types.Term
+	round *round // the NEWVIEW or REQ that is being answered
+	preparation
+	drill   bool      // the round is the drill's
+	joining []request // in the order of asking
 	leavers []types.Member
 }
 
@@ -137,7 +136,7 @@ func (h *Handler) leads() bool {
 
 // takeOffice begins to lead under a term that a quorum of the view has granted.
 func (h *Handler) takeOffice(term types.Term, settle types.Accepted) {
-	h.office = &office{term: term, settle: settle, ready: true}
+	h.office = &office{term: term, preparation: preparation{ready: true, settle: settle}}
 	h.candidacy = nil
 	h.following, h.followed = h.ID, term
 	h.named = h.named[:0]
@@ -265,8 +264,8 @@ func (h *Handler) propose(c types.Change) {
 	if causeIsFailure(c.Cause) {
 		h.report(c.Member.ID)
 	}
-	h.accepted = types.Accepted{Term: o.term, Change: c}
-	o.settle = types.Accepted{}
+	h.accept(o.term, c, h.now.Run)
+	o.settled()
 	o.round = h.newRound(types.Req, o.term, &h.view)
 	o.round.message.Change = c
 	h.call(o.round, &h.view)
@@ -320,9 +319,6 @@ func (h *Handler) announce(c types.Change) {
 	h.call(o.round, &v)
 }
 
-// moved forgets what the members of the view before have answered: it says nothing about the next one.
-func (o *office) moved() { o.ready, o.settle = false, types.Accepted{} }
-
 // onOfficeAnswer handles what members answer to the leader.
 func (h *Handler) onOfficeAnswer(m *types.Message) {
 	o, p := h.office, &h.hosts[m.From-1]
@@ -365,9 +361,7 @@ func (h *Handler) tally(m *types.Message) {
 		}
 		return
 	}
-	if !o.ready && o.settle.Term.Below(m.Accepted) {
-		o.settle = types.Accepted{Term: m.Accepted, Change: m.Change}
-	}
+	o.learn(types.Accepted{Term: m.Accepted, Change: m.Change})
 	o.ready = h.count(r, &h.view, m.From) || o.ready
 	h.progress()
 }
@@ -443,7 +437,7 @@ func (h *Handler) drill() bool {
 	last, next := types.ID(h.Hosts), types.ID(2)
 	c := types.Change{Operation: types.Del, Cause: types.Expelled,
 		Member: types.Member{ID: last, Incarnation: h.view.Incarnation(last)}}
-	h.accepted = types.Accepted{Term: o.term, Change: c}
+	h.accept(o.term, c, h.now.Run)
 	o.drill = true
 	o.round = h.newRound(types.Req, o.term, &h.view)
 	o.round.message.Change = c

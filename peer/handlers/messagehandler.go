@@ -88,13 +88,12 @@ type Handler struct {
 	counter     uint64            // highest of the terms it has seen in its group
 	requests    uint64            // ids given to its requests
 
-	promised  types.Term     // the acceptor of rule 1, with accepted
-	accepted  types.Accepted // for the view after this one
-	following types.ID       // the peer whose lead it follows
-	followed  types.Term     // the term in which it does
-	named     []types.ID     // whom that peer holds unreachable
-	misses    bool           // somebody, whom the leader has not been told yet
-	heeded    struct {       // the last message that named somebody
+	acceptor             // its vote
+	following types.ID   // the peer whose lead it follows
+	followed  types.Term // the term in which it does
+	named     []types.ID // whom that peer holds unreachable
+	misses    bool       // somebody, whom the leader has not been told yet
+	heeded    struct {   // the last message that named somebody
 		term    types.Term
 		request uint64
 	}
@@ -118,8 +117,7 @@ type Handler struct {
 	farewell  *round        // the NEWVIEW of a leader that removed itself
 	reform    reforming
 
-	acceptedAt time.Duration // when the pending operation was accepted; for Event alone
-	totals     Tally         // for Status alone
+	totals Tally // for Status alone
 }
 
 // New returns the handler of a peer that has not started.
