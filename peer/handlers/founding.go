@@ -62,13 +62,19 @@ func (h *Handler) foundingEvidence(_ types.ID, e evidence) bool {
 	if e.answered {
 		return e.standing != types.Joined
 	}
-	return e.outcome == types.Refusal || e.outcome == types.NoName && h.namesFound()
+	return e.outcome == types.Refusal || e.outcome == types.NoName && e.asked >= h.fresh.naming && h.namesFound()
 }
 
 // namesFound reports whether the name service was seen to find another host lately: else that it
 // knows none is its own fault.
-func (h *Handler) namesFound() bool {
-	return h.since(h.fresh.named) < h.Monitor
+func (h *Handler) namesFound() bool { return h.since(h.fresh.named) < h.Monitor }
+
+// nameFound notes that the name service finds another host. What it did not find before counts no more.
+func (h *Handler) nameFound() {
+	if !h.namesFound() {
+		h.fresh.naming = h.now.Run
+	}
+	h.fresh.named = h.now.Run
 }
 
 // nameless reports whether the name service says that it knows none of the other hosts.

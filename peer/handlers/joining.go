@@ -12,6 +12,7 @@ type freshness struct {
 	waits  time.Duration // since when it lets the hosts before it found
 	most   time.Duration // since when more than half of the hosts are accounted for, or never
 	named  time.Duration // when the name service was last seen to find another host
+	naming time.Duration // since when it does
 	hint   types.ID      // who is said to lead
 	group  types.Group   // which,
 	term   types.Term    // and under which term

@@ -410,7 +410,7 @@ func (h *Handler) state(m *types.Message) {
 
 func (h *Handler) onState(m *types.Message) {
 	h.answered(m.From, m)
-	h.fresh.named = h.now.Run
+	h.nameFound()
 	h.testify(m)
 	if h.standing == types.Joined {
 		if h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) {
@@ -486,7 +486,7 @@ func (h *Handler) onHeartbeat(m *types.Message) {
 func (h *Handler) undialed(id types.ID, began time.Duration, o types.Outcome) {
 	p := &h.hosts[id-1]
 	if o == types.Refusal || o == types.NoAnswer {
-		h.fresh.named = h.now.Run
+		h.nameFound()
 	}
 	if o == types.Refusal || o == types.NoName {
 		h.weigh(id, evidence{asked: began, outcome: o})

@@ -10,24 +10,26 @@ import (
 
 var boots = flag.Uint64("boots", 25, "how many seeds TestBoot runs with each number of hosts")
 
-// Where hosts start long before their network comes up, one group is made. A run with more is
-// only counted unless singleGroup is on.
+// Where hosts start long before their network comes up, or before the name service knows them, one group
+// is made.
 func TestBoot(t *testing.T) {
-	for _, hosts := range []int{5, 9} {
+	for _, hosts := range []int{3, 5, 9} {
 		t.Run(fmt.Sprint(hosts), func(t *testing.T) {
 			t.Parallel()
 			several, runs := 0, *boots
 			for seed := range runs {
-				r := Run(bootPlan(seed, hosts), nil)
-				if r.Failure != "" {
-					t.Errorf("seed %d: %s", seed, r.Failure)
-				}
-				if r.Groups > 1 {
-					several++
+				for _, p := range []Plan{bootPlan(seed, hosts), namesPlan(seed, hosts)} {
+					r := Run(p, nil)
+					if r.Failure != "" {
+						t.Errorf("seed %d: %s", seed, r.Failure)
+					}
+					if r.Groups > 1 {
+						several++
+					}
 				}
 			}
 			t.Logf("%d of %d runs made more than one group", several, runs)
-			if singleGroup && several > 0 {
+			if several > 0 {
 				t.Errorf("%d of %d runs made more than one group, want none", several, runs)
 			}
 		})
@@ -42,6 +44,13 @@ func bootPlan(seed uint64, hosts int) Plan {
 		Network: Network{MinDelay: time.Millisecond, MaxDelay: 50 * time.Millisecond}}
 }
 
+// namesPlan is one in which the name service knows no host for half a minute.
+func namesPlan(seed uint64, hosts int) Plan {
+	return Plan{Seed: seed, Hosts: hosts, Starts: drawStarts(rand.New(rand.NewPCG(seed, 6)), hosts),
+		Nameless: 30 * time.Second, Quiet: 31 * time.Second,
+		Network: Network{MinDelay: 50 * time.Microsecond, MaxDelay: 500 * time.Microsecond}}
+}
+
 // The judge fails a run that makes a second group, where only the network came up late.
 func TestJudgeKnowsBootTwins(t *testing.T) {
 	p := bootPlan(1, 5)
@@ -49,7 +58,6 @@ func TestJudgeKnowsBootTwins(t *testing.T) {
 	w.runUntil(p.Boot)
 	v := five()
 	w.judge.latest[v.Group], w.judge.failure = v, ""
-	w.judge.single = true
 	other := five()
 	other.Group.Maker = 2
 	w.judge.created(w.host(2).process, other)

@@ -63,7 +63,7 @@ Faults: how many at most, as one that finds no process where it strikes does not
   -flaps N       a host or the way between two fails and comes back, again and again
   -bursts N      several faults within milliseconds, on the leader and on others
 
-Exit code: 0 every promise was kept, 1 one was broken, 2 wrong simulateUsage
+Exit code: 0 every promise was kept, 1 one was broken, 2 wrong usage
 
 Example: a leader that crashes often, and what the group writes of it
   memberly simulate -restarts 5 -records | memberly verify
@@ -94,7 +94,7 @@ const (
 )
 
 // RunCommand runs the command `memberly simulate` with args, and returns its exit code: 0 if every promise was kept, 1 if
-// one was broken, 2 for wrong simulateUsage. It stops early when ctx ends.
+// one was broken, 2 for wrong usage. It stops early when ctx ends.
 func RunCommand(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	t, err := parseTrial(args)
 	switch {

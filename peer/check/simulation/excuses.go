@@ -6,10 +6,6 @@ import (
 	"memberly/peer/types"
 )
 
-// strictRemovals switches on the rule that one bad link does not excuse a removal: where more than
-// two members are left, somebody besides the leader must have missed the one that is removed.
-var strictRemovals = true
-
 // lately is how long a member must have been well to be fine, and missing how long ago its link to
 // somebody can have been bad who tells the leader so.
 const (

@@ -21,8 +21,6 @@ type judge struct {
 	lives   map[*process]*diary
 	ballots map[viewKey]*ballots // for the view after
 	excuses map[string]int       // why a member was rightly accused or reported, and how often
-	strict  bool                 // one bad link does not excuse a removal
-	single  bool                 // where the network only comes up late, one group is made
 }
 
 // accusation is a proposal to remove a member from a view as unreachable.
@@ -59,7 +57,7 @@ type reportKey struct {
 
 func newJudge(w *world) *judge {
 	return &judge{w: w, accused: map[accusation]bool{}, views: map[viewKey]*types.View{}, latest: map[types.Group]*types.View{}, lives: map[*process]*diary{},
-		ballots: map[viewKey]*ballots{}, excuses: map[string]int{}, strict: strictRemovals, single: singleGroup}
+		ballots: map[viewKey]*ballots{}, excuses: map[string]int{}}
 }
 
 func (j *judge) fail(format string, args ...any) {
@@ -180,8 +178,8 @@ func (j *judge) moved(p *process, d *diary, v *types.View) {
 // created judges the making of a group: no other may be able to move on, but for the twin
 // that rule 7 admits.
 func (j *judge) created(p *process, v *types.View) {
-	if j.single && len(j.latest) > 0 && j.bootOnly() {
-		j.fail("peer %d makes the group %v, the %d. one, and only the network came up late", p.id, v.Group, len(j.latest)+1)
+	if len(j.latest) > 0 && j.bootOnly() {
+		j.fail("peer %d makes the group %v, the %d. one, and only the network or names came up late", p.id, v.Group, len(j.latest)+1)
 	}
 	for group, latest := range j.latest {
 		if latest.Quorum(func(id types.ID) bool {
@@ -196,15 +194,12 @@ func (j *judge) created(p *process, v *types.View) {
 	}
 }
 
-// singleGroup switches on the rule that nobody makes a second group where nothing is wrong but that
-// the network comes up late.
-var singleGroup = true
-
-// bootOnly tells whether nothing was wrong until now but that the network came up late.
+// bootOnly reports whether nothing was wrong until now but that the network, or names, came up late:
+// then nobody makes a second group.
 func (j *judge) bootOnly() bool {
 	p := &j.w.plan
 	n := p.Network
-	if p.Boot == 0 || n.Loss > 0 || n.Hang > 0 || n.NoUDP || n.Names || p.Dark != 0 {
+	if p.Boot == 0 && p.Nameless == 0 || n.Loss > 0 || n.Hang > 0 || n.NoUDP || n.Names || p.Dark != 0 {
 		return false
 	}
 	return !slices.ContainsFunc(p.Faults, func(f Fault) bool { return f.At <= j.w.now })
@@ -248,7 +243,7 @@ func (j *judge) proposed(m *types.Message) {
 		return
 	}
 	excuse := j.excuse(a.member, before)
-	if left := len(before.Members) - len(m.Unreachable); j.strict && left > 2 {
+	if left := len(before.Members) - len(m.Unreachable); left > 2 {
 		excuse = j.missed(a.member, before, m.From)
 	}
 	if excuse == "" {

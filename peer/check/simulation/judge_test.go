@@ -71,13 +71,13 @@ func TestJudgeKnowsWhatIsChosen(t *testing.T) {
 	}
 }
 
-// A member is excused that the proposer and somebody else may miss; under the strict rule not one
-// that only the proposer may, or that a frozen member may.
+// A member is excused that somebody may miss; where more than two are left, only one that somebody besides
+// the proposer may, who was awake.
 func TestWhoMayBeRemoved(t *testing.T) {
 	for _, c := range []struct {
 		name           string
 		faults         []Fault // one second ago, but for those with a time
-		excuse, strict bool
+		excuse, missed bool
 	}{
 		{"nothing is wrong", nil, false, false},
 		{"its link to the proposer is bad", []Fault{{Kind: LinkBoth, A: 1, B: 5}}, true, false},
@@ -102,8 +102,8 @@ func TestWhoMayBeRemoved(t *testing.T) {
 		if got := w.judge.excuse(m, &v); (got != "") != c.excuse {
 			t.Errorf("%s: the excuse is %q", c.name, got)
 		}
-		if got := w.judge.missed(m, &v, 1); (got != "") != c.strict {
-			t.Errorf("%s: under the strict rule the excuse is %q", c.name, got)
+		if got := w.judge.missed(m, &v, 1); (got != "") != c.missed {
+			t.Errorf("%s: where more than two are left the excuse is %q", c.name, got)
 		}
 	}
 }

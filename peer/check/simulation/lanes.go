@@ -144,7 +144,7 @@ func (w *world) dial(p *process, id types.ID) {
 		case w.blocked(p.id, id) || w.blocked(id, p.id) || to.address != address || w.chance(w.plan.Hang) || there+back >= dialTime:
 			p.known[id-1] = to.address // it is looked up again
 			w.after(dialTime-there, func() { w.undialed(p, id, began, types.NoAnswer) })
-		case to.process == nil && to.lives == 0 && w.plan.Names:
+		case to.process == nil && to.lives == 0 && w.plan.Names || w.now < w.plan.Nameless:
 			w.after(w.delay(), func() { w.undialed(p, id, began, types.NoName) })
 		case to.process == nil:
 			w.after(w.delay()+back, func() { w.undialed(p, id, began, types.Refusal) })

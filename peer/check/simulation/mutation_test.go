@@ -109,7 +109,7 @@ var mutants = []mutation{
 	{name: "a fresh peer believes anybody that its incarnation is too low", edits: []edit{{"handlers/joining.go",
 		"if m.Last >= h.incarnation && m.Leads && h.fresh.prefers(m.From, m.Group, m.Term) {", "if m.Last >= h.incarnation {"}}, by: byTables},
 	{name: "a name service that knows nobody accounts for all hosts", edits: []edit{{"handlers/founding.go",
-		"e.outcome == types.NoName && h.namesFound()", "e.outcome == types.NoName"}}, by: byTables},
+		"e.outcome == types.NoName && e.asked >= h.fresh.naming && h.namesFound()", "e.outcome == types.NoName"}}, by: byPlans},
 	{name: "a member that owes an answer counts as heard", edits: []edit{{"handlers/monitoring.go",
 		"if p.owes != never {\n		return min(p.owes, p.heard)", "if false {\n		return min(p.owes, p.heard)"}}, by: byTables},
 }

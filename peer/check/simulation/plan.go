@@ -126,9 +126,10 @@ type Plan struct {
 	Faults  []Fault         // in the order of time
 	Quiet   time.Duration   // when all that is wrong is put right
 
-	Late    time.Duration // a tick is handled up to so long after it is due; what comes in meanwhile goes first
-	Backoff time.Duration // the longest pause before TCP sends a segment again; 0 means 5 s
-	Boot    time.Duration // until then no packet gets from any host to another
+	Late     time.Duration // a tick is handled up to so long after it is due; what comes in meanwhile goes first
+	Backoff  time.Duration // the longest pause before TCP sends a segment again; 0 means 5 s
+	Boot     time.Duration // until then no packet gets from any host to another
+	Nameless time.Duration // until then the name service says that there are no such names
 
 	Endless   time.Duration // how long the run goes on after Quiet, with the faults that are endless
 	Afflicted uint32        // the hosts, as in Fault.Side, that these leave badly connected
