@@ -283,7 +283,7 @@ func (c *Config) matching(key string, same bool) []types.ID {
 	return matches
 }
 
-// isShort tells whether one of two keys is the first label of the other.
+// isShort reports whether one of two keys is the first label of the other.
 func isShort(a, b string) bool {
 	if len(a) > len(b) {
 		a, b = b, a

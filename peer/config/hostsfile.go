@@ -130,7 +130,7 @@ func parseHost(columns []string) (Host, error) {
 	return Host{Name: name, Addr: addr}, nil
 }
 
-// isBinary tells whether r has no place in a line of text.
+// isBinary reports whether r has no place in a line of text.
 func isBinary(r rune) bool { return unicode.IsControl(r) && r != '\t' && r != '\r' }
 
 // parseAddr returns the IP address that s is, IPv4 always as IPv4, or false if it is none.
@@ -142,18 +142,18 @@ func parseAddr(s string) (netip.Addr, bool) {
 	return addr.Unmap(), err == nil
 }
 
-// isAddr tells whether s is an IP address.
+// isAddr reports whether s is an IP address.
 func isAddr(s string) bool {
 	_, ok := parseAddr(s)
 	return ok
 }
 
-// isHostAddr tells whether one host, and not a group or nobody, can have addr.
+// isHostAddr reports whether one host, and not a group or nobody, can have addr.
 func isHostAddr(addr netip.Addr) bool {
 	return !addr.IsUnspecified() && !addr.IsMulticast() && addr != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 
-// isHostName tells whether s is a name that a name service can be asked for; no IP address is.
+// isHostName reports whether s is a name that a name service can be asked for; no IP address is.
 func isHostName(s string) bool {
 	s = strings.TrimSuffix(s, ".")
 	if len(s) > maxName || strings.Contains(s, ".") && strings.Trim(s, "0123456789.") == "" {
@@ -167,7 +167,7 @@ func isHostName(s string) bool {
 	return true
 }
 
-// isForeign tells whether r has no place in a label of a host name.
+// isForeign reports whether r has no place in a label of a host name.
 func isForeign(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
 }

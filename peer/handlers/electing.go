@@ -45,19 +45,19 @@ func (h *Handler) sighted(m *types.Message) {
 	}
 }
 
-// holdsGood tells whether s is recent, from a member that is reachable.
+// holdsGood reports whether s is recent, from a member that is reachable.
 func (h *Handler) holdsGood(s sign) bool {
 	return h.since(s.at) < h.Monitor && (h.reaches(s.peer) || h.speaks(s.peer)) && h.obeys(s.term)
 }
 
-// fades tells whether the leader has fallen silent, and is not yet unreachable: it leads until
+// fades reports whether the leader has fallen silent, and is not yet unreachable: it leads until
 // it is, so that its failure is recorded as the leader's.
 func (h *Handler) fades(s sign) bool {
 	return s.at != never && h.reaches(s.peer) && h.obeys(s.term) &&
 		h.since(h.hosts[s.peer-1].heard) >= h.patience()
 }
 
-// hasLeader tells whether another peer leads this one.
+// hasLeader reports whether another peer leads this one.
 func (h *Handler) hasLeader() bool {
 	return h.standing == types.Joined && h.office == nil &&
 		(h.holdsGood(h.election.sign) || h.fades(h.election.sign))

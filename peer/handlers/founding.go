@@ -49,12 +49,12 @@ func (h *Handler) weigh(id types.ID, e evidence) {
 	}
 }
 
-// counts tells whether e may still be used: it was asked for since then, and lately.
+// counts reports whether e may still be used: it was asked for since then, and lately.
 func (h *Handler) counts(e evidence, since time.Duration) bool {
 	return (e.answered || e.outcome != 0) && e.asked >= since && h.since(e.asked) < h.Monitor
 }
 
-// foundingEvidence tells whether e accounts for a host when nobody holds a view.
+// foundingEvidence reports whether e accounts for a host when nobody holds a view.
 func (h *Handler) foundingEvidence(_ types.ID, e evidence) bool {
 	if !h.counts(e, h.fresh.since) {
 		return false
@@ -88,7 +88,7 @@ func (h *Handler) nameless() bool {
 	return h.Hosts > 1
 }
 
-// reformingEvidence tells whether e accounts for a host when the view has lost its quorum.
+// reformingEvidence reports whether e accounts for a host when the view has lost its quorum.
 func (h *Handler) reformingEvidence(id types.ID, e evidence) bool {
 	if !h.counts(e, max(h.election.leaderless, h.election.inquorate, h.reform.at)) {
 		return false
@@ -99,7 +99,7 @@ func (h *Handler) reformingEvidence(id types.ID, e evidence) bool {
 	return e.outcome == types.Refusal && h.since(h.hosts[id-1].word) >= h.Monitor
 }
 
-// outranks tells whether host id, not this peer, is the one to make the next group: it holds
+// outranks reports whether host id, not this peer, is the one to make the next group: it holds
 // a later view, or this one with a lower id.
 func (h *Handler) outranks(id types.ID, e evidence) bool {
 	return e.number > h.view.Number || e.number == h.view.Number && id < h.ID &&
@@ -131,7 +131,7 @@ func (h *Handler) inquire(since, age time.Duration) {
 // waitToFound is how long this peer lets those before it in the file found the group.
 func (h *Handler) waitToFound() time.Duration { return time.Duration(h.ID-1) * h.scaled(foundingTurn) }
 
-// mayFound tells whether it is nearly this peer's turn to found: it gathers evidence.
+// mayFound reports whether it is nearly this peer's turn to found: it gathers evidence.
 func (h *Handler) mayFound() bool {
 	return h.since(h.fresh.waits)+h.scaled(foundingLook) >= h.waitToFound() || h.ID == 1
 }
@@ -184,7 +184,7 @@ func (h *Handler) tickReforming() {
 	h.reform = reforming{at: h.now.Run, found: found}
 }
 
-// lowerHolds tells whether a reachable member of lower id holds this view too.
+// lowerHolds reports whether a reachable member of lower id holds this view too.
 func (h *Handler) lowerHolds() bool {
 	return slices.ContainsFunc(h.view.Members, func(id types.ID) bool {
 		return id < h.ID && h.reaches(id) && h.hosts[id-1].holds >= h.view.Number

@@ -50,7 +50,7 @@ func (h *Handler) newRound(kind types.Kind, term types.Term, view *types.View) *
 	return r
 }
 
-// count notes an answer, and tells whether it is the one that makes the quorum.
+// count notes an answer, and reports whether it is the one that makes the quorum.
 func (h *Handler) count(r *round, view *types.View, id types.ID) bool {
 	if r.answered[id-1] || !view.Has(id) {
 		return false
@@ -105,7 +105,7 @@ func (h *Handler) callOne(r *round, view *types.View, id types.ID) {
 	}
 }
 
-// follows tells whether the host can make the view of m, a NEWVIEW, of what it holds.
+// follows reports whether the host can make the view of m, a NEWVIEW, of what it holds.
 func (p *host) follows(m *types.Message) bool {
 	return p.holds >= m.Number || p.holds == m.Number-1 && m.Change.Operation != types.Nothing
 }
@@ -126,7 +126,7 @@ func (h *Handler) failed() []types.ID {
 	return slices.DeleteFunc(h.unreachable(), func(id types.ID) bool { return !h.confirmed(id) })
 }
 
-// leads tells whether this peer leads (rule 5): it has an office, hears a quorum, and its
+// leads reports whether this peer leads (rule 5): it has an office, hears a quorum, and its
 // round has not waited too long for one.
 func (h *Handler) leads() bool {
 	o := h.office
@@ -425,7 +425,7 @@ func (h *Handler) onLeave(m *types.Message) {
 	h.progress()
 }
 
-// drill begins the leader-failure drill, once every host is a member, and tells whether it
+// drill begins the leader-failure drill, once every host is a member, and reports whether it
 // runs (docs/protocol.md, section 6). All must hold the view: the last host, told of its removal by another before it
 // had read that it was let in, would take that for an earlier life's, and come again.
 func (h *Handler) drill() bool {
@@ -446,7 +446,7 @@ func (h *Handler) drill() bool {
 	return true
 }
 
-// lags tells whether the member id is not known to hold the present view.
+// lags reports whether the member id is not known to hold the present view.
 func (h *Handler) lags(id types.ID) bool { return id != h.ID && h.hosts[id-1].holds < h.view.Number }
 
 // drillDone crashes the leader when all whom it asked have accepted.

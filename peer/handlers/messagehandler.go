@@ -201,7 +201,7 @@ func (h *Handler) Incarnation() types.Incarnation { return h.incarnation }
 // Standing returns what the peer is at the moment.
 func (h *Handler) Standing() types.Standing { return h.standing }
 
-// Leads tells whether the peer leads its group (rule 5).
+// Leads reports whether the peer leads its group (rule 5).
 func (h *Handler) Leads() bool { return h.leads() }
 
 // Message is the step of a message m that came from an address of the host remote. The
@@ -225,7 +225,7 @@ func (h *Handler) Message(now Instant, remote types.ID, m *types.Message) *Outpu
 	return h.end()
 }
 
-// meant tells whether m is for this incarnation of the peer, from one that may still speak
+// meant reports whether m is for this incarnation of the peer, from one that may still speak
 // (rule 4). An earlier incarnation than its host's last may ask and be told what it missed:
 // where a clock was set back, it can be the one that lives.
 func (h *Handler) meant(m *types.Message) bool {
@@ -242,7 +242,7 @@ func (h *Handler) meant(m *types.Message) bool {
 	return !h.mine(m) || m.Incarnation >= h.view.Past(m.From).Incarnation
 }
 
-// addressed tells whether this incarnation is the one that m names, and tells the caller of the
+// addressed reports whether this incarnation is the one that m names, and tells the caller of the
 // step if it is not.
 func (h *Handler) addressed(m *types.Message) bool {
 	h.out.Misled = m.For != h.incarnation
@@ -274,7 +274,7 @@ func (h *Handler) receive(m *types.Message) {
 	}
 }
 
-// mine tells whether m is of the group that this peer is a member of.
+// mine reports whether m is of the group that this peer is a member of.
 func (h *Handler) mine(m *types.Message) bool {
 	return h.standing == types.Joined && m.Group == h.view.Group
 }
@@ -372,7 +372,7 @@ func (h *Handler) until(t time.Duration) {
 // since returns how long ago t was.
 func (h *Handler) since(t time.Duration) time.Duration { return h.now.Run - t }
 
-// known tells whether id is another host of the file.
+// known reports whether id is another host of the file.
 func (h *Handler) known(id types.ID) bool {
 	return id >= 1 && int(id) <= len(h.hosts) && id != h.ID
 }

@@ -57,7 +57,7 @@ func (h *Handler) meet(id types.ID) {
 	}
 }
 
-// reaches tells whether id is a member of the view and not unreachable.
+// reaches reports whether id is a member of the view and not unreachable.
 func (h *Handler) reaches(id types.ID) bool {
 	if id == h.ID {
 		return true
@@ -120,7 +120,7 @@ func (h *Handler) hear(m *types.Message) {
 	}
 }
 
-// speaks tells whether something came lately from a member that is held unreachable: nothing is
+// speaks reports whether something came lately from a member that is held unreachable: nothing is
 // done about it before its PROBE has been answered, or should have been.
 func (h *Handler) speaks(id types.ID) bool {
 	if !h.view.Has(id) || id == h.ID {
@@ -130,7 +130,7 @@ func (h *Handler) speaks(id types.ID) bool {
 	return p.gone && p.spoke > p.lost && h.since(p.spoke) < h.scaled(probeAnswer)
 }
 
-// revivedBy tells whether m shows that a member is back that was held unreachable. What the
+// revivedBy reports whether m shows that a member is back that was held unreachable. What the
 // network kept may be older than its sender's death: it takes an answer to a PROBE asked since.
 func (p *host) revivedBy(m *types.Message) bool {
 	return m.Kind == types.State && time.Duration(m.Request) > p.lost
@@ -308,7 +308,7 @@ func (h *Handler) look(id types.ID) time.Duration {
 	return p.probed + pause
 }
 
-// doubts tells whether id, the leader, has not said for too long that it leads.
+// doubts reports whether id, the leader, has not said for too long that it leads.
 func (h *Handler) doubts(id types.ID) bool {
 	s := &h.election.sign
 	return h.office == nil && id == s.peer && h.since(s.at) >= h.patience()

@@ -173,7 +173,7 @@ func (h *Handler) halt() (Halt, []types.ID) {
 	return NoLeader, []types.ID{h.firstReachable()}
 }
 
-// leaves tells whether the peer is on its way out: what becomes of the group is not its to say.
+// leaves reports whether the peer is on its way out: what becomes of the group is not its to say.
 func (h *Handler) leaves() bool { return h.leaving != never || h.farewell != nil }
 
 // silentIn lists who has not answered a round.

@@ -169,7 +169,7 @@ func (i *receiver) openFirst(payload []byte) ([]byte, error) {
 	return nil, ErrUnopened
 }
 
-// Stale tells whether c is to be closed, and another connection made, because the keys are
+// Stale reports whether c is to be closed, and another connection made, because the keys are
 // those of ring now: c seals with another key than its first, or opens with one that it lacks.
 // Until then all goes through c as before.
 func (c *Conn) Stale(ring Ring) bool {

@@ -310,10 +310,10 @@ func (l *Lane) answer(h *host, number uint64, now time.Duration) []byte {
 	return l.reply
 }
 
-// knows tells whether s is the session that was introduced last.
+// knows reports whether s is the session that was introduced last.
 func (h *host) knows(s session) bool { return h.sealer.aead != nil && h.session == s }
 
-// answers tells whether d answers the pending challenge, and ends it if so.
+// answers reports whether d answers the pending challenge, and ends it if so.
 func (h *host) answers(d *datagram, now time.Duration) bool {
 	if !h.pending || d.number != h.number || now-h.challenged > challengeLasts {
 		return false

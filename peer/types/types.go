@@ -27,7 +27,7 @@ type Group struct {
 	Maker ID
 }
 
-// Before tells whether g was made earlier than o: it has the smaller name.
+// Before reports whether g was made earlier than o: it has the smaller name.
 func (g Group) Before(o Group) bool {
 	return g.Made < o.Made || g.Made == o.Made && g.Maker < o.Maker
 }
@@ -38,7 +38,7 @@ type Term struct {
 	Peer    ID
 }
 
-// Below tells whether t is ordered before o.
+// Below reports whether t is ordered before o.
 func (t Term) Below(o Term) bool {
 	return t.Counter < o.Counter || t.Counter == o.Counter && t.Peer < o.Peer
 }
@@ -120,13 +120,13 @@ func (v *View) Past(id ID) Past {
 	return v.Last[id-1]
 }
 
-// Has tells whether id is a member, in any incarnation.
+// Has reports whether id is a member, in any incarnation.
 func (v *View) Has(id ID) bool { return v.Incarnation(id) != 0 }
 
-// Holds tells whether m is a member in just that incarnation.
+// Holds reports whether m is a member in just that incarnation.
 func (v *View) Holds(m Member) bool { return m.Incarnation > 0 && v.Incarnation(m.ID) == m.Incarnation }
 
-// Quorum tells whether the members for whom in answers true are a quorum of v: more than
+// Quorum reports whether the members for whom in answers true are a quorum of v: more than
 // half of all, or exactly half with the view's leader among them (docs/protocol.md, section 2).
 func (v *View) Quorum(in func(ID) bool) bool {
 	n := 0
@@ -138,12 +138,12 @@ func (v *View) Quorum(in func(ID) bool) bool {
 	return v.Enough(n, in(v.Leader))
 }
 
-// Enough tells whether n members are a quorum of v, the view's leader among them or not.
+// Enough reports whether n members are a quorum of v, the view's leader among them or not.
 func (v *View) Enough(n int, leader bool) bool {
 	return 2*n > len(v.Members) || 2*n == len(v.Members) && n > 0 && leader
 }
 
-// Admits tells whether c may turn v into the next view: an ADD of a host that has no member,
+// Admits reports whether c may turn v into the next view: an ADD of a host that has no member,
 // above its last incarnation, or a DEL of a present member that is not the only one.
 func (v *View) Admits(c Change) bool {
 	switch c.Operation {
@@ -172,7 +172,7 @@ func (v *View) With(c Change) View {
 	return next
 }
 
-// Same tells whether v and o are one view: the same group, number, members and leader.
+// Same reports whether v and o are one view: the same group, number, members and leader.
 func (v *View) Same(o *View) bool {
 	return v.Group == o.Group && v.Number == o.Number && v.Leader == o.Leader &&
 		slices.Equal(v.Members, o.Members) && slices.Equal(v.Last, o.Last)

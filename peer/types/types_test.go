@@ -20,7 +20,7 @@ func viewOf(leader ID, members ...ID) View {
 	return v
 }
 
-// among returns what tells whether an id is one of these.
+// among returns what reports whether an id is one of these.
 func among(ids ...ID) func(ID) bool {
 	return func(id ID) bool { return slices.Contains(ids, id) }
 }

@@ -76,7 +76,7 @@ func ask(ctx context.Context, name string, strict, lenient LookupFunc) ([]netip.
 	return nil, err
 }
 
-// NoSuchName tells whether err, of Addrs, is the name service's word that the name does not
+// NoSuchName reports whether err, of Addrs, is the name service's word that the name does not
 // exist or has no address. Any other error (no answer in time, no name service) says nothing
 // about the host.
 func NoSuchName(err error) bool {
@@ -158,7 +158,7 @@ func Targets(hosts []netip.Addr, attached []Network) (broadcasts, singles []neti
 	return broadcasts, singles
 }
 
-// isOwn tells whether host is an address of this machine, by which no other peer can go.
+// isOwn reports whether host is an address of this machine, by which no other peer can go.
 func isOwn(host netip.Addr, attached []Network) bool {
 	return !host.IsLoopback() && slices.ContainsFunc(attached, func(n Network) bool {
 		return n.Prefix.Addr() == host.WithZone("")

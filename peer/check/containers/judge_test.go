@@ -65,7 +65,7 @@ func (j *judge) fine(all []types.ID) []types.ID {
 	return slices.DeleteFunc(slices.Clone(all), j.struck)
 }
 
-// stays tells whether id must stay a member.
+// stays reports whether id must stay a member.
 func (j *judge) stays(id types.ID) bool { return !j.struck(id) && !j.forming }
 
 func (j *judge) struck(id types.ID) bool { return slices.Contains(j.victims, id) }
@@ -145,7 +145,7 @@ func (j *judge) noteBlame(observer, subject types.ID) error {
 	return nil
 }
 
-// agreed tells whether all of ids hold one view, of exactly them.
+// agreed reports whether all of ids hold one view, of exactly them.
 func (j *judge) agreed(ids []types.ID) bool {
 	first := j.held[ids[0]]
 	if !slices.Equal(slices.Sorted(slices.Values(first.Members)), ids) {
@@ -172,7 +172,7 @@ func (j *judge) last(ids []types.ID) time.Time {
 	return last
 }
 
-// noticed tells whether each of ids has called every victim unreachable.
+// noticed reports whether each of ids has called every victim unreachable.
 func (j *judge) noticed(ids []types.ID) bool {
 	for _, victim := range j.victims {
 		for _, id := range ids {

@@ -175,7 +175,7 @@ func frames(t *testing.T, streams [][]byte) (all [][]byte) {
 	return all
 }
 
-// readable tells whether b is a message of the protocol, or begins as one.
+// readable reports whether b is a message of the protocol, or begins as one.
 func readable(b []byte) bool {
 	var m types.Message
 	return types.DecodeMessage(b, 2, &m) == nil || b[0] == types.Version && b[1] <= byte(types.Echoed) && b[2] == 0 && b[3] == 1

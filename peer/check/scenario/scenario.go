@@ -27,7 +27,7 @@ type Peer struct {
 	Records []string // all that it writes on stderr, line by line, without ends of line
 }
 
-// Crashes tells whether the peer's last record announces its end, with exit code 1.
+// Crashes reports whether the peer's last record announces its end, with exit code 1.
 func (p Peer) Crashes() bool {
 	return len(p.Records) > 0 && strings.HasSuffix(p.Records[len(p.Records)-1], `message:"crashing"}`)
 }

@@ -60,7 +60,7 @@ func (w *world) common(leader *process) types.View {
 	return common
 }
 
-// outside tells whether some well-connected host, whose process runs and was not expelled, is
+// outside reports whether some well-connected host, whose process runs and was not expelled, is
 // not in v: a host is well connected if no endless fault afflicts it.
 func (w *world) outside(v types.View) bool {
 	for i, m := range w.hosts {

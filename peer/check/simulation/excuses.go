@@ -63,7 +63,7 @@ func (j *judge) unwell(m types.Member, v *types.View) string {
 	return ""
 }
 
-// couldTell tells whether a process of this host was awake lately, and can have told that it missed
+// couldTell reports whether a process of this host was awake lately, and can have told that it missed
 // somebody. One that has just thawed asks first.
 func (m *machine) couldTell(now time.Duration) bool {
 	const asks = time.Second
@@ -79,7 +79,7 @@ func (m *machine) couldTell(now time.Duration) bool {
 	return now-p.asleep < missing
 }
 
-// apart tells whether some packet between two hosts did not get through, or was slow, within the
+// apart reports whether some packet between two hosts did not get through, or was slow, within the
 // last d.
 func (w *world) apart(a, b *machine, d time.Duration) bool {
 	i, j := a.id-1, b.id-1

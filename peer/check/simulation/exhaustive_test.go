@@ -49,7 +49,7 @@ const (
 	waits
 )
 
-// commutes tells whether two moves can be made in either order with the same outcome:
+// commutes reports whether two moves can be made in either order with the same outcome:
 // deliveries to two peers can, as each peer only appends to the ways from itself.
 func (m move) commutes(o move) bool {
 	return m.kind == deliver && o.kind == deliver && m.way.to != o.way.to

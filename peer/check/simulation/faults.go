@@ -42,7 +42,7 @@ func (w *world) repeat(f Fault) {
 	w.after(f.Down+f.Up, func() { w.repeat(f) })
 }
 
-// aim turns a fault on whoever leads into one on the host that leads now, and tells whether
+// aim turns a fault on whoever leads into one on the host that leads now, and reports whether
 // there is one.
 func (w *world) aim(f Fault) (Fault, bool) {
 	sides := f.Kind == Cut || f.Kind == Mute || f.Kind == Deaf
@@ -182,7 +182,7 @@ func (w *world) hinderFrom(i int, f *Fault, n int) {
 	}
 }
 
-// concerns tells whether a fault is about the way from the host i to j, counted from 0.
+// concerns reports whether a fault is about the way from the host i to j, counted from 0.
 func (f *Fault) concerns(i, j int) bool {
 	from, to := f.Side&(1<<i) != 0, f.Side&(1<<j) != 0
 	a, b := int(f.A)-1, int(f.B)-1

@@ -205,7 +205,7 @@ func (j *judge) bootOnly() bool {
 	return !slices.ContainsFunc(p.Faults, func(f Fault) bool { return f.At <= j.w.now })
 }
 
-// goesOn tells whether some group has a living quorum of its latest view.
+// goesOn reports whether some group has a living quorum of its latest view.
 func (j *judge) goesOn() bool {
 	for group, latest := range j.latest {
 		if latest.Quorum(func(id types.ID) bool {
@@ -306,7 +306,7 @@ func (j *judge) reported(p *process, d *diary, r types.Record) {
 	j.excuses[excuse]++
 }
 
-// stuck tells whether hosts that stay silent explain that there is no agreement: they are
+// stuck reports whether hosts that stay silent explain that there is no agreement: they are
 // half of all hosts, or somebody's view has lost its quorum, and only they could tell whether
 // it has done so for good (rule 7).
 func (j *judge) stuck() bool {
@@ -332,7 +332,7 @@ func (j *judge) stuck() bool {
 	return 2*dark >= len(j.w.hosts)
 }
 
-// agreed tells whether every running peer that is not out holds one view of just these peers,
+// agreed reports whether every running peer that is not out holds one view of just these peers,
 // and else what is not so.
 func (j *judge) agreed() string {
 	var running []types.ID

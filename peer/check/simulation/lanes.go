@@ -47,7 +47,7 @@ func (c *conn) side(p *process) int {
 	return 1
 }
 
-// blocked tells whether no packet gets from a to b now.
+// blocked reports whether no packet gets from a to b now.
 func (w *world) blocked(a, b types.ID) bool {
 	return w.host(a).cuts[b-1] > 0 || w.host(b).down || w.host(a).down || w.now < w.plan.Boot
 }

@@ -52,7 +52,7 @@ func (w *world) result() Result {
 		Twins: w.judge.twins, Views: len(w.judge.views), Groups: len(w.judge.latest), Excuses: w.judge.excuses}
 }
 
-// converge lets the peers agree, and tells whether they rightly do not.
+// converge lets the peers agree, and reports whether they rightly do not.
 func (w *world) converge() (stuck bool) {
 	p := w.plan
 	wrong, going := "never asked", true

@@ -32,7 +32,7 @@ type view struct {
 	groups  []*group
 }
 
-// by tells whether a peer wrote the view.
+// by reports whether a peer wrote the view.
 func (v *view) by(id types.ID) bool {
 	return slices.ContainsFunc(v.written, func(s *signature) bool { return s.peer == id })
 }

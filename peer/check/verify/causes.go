@@ -27,7 +27,7 @@ func (b *book) explain() {
 	}
 }
 
-// continuous tells whether the peer that moved was a member all the time between, in one
+// continuous reports whether the peer that moved was a member all the time between, in one
 // group: only then has it seen all that happened. One that was killed and started again writes
 // nothing of that.
 func continuous(m move) bool {
@@ -42,7 +42,7 @@ func continuous(m move) bool {
 	})
 }
 
-// elsewhere tells whether another group let the peer in with the very view that it moved to. It
+// elsewhere reports whether another group let the peer in with the very view that it moved to. It
 // may have been killed, and started again in that one.
 func elsewhere(m move) bool {
 	return slices.ContainsFunc(m.to.view.groups, func(g *group) bool {
@@ -51,7 +51,7 @@ func elsewhere(m move) bool {
 	})
 }
 
-// parted tells whether a peer, a member of an earlier view of g, said itself why it is not in a
+// parted reports whether a peer, a member of an earlier view of g, said itself why it is not in a
 // later one: that it left, or was removed. That it crashed is not enough, for others must have
 // noticed.
 func (b *book) parted(id types.ID, g *group, earlier, later *view) bool {
@@ -75,7 +75,7 @@ func (b *book) farewells(id types.ID, g *group, earlier, later *view) (messages 
 	return messages
 }
 
-// lacks tells whether a peer is missing in some view of g after a number, and up to another.
+// lacks reports whether a peer is missing in some view of g after a number, and up to another.
 func (g *group) lacks(id types.ID, after, until int64) bool {
 	for i := g.index(until+1) - 1; i >= 0 && g.views[i].number > after; i-- {
 		if !slices.Contains(g.views[i].members, id) {
@@ -90,7 +90,7 @@ func (d *diary) partedBefore(number int64) int {
 	return sort.Search(len(d.partings), func(i int) bool { return d.partings[i].number >= number }) - 1
 }
 
-// expelled tells whether the leader-failure drill may have removed a peer: the last host, by
+// expelled reports whether the leader-failure drill may have removed a peer: the last host, by
 // the first, when all were members. Then the first crashed, or somebody else failed and the
 // drill was called off.
 func (b *book) expelled(id types.ID, earlier, later *view) bool {
@@ -145,7 +145,7 @@ func (b *book) await() {
 	}
 }
 
-// heard tells whether a peer wrote that it installed a view of g after one of a number.
+// heard reports whether a peer wrote that it installed a view of g after one of a number.
 func (g *group) heard(id types.ID, number int64) bool {
 	return slices.ContainsFunc(g.views[g.index(number+1):], func(v *view) bool { return v.by(id) })
 }

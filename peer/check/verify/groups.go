@@ -30,7 +30,7 @@ func (g *group) index(number int64) int {
 	return sort.Search(len(g.views), func(i int) bool { return g.views[i].number >= number })
 }
 
-// follows tells whether v may continue g, in so many steps as their numbers differ: no more
+// follows reports whether v may continue g, in so many steps as their numbers differ: no more
 // changes than steps, and such as undo each other come in pairs. Of two members, the leader alone
 // is a quorum: it may go on without the other, and that without it only if it left.
 func (b *book) follows(g *group, v *view) bool {
@@ -209,7 +209,7 @@ func (l *level) resumed(s *signature) bool {
 	return best != nil && l.give(s, best)
 }
 
-// anew tells whether s, of a view of one member, is the first view of a new group though it
+// anew reports whether s, of a view of one member, is the first view of a new group though it
 // could come of the view before by a removal: the peer has no record of that. It was killed and
 // started again, which leaves no record, and some other peer told it the number.
 func (l *level) anew(s *signature) bool {

@@ -90,7 +90,7 @@ func (f *findings) uses(e *evidence) lane {
 	return single
 }
 
-// isOwn tells whether addr is this machine's, loopback aside.
+// isOwn reports whether addr is this machine's, loopback aside.
 func (f *findings) isOwn(addr netip.Addr) bool {
 	for _, n := range f.attached {
 		if n.Prefix.Addr() == addr && !addr.IsLoopback() {

@@ -103,7 +103,7 @@ func (x *examination) pause() {
 	}
 }
 
-// done tells whether all is well, and only peers run on the others, who ask nothing.
+// done reports whether all is well, and only peers run on the others, who ask nothing.
 func (x *examination) done() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -251,7 +251,7 @@ func (x *examination) converse(c net.Conn, first *types.Message) {
 	}
 }
 
-// ended tells whether err is that the other end closed a connection.
+// ended reports whether err is that the other end closed a connection.
 func ended(err error) bool { return err == io.EOF || errors.Is(err, syscall.ECONNRESET) }
 
 // unread notes of the host at addr that what it sent could not be read, if that is what err says.

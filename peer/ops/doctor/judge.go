@@ -105,7 +105,7 @@ func (j judged) runs() string {
 	return "no answer"
 }
 
-// well tells whether nothing is red, nor unknown.
+// well reports whether nothing is red, nor unknown.
 func (r report) well() bool {
 	for _, row := range append(slices.Clone(r.others), r.here) {
 		if slices.ContainsFunc(row.cells, func(c cell) bool { return c.mark == red || c.mark == unknown }) {
@@ -240,7 +240,7 @@ func (j judged) tcpTo() cell {
 		"(its firewall, security groups, routes)", j.name, list(j.addrs), j.dialled, start)
 }
 
-// isStray tells whether it came from an address that is not its own. What came before its name was
+// isStray reports whether it came from an address that is not its own. What came before its name was
 // looked up shows nothing.
 func (j judged) isStray() bool {
 	return j.stray.IsValid() && len(j.addrs) > 0 &&
@@ -284,7 +284,7 @@ func (j judged) udpTo(l lane) cell {
 	return check(false, "Broadcasts to %v do not reach %s: let UDP 8081 to that address through%s", target, j.name, without)
 }
 
-// untold tells whether nothing can be said of datagrams: by whom they would be sent, or answered.
+// untold reports whether nothing can be said of datagrams: by whom they would be sent, or answered.
 func (j judged) untold() bool {
 	return j.kind == nobody || j.udp != nil || j.misplaced || (j.version != nil || j.keys != nil) && !j.echoed
 }

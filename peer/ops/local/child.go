@@ -104,7 +104,7 @@ func (c *child) wait() {
 	c.stderr.flush()
 }
 
-// failed tells whether the ended child failed by itself. A signal is somebody's will, and so
+// failed reports whether the ended child failed by itself. A signal is somebody's will, and so
 // is a crash.
 func (c *child) failed() bool {
 	failure, ok := errors.AsType[*exec.ExitError](c.err)

@@ -61,7 +61,7 @@ func Run(ctx context.Context, c config.Config, stdout, stderr io.Writer) int {
 	return g.run(ctx)
 }
 
-// underGoRun tells whether this program was built by `go run`, into its cache or a directory
+// underGoRun reports whether this program was built by `go run`, into its cache or a directory
 // for once. Such a program is to end with it, whose own end no signal tells.
 func underGoRun(executable string) bool {
 	cache := os.Getenv("GOCACHE")

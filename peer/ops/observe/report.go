@@ -108,7 +108,7 @@ func (s *Server) report() *Report {
 	return r
 }
 
-// isReady tells whether the peer is ready, else why not.
+// isReady reports whether the peer is ready, else why not.
 func (s *Server) isReady(st *handlers.Status) (bool, string) {
 	age := s.peer.Age(st)
 	switch {
@@ -174,12 +174,12 @@ func list(ids []types.ID) []types.ID { return append([]types.ID{}, ids...) }
 // writeJSON writes v and the end of a line.
 func writeJSON(w io.Writer, v any) error { return json.NewEncoder(w).Encode(v) }
 
-// led tells whether somebody leads, as far as the peer knows: whom it follows.
+// led reports whether somebody leads, as far as the peer knows: whom it follows.
 func (r *Report) led() bool {
 	return r.View != nil && (r.Leads || r.Stopped == nil || r.Stopped.Why == handlers.LeavesView.String())
 }
 
-// hears tells whether a host hears a member, by its own word; known is false if it did not say.
+// hears reports whether a host hears a member, by its own word; known is false if it did not say.
 func (r *Report) hears(host *HostOf, member types.ID) (hears, known bool) {
 	switch {
 	case host.DoesNotHear == nil || host.State == handlers.Gone.String():
