@@ -25,11 +25,13 @@ type election struct {
 	inquorate  time.Duration // since when no quorum is reachable; never while one is
 	regained   time.Duration // when a quorum was last reachable again
 	deposed    time.Duration // when this peer last lost its quorum while it led
+	declined   time.Duration // when a quorum last said that there is a leader, whom this peer does not hear
+	declines   int           // how often, one after the other
 }
 
 func noElection() election {
 	return election{sign: sign{at: never}, grant: sign{at: never}, turnedAt: never,
-		leaderless: never, vacant: never, inquorate: never, regained: never, deposed: never}
+		leaderless: never, vacant: never, inquorate: never, regained: never, deposed: never, declined: never}
 }
 
 // sighted notes that the sender of m says that it leads, in a term not below the promise.
@@ -75,6 +77,7 @@ func (h *Handler) review() {
 	mark(&e.leaderless, !led, h.now.Run)
 	mark(&e.vacant, !led && !h.holdsGood(e.grant), h.now.Run)
 	if led {
+		e.declined, e.declines = never, 0
 		h.tellLeader()
 		h.progress()
 		if h.office == nil {
@@ -99,6 +102,9 @@ func (h *Handler) review() {
 	turn := max(e.vacant, e.regained) + time.Duration(h.place())*h.Monitor
 	if e.vacant > e.leaderless && h.reaches(e.grant.peer) {
 		turn = max(turn, e.vacant+h.retry()) // other grants run out now, too: it may just win
+	}
+	if e.declined != never {
+		turn = max(turn, e.declined+h.Monitor<<(e.declines-1))
 	}
 	if h.now.Run < turn {
 		h.due(turn)
@@ -230,6 +236,10 @@ func (h *Handler) onBallot(m *types.Message) {
 		r.outbid = true // tickCandidacy stands above it
 		return
 	}
+	if m.Kind == types.Refused && m.Reason == types.HasLeader {
+		h.declined(r, m.From)
+		return
+	}
 	if m.Kind != types.PendingResponse || m.Term != r.message.Term {
 		return
 	}
@@ -238,6 +248,21 @@ func (h *Handler) onBallot(m *types.Message) {
 		r.learn(h.accepted)
 		h.takeOffice(r.message.Term, r.settle)
 	}
+}
+
+// declined notes that a member has a leader. Where a quorum has one, this peer alone does not hear it: it
+// stands again later, and later each time.
+func (h *Handler) declined(r *round, id types.ID) {
+	if r.led == nil {
+		r.led = make([]bool, len(h.hosts))
+	}
+	r.led[id-1] = true
+	if !h.view.Quorum(func(id types.ID) bool { return r.led[id-1] }) {
+		return
+	}
+	h.candidacy = nil
+	h.election.declined = h.now.Run
+	h.election.declines = min(h.election.declines+1, 3)
 }
 
 // tickCandidacy asks again; under a higher term if one was seen.

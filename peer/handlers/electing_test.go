@@ -2,6 +2,7 @@ package handlers_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -328,7 +329,10 @@ func TestRule5Yields(t *testing.T) {
 
 	p = member(t, conf{ID: 2}, viewOf(1, 1, 2, 3, 4, 5))
 	p.term = types.Term{}
-	want(t, "the next one, where the leader hears no quorum", p.hear(p.misses(1, 3, 4, 5)), "NEWLEADER→1,3,4,5")
+	deaf := p.misses(1, 3, 4, 5)
+	want(t, "what the leader said under an earlier term", p.hear(deaf), "")
+	deaf.Term = types.Term{Counter: 1, Peer: 1}
+	want(t, "the next one, where the leader hears no quorum", p.hear(deaf), "NEWLEADER→1,3,4,5")
 
 	p = member(t, conf{ID: 3}, viewOf(1, 1, 2, 3, 4, 5))
 	p.undialed(1, types.Refusal)
@@ -364,4 +368,35 @@ func (p *peer) first(text string) time.Duration {
 		}
 	}
 	return -1
+}
+
+// A candidate that a quorum tells that it has a leader stands again after a monitor interval, then after two,
+// then after four each time.
+func TestDeclined(t *testing.T) {
+	t.Parallel()
+	p := candidate(t, conf{}, viewOf(1, 1, 2, 3, 4, 5))
+	p.term = types.Term{} // nobody that it hears leads
+	var pauses []time.Duration
+	for range 4 {
+		for _, id := range []types.ID{2, 3, 4} {
+			p.hear(msg{Kind: types.Refused, From: id, Request: p.sent(id, types.NewLeader).Request, Reason: types.HasLeader})
+		}
+		p.log = nil
+		declined := p.at
+		p.pass(10*time.Second, 2, 3, 4, 5)
+		pauses = append(pauses, p.first("NEWLEADER→2")-declined)
+		p.log = slices.DeleteFunc(p.log, func(d deed) bool { return d.m.Kind != types.NewLeader })
+	}
+	want(t, "stands again after", fmt.Sprint(pauses), "[2.2s 4.4s 8.8s 8.8s]")
+}
+
+// A candidate that loses its quorum asks nobody any more.
+func TestCandidateWithoutQuorum(t *testing.T) {
+	t.Parallel()
+	p := candidate(t, conf{}, viewOf(1, 1, 2, 3))
+	p.undialed(2, types.Refusal)
+	p.undialed(3, types.Refusal)
+	p.log = nil
+	p.pass(time.Second)
+	want(t, "asks", p.when("NEWLEADER→2")+p.when("NEWLEADER→3"), "[][]")
 }

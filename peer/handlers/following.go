@@ -242,7 +242,7 @@ func (h *Handler) sendHeartbeat() {
 	h.pulse = types.Message{Kind: types.Heartbeat, From: h.ID, Incarnation: h.incarnation,
 		Group: h.view.Group, Number: h.view.Number, Term: h.promised, Leads: h.leads(),
 		Request: uint64(h.now.Run), Heard: h.heardOf(h.promised.Peer), Unreachable: h.unheard(MostNamed)}
-	h.hosts[h.ID-1].unfit = !h.hearsQuorum(h.pulse.Unreachable)
+	h.hosts[h.ID-1].unfit = !h.hearsQuorum(h.unheard(len(h.hosts)))
 	h.misses = h.lacking > 0
 	h.out.Heartbeat = &h.pulse
 	h.totals.Sent++

@@ -69,8 +69,12 @@ func (h *Handler) foundingEvidence(_ types.ID, e evidence) bool {
 // knows none is its own fault.
 func (h *Handler) namesFound() bool { return h.since(h.fresh.named) < h.Monitor }
 
-// nameFound notes that the name service finds another host. What it did not find before counts no more.
-func (h *Handler) nameFound() {
+// nameFound notes that the name service finds host id, unless the hosts file has its address. What it did
+// not find before counts no more.
+func (h *Handler) nameFound(id types.ID) {
+	if int(id) <= len(h.Addressed) && h.Addressed[id-1] {
+		return
+	}
 	if !h.namesFound() {
 		h.fresh.naming = h.now.Run
 	}

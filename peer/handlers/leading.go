@@ -16,6 +16,7 @@ type round struct {
 	leader   bool   // the view's leader is among them
 	done     bool   // a quorum answered
 	outbid   bool   // NEWLEADER: somebody has promised a higher term
+	led      []bool // NEWLEADER, by ID-1: who has a leader; nil for nobody
 	preparation
 	began time.Duration
 	sent  time.Duration
@@ -251,10 +252,10 @@ func (h *Handler) nextJoin() types.Change {
 // minute apart at most, has to ask for a monitor interval first: its link comes and goes.
 func (h *Handler) steady(r request) bool {
 	p := &h.hosts[r.member.ID-1]
-	if p.removals < 3 || h.since(p.removed) >= time.Minute || h.since(r.since) >= h.Monitor {
+	if p.removals < 3 || h.since(p.removed) >= time.Minute || h.since(r.since) >= h.paced(steadyFor) {
 		return true
 	}
-	h.until(r.since + h.Monitor)
+	h.until(r.since + h.paced(steadyFor))
 	return false
 }
 

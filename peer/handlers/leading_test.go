@@ -287,3 +287,15 @@ func TestSection6DrillCalledOff(t *testing.T) {
 
 // last tells the last thing that the peer did.
 func (p *peer) last() string { return story(p.log[len(p.log)-1:]) }
+
+// All copies of a request name the same failures: an old one may come late.
+func TestCopiesNameTheSame(t *testing.T) {
+	t.Parallel()
+	p := leader(t, conf{}, viewOf(1, 1, 2, 3, 4, 5))
+	p.hear(msg{Kind: types.Join, From: 6})
+	p.undialed(5, types.Refusal)
+	p.pass(300*ms, 2, 3, 4)
+	if named := p.sent(2, types.Req).Unreachable; len(named) > 0 {
+		t.Errorf("a copy of the REQ names %v, the first named nobody", named)
+	}
+}

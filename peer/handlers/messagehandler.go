@@ -31,6 +31,7 @@ type Config struct {
 	Monitor   time.Duration // of silence that makes a peer unreachable; at least twice Heartbeat
 	Drill     bool          // the leader-failure drill (docs/protocol.md, section 6)
 	Salt      uint32        // random in each process
+	Addressed []bool        // by ID-1: the hosts file has the host's address, so its name is not looked up; may be nil
 }
 
 // Output is what a step asks of its caller, in this order: to write records, to send, to exit.

@@ -206,11 +206,11 @@ func (h *Handler) noteClock(m *types.Message) {
 func (h *Handler) silent(id types.ID) bool { return !h.reaches(id) && !h.hosts[id-1].dead }
 
 // confirmed reports whether a member that this peer holds unreachable may be removed: it is gone for
-// certain, or another reachable member that hears a quorum misses it, too, has said so after it had heard what
-// this peer sent since that was last heard here, and has not said anything else since. Of two members that are left, neither has anybody else to ask.
+// certain, or another reachable member misses it too, has said so after it had heard what this peer sent since
+// it last heard that one, and has not said anything else since. A leader that is left alone has nobody to ask.
 func (h *Handler) confirmed(id types.ID) bool {
 	p := &h.hosts[id-1]
-	if p.dead || len(h.view.Members)-h.lacking <= 2 {
+	if p.dead || len(h.view.Members)-h.lacking <= 1 {
 		return true
 	}
 	return p.missed > p.heard && h.reaches(p.witness) && slices.Contains(h.hosts[p.witness-1].deaf, id)
@@ -228,16 +228,44 @@ func (h *Handler) hearsQuorum(missed []types.ID) bool {
 	return h.view.Enough(n, leader)
 }
 
+// isCut reports whether m, a heartbeat, names only some of those whom its sender misses.
+func isCut(m *types.Message) bool { return slices.Contains(m.Unreachable, m.From) }
+
+// mayWitness reports whether the sender of m is believed in whom it misses: it names all of them, and hears
+// more than half of those whom this peer hears. Those who are gone do not count against it.
+func (h *Handler) mayWitness(m *types.Message) bool {
+	reached := len(h.view.Members) - h.lacking
+	heard := reached
+	for _, id := range m.Unreachable {
+		if h.reaches(id) {
+			heard--
+		}
+	}
+	return !isCut(m) && 2*heard > reached
+}
+
+// heedList takes in whom the sender of m, a member's heartbeat, misses, unless a newer heartbeat has
+// overtaken it, or it is the short one of the two that were sent at that moment.
+func (h *Handler) heedList(m *types.Message) {
+	p := &h.hosts[m.From-1]
+	if m.Request < p.stamp || isCut(m) && m.Request == p.stamp {
+		return
+	}
+	p.stamp = m.Request
+	h.overhear(m)
+	h.heedMissed(m)
+}
+
 // heedMissed notes whom the sender of m, a member's heartbeat, misses. Whom the leader misses is asked, too:
 // it owes this peer an answer from now on.
 func (h *Handler) heedMissed(m *types.Message) {
 	sender := &h.hosts[m.From-1]
-	sender.unfit = !h.hearsQuorum(m.Unreachable)
-	if s := &h.election.sign; sender.unfit && !m.Leads && m.From == s.peer {
+	sender.unfit = !isCut(m) && !h.hearsQuorum(m.Unreachable)
+	if s := &h.election.sign; sender.unfit && !m.Leads && m.From == s.peer && !m.Term.Below(s.term) {
 		s.at = min(s.at, h.now.Run-h.Monitor) // it has lost its quorum, and leads no more
 	}
-	if sender.unfit || sender.gone || m.Number < h.view.Number {
-		return // the last was held up
+	if sender.gone || m.Number < h.view.Number || !m.Leads && !h.mayWitness(m) {
+		return
 	}
 	for _, id := range m.Unreachable {
 		if !h.known(id) || !h.view.Has(id) || id == h.ID {
@@ -410,10 +438,10 @@ func (h *Handler) state(m *types.Message) {
 
 func (h *Handler) onState(m *types.Message) {
 	h.answered(m.From, m)
-	h.nameFound()
+	h.nameFound(m.From)
 	h.testify(m)
 	if h.standing == types.Joined {
-		if h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) {
+		if h.office == nil && h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) {
 			h.hosts[m.From-1].owes = never
 		}
 		h.succeeded(m)
@@ -465,10 +493,9 @@ func (h *Handler) onHeartbeat(m *types.Message) {
 		if m.Leads {
 			h.sighted(m)
 		}
-		if p := &h.hosts[m.From-1]; m.Request >= p.stamp { // else it was overtaken
-			p.stamp = m.Request
-			h.overhear(m)
-			h.heedMissed(m)
+		h.heedList(m)
+		if m.Number > h.view.Number {
+			h.ask(m.From) // who answers with its view: the leader may be unable to send it
 		}
 		if p := &h.hosts[m.From-1]; p.holds < h.view.Number && p.owes == never && h.leads() {
 			h.anew(m.From)
@@ -486,7 +513,7 @@ func (h *Handler) onHeartbeat(m *types.Message) {
 func (h *Handler) undialed(id types.ID, began time.Duration, o types.Outcome) {
 	p := &h.hosts[id-1]
 	if o == types.Refusal || o == types.NoAnswer {
-		h.nameFound()
+		h.nameFound(id)
 	}
 	if o == types.Refusal || o == types.NoName {
 		h.weigh(id, evidence{asked: began, outcome: o})

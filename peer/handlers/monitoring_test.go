@@ -225,12 +225,14 @@ func TestRule2SomebodyElseMissesIt(t *testing.T) {
 		{"nobody else", five, func(p *peer) {}, false},
 		{"another, too", five, func(p *peer) { p.hear(p.misses(3, 5)) }, true},
 		{"another, who misses somebody else", five, func(p *peer) { p.hear(p.misses(3, 4)) }, false},
-		{"another, who hears no quorum", five, func(p *peer) { p.hear(p.misses(3, 5, 4, 2)) }, false},
+		{"another, who misses half of those whom the leader hears", five, func(p *peer) { p.hear(p.misses(3, 5, 4, 2)) }, false},
+		{"another, who names only some", five, func(p *peer) { p.hear(p.misses(3, 5, 3)) }, false},
 		{"another, in an earlier view", five, func(p *peer) { m := p.misses(3, 5); m.Number = 4; p.hear(m) }, false},
 		{"itself", five, func(p *peer) { p.hear(p.misses(5, 5)) }, false},
 		{"its host refuses", five, func(p *peer) { p.undialed(5, types.Refusal) }, true},
 		{"no answer", five, func(p *peer) { p.undialed(5, types.NoAnswer) }, false},
-		{"of three, two are left", viewOf(1, 1, 2, 5), func(p *peer) {}, true},
+		{"of three, two are left", viewOf(1, 1, 2, 5), func(p *peer) {}, false},
+		{"of three, two are left, and the other misses it too", viewOf(1, 1, 2, 5), func(p *peer) { p.hear(p.misses(2, 5)) }, true},
 	} {
 		p := leader(t, conf{}, tt.view)
 		others := slices.DeleteFunc(slices.Clone(tt.view.Members), func(id types.ID) bool { return id == 1 || id == 5 })
@@ -245,6 +247,50 @@ func TestRule2SomebodyElseMissesIt(t *testing.T) {
 			t.Errorf("%s: proposed %v, want %v", tt.name, got, tt.want)
 		}
 	}
+}
+
+// Rule 2: a leader that is left alone has nobody to ask.
+func TestRule2LeftAlone(t *testing.T) {
+	t.Parallel()
+	p := leader(t, conf{}, viewOf(1, 1, 2))
+	p.pass(2300 * ms)
+	want(t, "removes", p.when("view 6 [1]"), "[2.2s]")
+}
+
+// Rule 2: those who are gone do not count against a witness, though it hears no quorum of the view.
+func TestRule2WitnessWithFewLeft(t *testing.T) {
+	t.Parallel()
+	p := leader(t, conf{}, viewOf(1, 1, 2, 3, 4, 5))
+	p.pass(2500*ms, 2, 3)
+	want(t, "another, that misses these and one whom the leader hears", p.hear(p.misses(2, 3, 4, 5)), "REQ DEL 4 unreachable→2,3")
+}
+
+// Over UDP a heartbeat names 32 at most, and says so when there are more: the full list, sent over TCP at the
+// same moment, counts.
+func TestLongListOfTheMissed(t *testing.T) {
+	t.Parallel()
+	var all []types.ID
+	for id := range types.ID(50) {
+		all = append(all, id+1)
+	}
+	p := member(t, conf{ID: 2, Hosts: 50}, viewOf(1, all...))
+	p.pass(4*time.Second, 1, 3, 4)
+	m := p.sent(0, types.Heartbeat)
+	if len(m.Unreachable) != handlers.MostNamed || !slices.Contains(m.Unreachable, 2) {
+		t.Errorf("over UDP it names %v", m.Unreachable)
+	}
+	if m := p.sent(1, types.Heartbeat); len(m.Unreachable) != 46 || slices.Contains(m.Unreachable, 2) {
+		t.Errorf("over TCP it names %v", m.Unreachable)
+	}
+}
+
+// A member that hears of a later view asks for it: its leader may be unable to send it.
+func TestLaterViewIsAskedFor(t *testing.T) {
+	t.Parallel()
+	p := member(t, conf{ID: 3}, viewOf(1, 1, 2, 3))
+	later := p.beat(2)
+	later.Number = 6
+	want(t, "a heartbeat with a later view", p.hear(later), "PROBE→2")
 }
 
 // Rule 2: the word of a member that is gone since does not count, nor what it has taken back.
@@ -368,4 +414,18 @@ func TestSpoke(t *testing.T) {
 	if got := p.when("REQ DEL 3 unreachable→2"); !strings.HasPrefix(got, "[630ms") {
 		t.Errorf("it proposes at %s, want 630ms", got)
 	}
+}
+
+// What others are told of a time is the caller's, who does not leave out this peer's stalls.
+func TestStalledPeerTellsTheTime(t *testing.T) {
+	t.Parallel()
+	p := watcher(t)
+	p.at = 10 * time.Second
+	p.do(p.Tick)
+	if at := p.Status().At.Run; at != epoch+10*time.Second {
+		t.Errorf("after a stall its status is of %v, want %v", at, epoch+10*time.Second)
+	}
+	p.hear(p.beat(3))
+	p.do(func(now handlers.Instant) *handlers.Output { return p.Undialed(now, 3, now.Run-ms, types.Refusal) })
+	want(t, "a dial from before the last word", p.when("peer 3 unreachable"), "[]")
 }

@@ -192,13 +192,21 @@ func (h *Handler) firstReachable() types.ID {
 	return first
 }
 
-// unheard lists the members that this peer does not hear, at most so many.
+// unheard lists the members that this peer does not hear. Of more than most it lists some, and itself, which
+// says so.
 func (h *Handler) unheard(most int) []types.ID {
+	if h.lacking == 0 {
+		return nil
+	}
 	var ids []types.ID
 	for _, id := range h.view.Members {
-		if id != h.ID && h.hosts[id-1].gone && len(ids) < most {
+		if id != h.ID && h.hosts[id-1].gone {
 			ids = append(ids, id)
 		}
+	}
+	if len(ids) > most {
+		ids[most-1] = h.ID
+		ids = ids[:most]
 	}
 	return ids
 }

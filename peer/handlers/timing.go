@@ -15,6 +15,7 @@ const (
 	joinRedialAfter  = 400 * time.Millisecond // until a JOIN does, to a host of which nothing comes
 	joinGap          = time.Second            // between two JOINs of one that asks all the time, at most
 	leaveLimit       = time.Second            // for leaving, and for a leader's farewell
+	steadyFor        = usualMonitor           // that a host asks to be let in whose link comes and goes
 
 	stallLimit  = 500 * time.Millisecond // a longer gap between two steps is this peer's own stall
 	stallWatch  = 400 * time.Millisecond // a Tick comes so long after any step, so that no stall goes unnoticed

@@ -88,7 +88,7 @@ func (h *Handler) disputed(m *types.Message) bool {
 	if !m.Addr.IsValid() || m.Addr == l.addr || p.gone {
 		return false
 	}
-	since, good := h.since(l.asked), h.scaled(twiceAnswerGood)
+	since, good := h.since(l.asked), h.paced(twiceAnswerGood)
 	if m.Kind == types.Heartbeat {
 		good = h.Monitor // the next one comes in a second
 	}
@@ -99,7 +99,7 @@ func (h *Handler) disputed(m *types.Message) bool {
 		l.asked, l.answers, l.failed = h.now.Run, false, false
 		h.probe(m.From, false)
 	default:
-		return !l.failed && since < h.scaled(twiceWait)
+		return !l.failed && since < h.paced(twiceWait)
 	}
 	return true
 }
@@ -109,7 +109,7 @@ func (h *Handler) disputed(m *types.Message) bool {
 func (h *Handler) refuseTwice(m *types.Message) {
 	l := &h.hosts[m.From-1].lives
 	joins := h.leads() && m.Kind == types.Join
-	if !joins && (m.From != h.following || h.since(l.refused) < h.scaled(twiceRefusal)) {
+	if !joins && (m.From != h.following || h.since(l.refused) < h.paced(twiceRefusal)) {
 		return
 	}
 	l.refused = h.now.Run
@@ -125,8 +125,8 @@ func (h *Handler) refuseTwice(m *types.Message) {
 // on, at a slower pace.
 func (h *Handler) refusedTwice(m *types.Message) {
 	if h.standing == types.Fresh && h.fresh.target == m.From {
-		h.fresh.asked = h.now.Run + h.scaled(twiceRefusal) - h.retry() // so it asks in a second, not in 0.2
-		h.noticed = h.now.Run                                          // it knows what it waits for
+		h.fresh.asked = h.now.Run + h.paced(twiceRefusal) - h.retry() // so it asks in a second, not in 0.2
+		h.noticed = h.now.Run                                         // it knows what it waits for
 	}
 	h.sayTwice(h.ID, m.Lives)
 }

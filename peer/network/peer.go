@@ -92,7 +92,11 @@ type Peer struct {
 // whole lines each. Where a socket cannot be opened, stdout is told in the reference's words,
 // and the error says what to do about it.
 func New(c config.Config, stdout, stderr io.Writer) (*Peer, error) {
-	h := handlers.New(handlers.Config{ID: c.ID, Hosts: len(c.Hosts), Digest: c.Digest,
+	addressed := make([]bool, len(c.Hosts))
+	for i, host := range c.Hosts {
+		addressed[i] = host.Addr.IsValid()
+	}
+	h := handlers.New(handlers.Config{Addressed: addressed, ID: c.ID, Hosts: len(c.Hosts), Digest: c.Digest,
 		Heartbeat: c.Heartbeat, Monitor: c.Monitor, Drill: c.Drill, Salt: rand.Uint32()})
 	return open(c, h, utils.Resolver{}, stdout, stderr)
 }

@@ -47,7 +47,7 @@ Network, while faults happen
   -backoff D     TCP waits up to D before it sends again, 5s to 2m (default 5s)
   -boot D        no packet comes through before D: the network comes up late
   -drift P       of clocks, either way, 0.02 at most
-  -late D        a process sees up to D too late that time has passed, 1s at most
+  -late D        a process sees up to D too late that time has passed, 300ms at most
 
 Faults: how many at most, as one that finds no process where it strikes does nothing
   -crashes N     a process crashes, with a record, as -c makes it
@@ -163,7 +163,7 @@ func (t *trial) flags() *flag.FlagSet {
 	f.Var(&span{&w.Backoff, 5 * time.Second, 2 * time.Minute}, "backoff", "")
 	f.Var(&span{&w.Boot, 0, mostTime}, "boot", "")
 	f.Var(&share{&w.Drift, 0.02}, "drift", "")
-	f.Var(&span{&w.Late, 0, time.Second}, "late", "")
+	f.Var(&span{&w.Late, 0, 300 * time.Millisecond}, "late", "")
 	f.Var(&wholeNumber{&w.Reborn, 0, mostFaults}, "restarts", "")
 	f.Var(&wholeNumber{&w.Flaps, 0, mostFaults}, "flaps", "")
 	f.Var(&wholeNumber{&w.Bursts, 0, mostFaults}, "bursts", "")

@@ -49,7 +49,7 @@ func TestSimulateFlags(t *testing.T) {
 		"-crashes -1":       "from 0 to 1000",
 		"-cuts many":        "from 0 to 1000",
 		"-drill -hosts 3":   "-drill needs at least 4 hosts",
-		"-late 2s":          "from 0s to 1s",
+		"-late 2s":          "from 0s to 300ms",
 		"-backoff 1s":       "from 5s to 2m0s",
 		"-boot -1s":         "from 0s to 24h0m0s",
 		"-boot 1m":          "give -for 1m0s or more",

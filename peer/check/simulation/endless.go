@@ -68,7 +68,7 @@ func (w *world) outside(v types.View) bool {
 		if p == nil || w.plan.Afflicted&(1<<i) != 0 || p.handler.Standing() == types.Out {
 			continue
 		}
-		if !v.Holds(types.Member{ID: m.id, Incarnation: p.handler.Incarnation()}) {
+		if own := p.handler.View(); !v.Holds(types.Member{ID: m.id, Incarnation: p.handler.Incarnation()}) || own.Number < v.Number-1 {
 			return true
 		}
 	}

@@ -64,17 +64,16 @@ func (j *judge) unwell(m types.Member, v *types.View) string {
 }
 
 // couldTell reports whether a process of this host was awake lately, and can have told that it missed
-// somebody. One that has just thawed asks first.
+// somebody.
 func (m *machine) couldTell(now time.Duration) bool {
-	const asks = time.Second
 	p := m.process
 	switch {
 	case now-m.lastEnd < missing:
 		return true
 	case p == nil:
 		return false
-	case !p.frozen && now-p.awake >= asks:
-		return true
+	case !p.frozen:
+		return true // the silence that it noted before it froze, if it did, counts on
 	}
 	return now-p.asleep < missing
 }

@@ -203,6 +203,7 @@ func (f *Fault) concerns(i, j int) bool {
 
 // settle puts right all that is wrong but for processes that do not run, and endless faults.
 func (w *world) settle() {
+	w.plan.Late = 0
 	n := &w.plan.Network
 	*n = Network{MinDelay: n.MinDelay, MaxDelay: n.MaxDelay}
 	for i, m := range w.hosts {

@@ -243,7 +243,7 @@ func (j *judge) proposed(m *types.Message) {
 		return
 	}
 	excuse := j.excuse(a.member, before)
-	if left := len(before.Members) - len(m.Unreachable); left > 2 {
+	if left := len(before.Members) - len(m.Unreachable); left > 1 {
 		excuse = j.missed(a.member, before, m.From)
 	}
 	if excuse == "" {

@@ -71,7 +71,7 @@ func TestJudgeKnowsWhatIsChosen(t *testing.T) {
 	}
 }
 
-// A member is excused that somebody may miss; where more than two are left, only one that somebody besides
+// A member is excused that somebody may miss; where more than one is left, only one that somebody besides
 // the proposer may, who was awake.
 func TestWhoMayBeRemoved(t *testing.T) {
 	for _, c := range []struct {
@@ -103,7 +103,7 @@ func TestWhoMayBeRemoved(t *testing.T) {
 			t.Errorf("%s: the excuse is %q", c.name, got)
 		}
 		if got := w.judge.missed(m, &v, 1); (got != "") != c.missed {
-			t.Errorf("%s: where more than two are left the excuse is %q", c.name, got)
+			t.Errorf("%s: where more than one is left the excuse is %q", c.name, got)
 		}
 	}
 }

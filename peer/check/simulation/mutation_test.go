@@ -103,7 +103,7 @@ var mutants = []mutation{
 		"return h.hosts[id-1].unfit || h.since(e.deposed) < 3*h.Monitor", "return false && e != nil"},
 		{"handlers/electing.go", "return h.hosts[id-1].unfit || id == e.sign.peer && h.since(e.sign.at) < 3*h.Monitor", "return false"}}, by: byPlans},
 	{name: "a leader removes whom it alone misses", edits: []edit{{"handlers/monitoring.go",
-		"if p.dead || len(h.view.Members)-h.lacking <= 2 {", "if true {"}}},
+		"if p.dead || len(h.view.Members)-h.lacking <= 1 {", "if true {"}}},
 	{name: "any member's word confirms a removal, be it of long ago", edits: []edit{{"handlers/monitoring.go",
 		"	return p.missed > p.heard && h.reaches(p.witness) && slices.Contains(h.hosts[p.witness-1].deaf, id)\n", "	return p.missed > 0\n"}}},
 	{name: "a fresh peer believes anybody that its incarnation is too low", edits: []edit{{"handlers/joining.go",
