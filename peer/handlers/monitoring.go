@@ -275,6 +275,9 @@ func (h *Handler) heedMissed(m *types.Message) {
 		if heard := time.Duration(m.Heard); m.Term.Peer == h.ID && heard <= h.now.Run {
 			p.missed, p.witness = heard, m.From // said after it had heard what this peer sent then
 		}
+		if p.gone && p.missed <= p.heard && h.office != nil {
+			h.ask(m.From) // so that it hears something newer, and says whom it misses again
+		}
 		if m.Leads && h.office == nil && !p.gone && p.owes == never {
 			p.owes = h.now.Run
 			h.ask(id)
@@ -411,6 +414,7 @@ func (h *Handler) anew(id types.ID) {
 
 func (h *Handler) onProbe(m *types.Message) {
 	h.noteClock(m)
+	h.misses = h.misses || h.lacking > 0 && m.From == h.election.sign.peer
 	h.state(m)
 	admitted := m.Number == 0 && h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation})
 	if admitted || h.mine(m) && m.Number < h.view.Number {

@@ -249,6 +249,20 @@ func TestRule2SomebodyElseMissesIt(t *testing.T) {
 	}
 }
 
+// Rule 2: a witness whose word is older than what the leader last heard itself is asked, so that it hears
+// something newer; asked by its leader, a member says again whom it misses.
+func TestRule2WitnessIsAsked(t *testing.T) {
+	t.Parallel()
+	p := leader(t, conf{}, viewOf(1, 1, 2, 3, 4, 5))
+	p.pass(2500*ms, 2, 3, 4)
+	old := p.misses(3, 5)
+	old.Heard = uint64(epoch) - 1
+	want(t, "an old word", p.hear(old), "PROBE→3")
+	p = member(t, conf{ID: 3}, viewOf(1, 1, 2, 3, 4, 5))
+	p.pass(3*time.Second, 1, 2, 4)
+	want(t, "the leader asks", p.hear(msg{Kind: types.Probe, From: 1}), "STATE member led→1; HEARTBEAT→1")
+}
+
 // Rule 2: a leader that is left alone has nobody to ask.
 func TestRule2LeftAlone(t *testing.T) {
 	t.Parallel()
