@@ -42,7 +42,8 @@ const (
 const usage = `Usage: memberly -h FILE [options]
 
 Required
-  -h FILE        hosts file: a host name a line, and its address if wanted
+  -h FILE        hosts file: one host name per line, optionally followed by its
+                 address. For help, use -help
 
 Timing
   -d N           wait N seconds before doing anything (default 0)
@@ -63,13 +64,14 @@ Whole group on this machine
                  apart; -c is then for the last host, -t for the first. Each has
                  the file's address if all are loopback, else 127.0.0.1 onwards
 
-Trust it (off unless given)
-  -key FILE      seal all that is sent, and take nothing that is not, with the
-                 keys in FILE, alike on all hosts; memberly keygen makes one
+Security (off unless given)
+  -key FILE      encrypt and authenticate all traffic, and reject anything else,
+                 with the keys in FILE, the same on all hosts; memberly keygen
+                 makes one
 
-See inside (off unless given)
-  -http ADDR     serve status, events, metrics and a page for a browser at
-                 PORT, on the loopback network alone, or at ADDRESS:PORT
+Monitoring (off unless given)
+  -http ADDR     serve status, events, metrics and a web page at PORT, on the
+                 loopback network alone, or at ADDRESS:PORT
 
   -version       print the version and exit
 

@@ -26,7 +26,7 @@ type host struct {
 	lost    time.Duration // since when it is gone
 	spoke   time.Duration // when it last said something that does not prove it alive
 	dead    bool          // gone for certain: its host refused a connection, or a later incarnation answered
-	missed  time.Duration // when another member that hears a quorum missed it; at least
+	missed  time.Duration // since when another member misses it, at least: what that one had heard of this peer by then
 	witness types.ID      // who that was
 	unfit   bool          // its last heartbeat says that it hears no quorum
 	owes    time.Duration // since when it owes this peer an answer, or never

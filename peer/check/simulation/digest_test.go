@@ -12,10 +12,10 @@ import (
 	"memberly/peer/types"
 )
 
-var wholeDigest = flag.Bool("digest", false, "TestDigest: hash all 3000 seeds, and print the digest of each hundred")
+var wholeDigest = flag.Bool("digest", false, "TestDigest: hash all 3000 seeds, not only the first hundred")
 
 // digests are the hashes of all that peers do under the first seeds. A change that is to change no
-// behaviour leaves them as they are. After one that is meant to, print them anew: go test
+// behaviour leaves them as they are. After one that is meant to, take the new ones from what fails: go test
 // ./peer/check/simulation -run Digest -v -args -digest.
 var digests = map[int]string{
 	1:  "3440ea56deee0d9d",

@@ -208,7 +208,7 @@ func explain(t *testing.T, d drawing, seed uint64) {
 		t.Fatalf("%sseed %d fails: %s", d.name, seed, r.Failure)
 	default:
 		p = Shrink(p)
-		t.Errorf("%sseed %d fails: %s\nrepeat: go test ./peer/check/simulation -run TestSeeds%s -seed %d -play\nshrunk, it fails so: %s\n%v",
+		t.Errorf("%sseed %d fails: %s\nrepeat: go test ./peer/check/simulation -run 'TestSeeds$' -v%s -seed %d -play\nshrunk, it fails so: %s\n%v",
 			d.name, seed, r.Failure, d.flag, seed, Run(p, nil).Failure, p)
 	}
 	if *play {
