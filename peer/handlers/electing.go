@@ -6,9 +6,9 @@ import (
 	"memberly/peer/types"
 )
 
-// sign is the last thing that showed a peer to lead: REQ, NEWVIEW, or a heartbeat or answer
+// leaderSign is the last thing that showed a peer to lead: REQ, NEWVIEW, or a heartbeat or answer
 // to PROBE that says so.
-type sign struct {
+type leaderSign struct {
 	peer types.ID
 	term types.Term
 	at   time.Duration
@@ -16,10 +16,10 @@ type sign struct {
 
 // election is what a member knows of who leads, or might.
 type election struct {
-	sign       sign
-	grant      sign          // the NEWLEADER it last granted
-	turned     types.Message // a NEWLEADER it refused because it had a leader
-	turnedAt   time.Duration
+	sign       leaderSign
+	grant      leaderSign    // the NEWLEADER it last granted
+	deferred   types.Message // a NEWLEADER it refused because it had a leader
+	deferredAt time.Duration
 	leaderless time.Duration // since when it has no leader; never while it has
 	vacant     time.Duration // since when it has neither leader nor granted candidate
 	inquorate  time.Duration // since when no quorum is reachable; never while one is
@@ -30,16 +30,16 @@ type election struct {
 }
 
 func noElection() election {
-	return election{sign: sign{at: never}, grant: sign{at: never}, turnedAt: never,
+	return election{sign: leaderSign{at: never}, grant: leaderSign{at: never}, deferredAt: never,
 		leaderless: never, vacant: never, inquorate: never, regained: never, deposed: never, declined: never}
 }
 
-// sighted notes that the sender of m says that it leads, in a term not below the promise.
-func (h *Handler) sighted(m *types.Message) {
+// sawLeader notes that the sender of m says that it leads, in a term not below the promise.
+func (h *Handler) sawLeader(m *types.Message) {
 	if h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) &&
 		m.Term.Peer == m.From && h.obeys(m.Term) {
 		h.standDown()
-		s := sign{peer: m.From, term: m.Term, at: h.now.Run - m.Waited}
+		s := leaderSign{peer: m.From, term: m.Term, at: h.now.Run - m.Waited}
 		if s.peer == h.election.sign.peer {
 			s.at = max(s.at, h.election.sign.at)
 		}
@@ -48,28 +48,28 @@ func (h *Handler) sighted(m *types.Message) {
 }
 
 // holdsGood reports whether s is recent, from a member that is reachable.
-func (h *Handler) holdsGood(s sign) bool {
+func (h *Handler) holdsGood(s leaderSign) bool {
 	return h.since(s.at) < h.Monitor && (h.reaches(s.peer) || h.speaks(s.peer)) && h.obeys(s.term)
 }
 
-// fades reports whether the leader has fallen silent, and is not yet unreachable: it leads until
+// leaderIsSilent reports whether the leader has fallen silent, and is not yet unreachable: it leads until
 // it is, so that its failure is recorded as the leader's.
-func (h *Handler) fades(s sign) bool {
+func (h *Handler) leaderIsSilent(s leaderSign) bool {
 	return s.at != never && h.reaches(s.peer) && h.obeys(s.term) &&
 		h.since(h.hosts[s.peer-1].heard) >= h.patience()
 }
 
 // hasLeader reports whether another peer leads this one.
 func (h *Handler) hasLeader() bool {
-	return h.standing == types.Joined && h.office == nil &&
-		(h.holdsGood(h.election.sign) || h.fades(h.election.sign))
+	return h.standing == types.Joined && h.leading == nil &&
+		(h.holdsGood(h.election.sign) || h.leaderIsSilent(h.election.sign))
 }
 
 // review is done at the end of every step: it finds out whether the leader is lost, and
 // whether it is this peer's turn to stand (rule 5).
 func (h *Handler) review() {
 	e := &h.election
-	if h.office != nil && !h.quorate {
+	if h.leading != nil && !h.quorate {
 		e.deposed = h.now.Run
 		h.standDown()
 	}
@@ -80,14 +80,14 @@ func (h *Handler) review() {
 		e.declined, e.declines = never, 0
 		h.tellLeader()
 		h.progress()
-		if h.office == nil {
+		if h.leading == nil {
 			h.until(e.sign.at + h.Monitor)
 		}
 		return
 	}
-	if e.vacant != never && h.since(e.turnedAt) < h.retry() {
-		m := e.turned
-		e.turnedAt = never
+	if e.vacant != never && h.since(e.deferredAt) < h.retry() {
+		m := e.deferred
+		e.deferredAt = never
 		h.onRequest(&m)
 		h.review()
 		return
@@ -96,7 +96,7 @@ func (h *Handler) review() {
 		h.until(e.grant.at + h.Monitor)
 		return
 	}
-	if h.office != nil || h.candidacy != nil || !h.quorate || h.leaving != never {
+	if h.leading != nil || h.candidacy != nil || !h.quorate || h.leaving != never {
 		return
 	}
 	turn := max(e.vacant, e.regained) + time.Duration(h.place())*h.Monitor
@@ -167,7 +167,7 @@ func (h *Handler) stand(term types.Term) {
 	h.candidacy.message.Change.Operation = types.Pending
 	h.call(h.candidacy, &h.view)
 	if h.candidacy.done {
-		h.takeOffice(term, h.accepted)
+		h.becomeLeader(term, h.accepted)
 	}
 }
 
@@ -193,8 +193,8 @@ func (h *Handler) onNewLeader(m *types.Message) {
 		h.standAgain(m.Term)
 	case m.From != h.following && (h.hasLeader() || e.grant.peer != m.From && h.holdsGood(e.grant)):
 		h.answer(m, types.Refused).Reason = types.HasLeader
-		e.turned, e.turnedAt = *m, h.now.Run
-		e.turned.Unreachable = nil
+		e.deferred, e.deferredAt = *m, h.now.Run
+		e.deferred.Unreachable = nil
 		h.doubt(m)
 	default:
 		h.grant(m)
@@ -206,7 +206,7 @@ func (h *Handler) grant(m *types.Message) {
 	h.standDown()
 	h.promise(m.Term)
 	if h.election.grant.term != m.Term {
-		h.election.grant = sign{peer: m.From, term: m.Term, at: h.now.Run}
+		h.election.grant = leaderSign{peer: m.From, term: m.Term, at: h.now.Run}
 	}
 	h.ok(m, types.PendingResponse)
 }
@@ -246,7 +246,7 @@ func (h *Handler) onBallot(m *types.Message) {
 	r.learn(types.Accepted{Term: m.Accepted, Change: m.Change})
 	if h.count(r, &h.view, m.From) {
 		r.learn(h.accepted)
-		h.takeOffice(r.message.Term, r.settle)
+		h.becomeLeader(r.message.Term, r.settle)
 	}
 }
 

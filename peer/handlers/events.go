@@ -84,8 +84,8 @@ func (h *Handler) note(kind EventKind) *Event {
 	return &h.out.Events[len(h.out.Events)-1]
 }
 
-// witness notes that next is about to be installed.
-func (h *Handler) witness(next *types.View) {
+// noteInstall notes that next is about to be installed.
+func (h *Handler) noteInstall(next *types.View) {
 	e := h.note(Installed)
 	e.View, e.Members, e.Now, e.Took = next.Number, next.Members, *next, Never
 	if !next.Has(e.Leader) {
@@ -134,8 +134,8 @@ func (h *Handler) credit(e *Event) {
 	default:
 		e.Asked = h.following
 	}
-	if h.office != nil && h.office.round != nil && h.office.round.message.Change == c {
-		r := h.office.round
+	if h.leading != nil && h.leading.round != nil && h.leading.round.message.Change == c {
+		r := h.leading.round
 		e.Answers, e.Needed = r.count, len(h.view.Members)/2+1
 		if r.leader && len(h.view.Members)%2 == 0 {
 			e.Needed--

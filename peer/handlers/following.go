@@ -31,12 +31,12 @@ func (h *Handler) ok(m *types.Message, kind types.Kind) {
 // it records the failures that the sender has noticed and it has not.
 func (h *Handler) follow(m *types.Message) {
 	if m.From == m.Term.Peer {
-		h.heed(m)
+		h.noteNamed(m)
 	}
 	higher := h.promise(m.Term)
 	h.following, h.followed = m.Term.Peer, m.Term
 	if m.From == m.Term.Peer {
-		h.election.sign = sign{peer: m.From, term: m.Term, at: h.now.Run}
+		h.election.sign = leaderSign{peer: m.From, term: m.Term, at: h.now.Run}
 	}
 	if higher {
 		h.misses = h.lacking > 0 && slices.ContainsFunc(h.view.Members, h.silent)
@@ -44,14 +44,14 @@ func (h *Handler) follow(m *types.Message) {
 	}
 }
 
-// heed records the failures that m names, unless its sender has said that or something later before, or
+// noteNamed records the failures that m names, unless its sender has said that or something later before, or
 // is held unreachable itself: then this may be very old.
-func (h *Handler) heed(m *types.Message) {
+func (h *Handler) noteNamed(m *types.Message) {
 	if m.Term == h.heeded.term && m.Request <= h.heeded.request || h.hosts[m.From-1].gone {
 		return
 	}
 	h.heeded.term, h.heeded.request = m.Term, m.Request
-	h.named = append(h.named[:0], m.Unreachable...)
+	h.namedByLeader = append(h.namedByLeader[:0], m.Unreachable...)
 	for _, id := range m.Unreachable {
 		if h.known(id) && h.view.Has(id) {
 			h.report(id)
@@ -62,7 +62,7 @@ func (h *Handler) heed(m *types.Message) {
 // onNewView installs the view of m if it is newer, and answers its leader.
 func (h *Handler) onNewView(m *types.Message) {
 	if h.standing == types.Fresh {
-		h.admitted(m)
+		h.onFirstView(m)
 		return
 	}
 	if !h.mine(m) {
@@ -109,7 +109,7 @@ func (h *Handler) advance(m *types.Message) bool {
 		return false
 	}
 	h.install(next)
-	if h.office != nil {
+	if h.leading != nil {
 		h.announce(types.Change{}) // its term is the highest, but for this view it is not prepared
 	}
 	return true
@@ -129,13 +129,13 @@ func causeIsFailure(c types.Cause) bool { return c == types.Unreachable || c == 
 
 // install makes next this peer's view, and records it.
 func (h *Handler) install(next *types.View) {
-	h.witness(next)
+	h.noteInstall(next)
 	before := h.view
 	h.view = *next
 	h.highest = max(h.highest, next.Number)
 	h.acceptor.moved()
-	if h.office != nil {
-		h.office.moved()
+	if h.leading != nil {
+		h.leading.moved()
 	}
 	h.standing = types.Joined
 	for _, id := range before.Members {
@@ -174,7 +174,7 @@ func (h *Handler) removed(past types.Past) {
 		h.record("removed from the group")
 		leader, group, term := h.following, h.view.Group, h.followed
 		h.becomeFresh()
-		h.invited(leader, group, term)
+		h.learnLeader(leader, group, term)
 	}
 }
 
@@ -184,7 +184,7 @@ func (h *Handler) showView(m *types.Message) {
 	s := h.send(types.NewView, m.From)
 	s.For, s.View, s.Addr = m.Incarnation, &v, h.back(m)
 	s.Term = h.followed
-	if h.office != nil {
+	if h.leading != nil {
 		h.signView(s)
 	}
 }
@@ -196,7 +196,7 @@ func (h *Handler) askToLeave() {
 	switch {
 	case len(h.view.Members) == 1:
 		h.exit(0)
-	case h.office != nil:
+	case h.leading != nil:
 		h.progress()
 	case h.hasLeader():
 		h.send(types.Leave, h.election.sign.peer).Term = h.promised
@@ -212,7 +212,7 @@ func (h *Handler) tickLeaving() {
 		h.exit(0)
 		return
 	}
-	if h.farewell == nil && h.since(h.asked) >= h.retry() {
+	if h.departure == nil && h.since(h.asked) >= h.retry() {
 		h.askToLeave()
 	}
 	h.until(h.asked + h.retry())
@@ -222,28 +222,28 @@ func (h *Handler) tickLeaving() {
 // tickMember is time passing for a member.
 func (h *Handler) tickMember() {
 	h.tickLeaving()
-	if h.farewell != nil {
-		h.tickFarewell()
+	if h.departure != nil {
+		h.tickDeparture()
 		return
 	}
 	h.watch()
 	h.tickCandidacy()
-	h.tickOffice()
+	h.tickLeader()
 	h.tickReforming()
-	if h.now.Run >= h.beat && !h.exited {
+	if h.now.Run >= h.nextHeartbeat && !h.exited {
 		h.sendHeartbeat()
 	}
-	h.due(h.beat)
+	h.due(h.nextHeartbeat)
 }
 
 // sendHeartbeat tells every host of the file that this peer is here.
 func (h *Handler) sendHeartbeat() {
-	h.beat = h.now.Run + h.Heartbeat
-	h.pulse = types.Message{Kind: types.Heartbeat, From: h.ID, Incarnation: h.incarnation,
+	h.nextHeartbeat = h.now.Run + h.Heartbeat
+	h.lastHeartbeat = types.Message{Kind: types.Heartbeat, From: h.ID, Incarnation: h.incarnation,
 		Group: h.view.Group, Number: h.view.Number, Term: h.promised, Leads: h.leads(),
 		Request: uint64(h.now.Run), Heard: h.heardOf(h.promised.Peer), Unreachable: h.unheard(MostNamed)}
 	h.hosts[h.ID-1].unfit = !h.hearsQuorum(h.unheard(len(h.hosts)))
 	h.misses = h.lacking > 0
-	h.out.Heartbeat = &h.pulse
+	h.out.Heartbeat = &h.lastHeartbeat
 	h.totals.Sent++
 }

@@ -25,14 +25,14 @@ type reforming struct {
 	found []evidence    // by ID-1, without when it was asked for
 }
 
-// testify weighs a STATE, whose request is when it was asked for.
-func (h *Handler) testify(m *types.Message) {
-	h.weigh(m.From, evidence{asked: time.Duration(m.Request), answered: true, standing: m.Standing,
+// onEvidence weighs a STATE, whose request is when it was asked for.
+func (h *Handler) onEvidence(m *types.Message) {
+	h.recordEvidence(m.From, evidence{asked: time.Duration(m.Request), answered: true, standing: m.Standing,
 		incarnation: m.Incarnation, group: m.Group, number: m.Number, led: m.Leads || m.HasLeader})
 }
 
-// weigh keeps the latest evidence of each host, and founds the group if that was missing.
-func (h *Handler) weigh(id types.ID, e evidence) {
+// recordEvidence keeps the latest evidence of each host, and founds the group if that was missing.
+func (h *Handler) recordEvidence(id types.ID, e evidence) {
 	p := &h.hosts[id-1]
 	if e.asked < p.evidence.asked || e.asked > h.now.Run {
 		return
@@ -100,7 +100,7 @@ func (h *Handler) reformingEvidence(id types.ID, e evidence) bool {
 	if e.answered {
 		return e.standing != types.Joined || e.group == h.view.Group && !e.led && !h.outranks(id, e)
 	}
-	return e.outcome == types.Refusal && h.since(h.hosts[id-1].word) >= h.Monitor
+	return e.outcome == types.Refusal && h.since(h.hosts[id-1].lastContact) >= h.Monitor
 }
 
 // outranks reports whether host id, not this peer, is the one to make the next group: it holds
@@ -151,7 +151,7 @@ func (h *Handler) found() {
 		return
 	}
 	for _, id := range missing {
-		if h.since(max(h.hosts[id-1].word, h.fresh.most)) < h.scaled(silentRest) || waited < h.scaled(silentRest) {
+		if h.since(max(h.hosts[id-1].lastContact, h.fresh.most)) < h.scaled(silentRest) || waited < h.scaled(silentRest) {
 			return
 		}
 	}
@@ -180,7 +180,7 @@ func (h *Handler) tickReforming() {
 	if len(h.unaccounted(h.reformingEvidence)) > 0 {
 		return
 	}
-	found := h.findings()
+	found := h.snapshot()
 	if h.reform.at != 0 && slices.Equal(found, h.reform.found) {
 		h.makeGroup()
 		return
@@ -195,8 +195,8 @@ func (h *Handler) lowerHolds() bool {
 	})
 }
 
-// findings returns what is known of each host, to be compared with the round before.
-func (h *Handler) findings() []evidence {
+// snapshot returns what is known of each host, to be compared with the round before.
+func (h *Handler) snapshot() []evidence {
 	found := make([]evidence, len(h.hosts))
 	for i := range h.hosts {
 		found[i] = h.hosts[i].evidence
@@ -227,5 +227,5 @@ func (h *Handler) makeGroup() {
 	h.promised, h.following, h.followed = term, h.ID, term
 	h.install(&types.View{Group: types.Group{Made: h.incarnation, Maker: h.ID}, Number: h.highest + 1,
 		Leader: h.ID, Members: []types.ID{h.ID}, Last: last})
-	h.takeOffice(term, types.Accepted{})
+	h.becomeLeader(term, types.Accepted{})
 }

@@ -8,19 +8,19 @@ import (
 
 // freshness is the state of a peer that asks to join.
 type freshness struct {
-	since  time.Duration
-	waits  time.Duration // since when it lets the hosts before it found
-	most   time.Duration // since when more than half of the hosts are accounted for, or never
-	named  time.Duration // when the name service was last seen to find another host
-	naming time.Duration // since when it does
-	hint   types.ID      // who is said to lead
-	group  types.Group   // which,
-	term   types.Term    // and under which term
-	hinted time.Duration // when it was last said
-	turn   types.ID      // whose turn it was to be asked
-	target types.ID      // who was asked last
-	asked  time.Duration
-	tries  int // how many more may be asked before the next tick
+	since      time.Duration
+	waits      time.Duration // since when it lets the hosts before it found
+	most       time.Duration // since when more than half of the hosts are accounted for, or never
+	named      time.Duration // when the name service was last seen to find another host
+	naming     time.Duration // since when it does
+	leaderHint types.ID      // who is said to lead
+	group      types.Group   // which,
+	term       types.Term    // and under which term
+	hinted     time.Duration // when it was last said
+	turn       types.ID      // whose turn it was to be asked
+	target     types.ID      // who was asked last
+	asked      time.Duration
+	tries      int // how many more may be asked before the next tick
 }
 
 // becomeFresh forgets everything but the hosts, and begins a new incarnation.
@@ -28,8 +28,8 @@ func (h *Handler) becomeFresh() {
 	h.renew(h.view.Past(h.ID).Incarnation)
 	h.standing, h.view = types.Fresh, types.View{}
 	h.acceptor = acceptor{}
-	h.following, h.followed, h.counter, h.named = 0, types.Term{}, 0, nil
-	h.office, h.candidacy, h.farewell = nil, nil, nil
+	h.following, h.followed, h.counter, h.namedByLeader = 0, types.Term{}, 0, nil
+	h.leading, h.candidacy, h.departure = nil, nil, nil
 	h.election, h.reform = noElection(), reforming{}
 	h.fresh = freshness{since: h.now.Run, waits: h.now.Run, most: never, named: never, hinted: never, asked: never}
 	h.noticed = never
@@ -51,11 +51,11 @@ func (h *Handler) tickFresh() {
 	f.tries = 8
 	pause := h.retry()
 	if h.since(f.hinted) >= h.Monitor {
-		f.hint = 0
+		f.leaderHint = 0
 	}
 	if h.since(f.asked) >= pause {
-		if f.hint != 0 {
-			h.join(f.hint)
+		if f.leaderHint != 0 {
+			h.join(f.leaderHint)
 		} else if !h.mayFound() {
 			h.joinNext()
 		}
@@ -71,7 +71,7 @@ func (h *Handler) tickFresh() {
 // join sends JOIN to id.
 func (h *Handler) join(id types.ID) {
 	f := &h.fresh
-	if f.target == id && h.since(h.hosts[id-1].word) >= h.paced(joinRedialAfter) {
+	if f.target == id && h.since(h.hosts[id-1].lastContact) >= h.paced(joinRedialAfter) {
 		h.anew(id)
 	}
 	f.target, f.asked = id, h.now.Run
@@ -90,26 +90,26 @@ func (h *Handler) joinNext() {
 	h.join(f.turn)
 }
 
-// turnedAway asks another host at once when the last one cannot be reached.
-func (h *Handler) turnedAway(id types.ID) {
+// askAnother asks another host at once when the last one cannot be reached.
+func (h *Handler) askAnother(id types.ID) {
 	f := &h.fresh
-	if f.hint == id {
-		f.hint = 0
+	if f.leaderHint == id {
+		f.leaderHint = 0
 	}
-	if f.target == id && f.tries > 0 && f.hint == 0 && !h.mayFound() {
+	if f.target == id && f.tries > 0 && f.leaderHint == 0 && !h.mayFound() {
 		f.tries--
 		h.joinNext()
 	}
 }
 
-// invited follows the word that id leads group: of several groups, the earliest made.
-func (h *Handler) invited(id types.ID, group types.Group, term types.Term) {
+// learnLeader follows the word that id leads group: of several groups, the earliest made.
+func (h *Handler) learnLeader(id types.ID, group types.Group, term types.Term) {
 	f := &h.fresh
 	if !h.known(id) || !f.prefers(id, group, term) || h.passedOver(id, group) {
 		return
 	}
-	news := f.hint != id
-	f.hint, f.group, f.term, f.hinted = id, group, term, h.now.Run
+	news := f.leaderHint != id
+	f.leaderHint, f.group, f.term, f.hinted = id, group, term, h.now.Run
 	if (news || f.target != id) && f.tries > 0 {
 		f.tries--
 		h.join(id)
@@ -119,15 +119,15 @@ func (h *Handler) invited(id types.ID, group types.Group, term types.Term) {
 // prefers reports whether a fresh peer would follow the word that id leads group under term. What the
 // network held up may be the word of one that has long been followed by another.
 func (f *freshness) prefers(id types.ID, group types.Group, term types.Term) bool {
-	if f.hint == 0 || group.Before(f.group) {
+	if f.leaderHint == 0 || group.Before(f.group) {
 		return true
 	}
-	return group == f.group && (f.term.Below(term) || f.term == term) || group != f.group && f.hint == id
+	return group == f.group && (f.term.Below(term) || f.term == term) || group != f.group && f.leaderHint == id
 }
 
-// directed follows what a host's STATE tells a fresh peer. That its incarnation is too low it believes
+// onJoinState follows what a host's STATE tells a fresh peer. That its incarnation is too low it believes
 // of the leader that it would join alone: another may have let it in meanwhile.
-func (h *Handler) directed(m *types.Message) {
+func (h *Handler) onJoinState(m *types.Message) {
 	h.newest = max(h.newest, m.Last)
 	if m.Last >= h.incarnation && m.Leads && h.fresh.prefers(m.From, m.Group, m.Term) {
 		h.renew(m.Last)
@@ -135,15 +135,15 @@ func (h *Handler) directed(m *types.Message) {
 		return
 	}
 	if m.Leads {
-		h.invited(m.From, m.Group, m.Term)
+		h.learnLeader(m.From, m.Group, m.Term)
 	} else if m.HasLeader {
-		h.invited(m.Term.Peer, m.Group, m.Term)
+		h.learnLeader(m.Term.Peer, m.Group, m.Term)
 	}
 }
 
-// admitted installs the first view that holds this peer; another says who leads, or that
+// onFirstView installs the first view that holds this peer; another says who leads, or that
 // this incarnation is too low.
-func (h *Handler) admitted(m *types.Message) {
+func (h *Handler) onFirstView(m *types.Message) {
 	v := m.View
 	if v == nil {
 		return
@@ -153,23 +153,23 @@ func (h *Handler) admitted(m *types.Message) {
 		h.promised, h.counter = m.Term, m.Term.Counter
 		h.following, h.followed = m.Term.Peer, m.Term
 		h.install(v)
-		h.beat = h.now.Run + h.Heartbeat*time.Duration(h.ID-1)/time.Duration(h.Hosts) // not all at one moment
+		h.nextHeartbeat = h.now.Run + h.Heartbeat*time.Duration(h.ID-1)/time.Duration(h.Hosts) // not all at one moment
 		h.due(h.now.Run)
 		if m.From == m.Term.Peer { // whom it names, this peer has never heard: that is the others' to record
 			h.heeded.term, h.heeded.request = m.Term, m.Request
-			h.election.sign = sign{peer: m.From, term: m.Term, at: h.now.Run}
+			h.election.sign = leaderSign{peer: m.From, term: m.Term, at: h.now.Run}
 			h.ok(m, types.OK)
 		}
 	case past.Incarnation >= h.incarnation && m.From == m.Term.Peer && h.fresh.prefers(m.From, m.Group, m.Term):
 		h.renew(past.Incarnation)
 		h.join(m.From)
 	default:
-		h.invited(m.Term.Peer, m.Group, m.Term)
+		h.learnLeader(m.Term.Peer, m.Group, m.Term)
 	}
 }
 
-// strange looks into a heartbeat of another group: rule 6 wants it confirmed by a PROBE.
-func (h *Handler) strange(m *types.Message) {
+// onForeignHeartbeat looks into a heartbeat of another group: rule 6 wants it confirmed by a PROBE.
+func (h *Handler) onForeignHeartbeat(m *types.Message) {
 	h.succeeded(m)
 	drawing := m.Leads || m.Group.Before(h.view.Group) && h.lasts(h.election.leaderless, drawnLone)
 	if drawing {
@@ -179,8 +179,8 @@ func (h *Handler) strange(m *types.Message) {
 	}
 }
 
-// drawn leaves this peer's group for that of m, a STATE, where rule 6 says so.
-func (h *Handler) drawn(m *types.Message) {
+// joinEarlierGroup leaves this peer's group for that of m, a STATE, where rule 6 says so.
+func (h *Handler) joinEarlierGroup(m *types.Message) {
 	e := &h.election
 	earlier := m.Group.Before(h.view.Group)
 	switch {
@@ -196,7 +196,7 @@ func (h *Handler) drawn(m *types.Message) {
 	if m.Leads {
 		h.locate(m)
 		h.fresh.tries = 1
-		h.invited(m.From, m.Group, m.Term)
+		h.learnLeader(m.From, m.Group, m.Term)
 	}
 }
 
@@ -235,8 +235,8 @@ func (h *Handler) noticeWaiting() {
 	switch {
 	case h.standing == types.Joined:
 		h.notify(AwaitQuorum, h.unreachable()...)
-	case h.fresh.hint != 0:
-		h.notify(AwaitGroup, h.fresh.hint)
+	case h.fresh.leaderHint != 0:
+		h.notify(AwaitGroup, h.fresh.leaderHint)
 	case h.nameless():
 		h.notify(AwaitNames, h.unaccounted(h.foundingEvidence)...)
 	case h.mayFound():

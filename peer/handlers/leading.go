@@ -22,8 +22,8 @@ type round struct {
 	sent  time.Duration
 }
 
-// office is the right to lead: a term that a quorum has granted, or the making of a group.
-type office struct {
+// leadership is the right to lead: a term that a quorum has granted, or the making of a group.
+type leadership struct {
 	term  types.Term
 	round *round // the NEWVIEW or REQ that is being answered
 	preparation
@@ -127,35 +127,35 @@ func (h *Handler) failed() []types.ID {
 	return slices.DeleteFunc(h.unreachable(), func(id types.ID) bool { return !h.confirmed(id) })
 }
 
-// leads reports whether this peer leads (rule 5): it has an office, hears a quorum, and its
+// leads reports whether this peer leads (rule 5): it has a term to lead under, hears a quorum, and its
 // round has not waited too long for one.
 func (h *Handler) leads() bool {
-	o := h.office
-	return o != nil && h.quorate && h.farewell == nil &&
+	o := h.leading
+	return o != nil && h.quorate && h.departure == nil &&
 		(o.round == nil || o.round.done || h.since(o.round.began) < h.Monitor)
 }
 
-// takeOffice begins to lead under a term that a quorum of the view has granted.
-func (h *Handler) takeOffice(term types.Term, settle types.Accepted) {
-	h.office = &office{term: term, preparation: preparation{ready: true, settle: settle}}
+// becomeLeader begins to lead under a term that a quorum of the view has granted.
+func (h *Handler) becomeLeader(term types.Term, settle types.Accepted) {
+	h.leading = &leadership{term: term, preparation: preparation{ready: true, settle: settle}}
 	h.candidacy = nil
 	h.following, h.followed = h.ID, term
-	h.named = h.named[:0]
+	h.namedByLeader = h.namedByLeader[:0]
 	h.forgive()
 	h.progress()
-	if h.office.round == nil {
+	if h.leading.round == nil {
 		h.announce(types.Change{})
 	}
 	h.sendHeartbeat()
 }
 
-// standDown gives up office and candidacy.
+// standDown gives up leading and candidacy.
 func (h *Handler) standDown() {
 	h.candidacy = nil
-	if h.office == nil {
+	if h.leading == nil {
 		return
 	}
-	h.office = nil
+	h.leading = nil
 	h.forgive()
 }
 
@@ -168,8 +168,8 @@ func (h *Handler) forgive() {
 
 // progress proposes the next change, if there is one and it may (rule 1).
 func (h *Handler) progress() {
-	o := h.office
-	if o == nil || !o.ready || !h.quorate || h.farewell != nil || h.exited {
+	o := h.leading
+	if o == nil || !o.ready || !h.quorate || h.departure != nil || h.exited {
 		return
 	}
 	if o.round != nil && o.round.message.Kind == types.Req {
@@ -186,7 +186,7 @@ func (h *Handler) progress() {
 // nextChange decides what to propose: the pending operation, then the failed (the old leader
 // first), those who leave, and those who ask to join.
 func (h *Handler) nextChange() types.Change {
-	o := h.office
+	o := h.leading
 	if o.settle.Change.Operation != types.Nothing {
 		return o.settle.Change
 	}
@@ -210,7 +210,7 @@ func (h *Handler) nextChange() types.Change {
 // causeOf says why a member that is unreachable is removed: a later incarnation of its host may
 // be asking to join.
 func (h *Handler) causeOf(id types.ID) types.Cause {
-	if slices.ContainsFunc(h.office.joining, func(r request) bool {
+	if slices.ContainsFunc(h.leading.joining, func(r request) bool {
 		return r.member.ID == id && r.member.Incarnation > h.view.Incarnation(id)
 	}) {
 		return types.Restarted
@@ -235,7 +235,7 @@ func (h *Handler) nextFailed() types.ID {
 // nextJoin is the ADD of who asked first and still asks. Where an earlier incarnation of it is a
 // member, that must be found gone and removed before: a JOIN may be older than it looks.
 func (h *Handler) nextJoin() types.Change {
-	o := h.office
+	o := h.leading
 	o.joining = slices.DeleteFunc(o.joining, func(r request) bool {
 		past := h.view.Past(r.member.ID)
 		return h.since(r.asked) >= h.Monitor || past.Incarnation >= r.member.Incarnation
@@ -261,7 +261,7 @@ func (h *Handler) steady(r request) bool {
 
 // propose accepts a change itself and asks the members to.
 func (h *Handler) propose(c types.Change) {
-	o := h.office
+	o := h.leading
 	if causeIsFailure(c.Cause) {
 		h.report(c.Member.ID)
 	}
@@ -279,7 +279,7 @@ func (h *Handler) propose(c types.Change) {
 func (h *Handler) chosen(c types.Change) {
 	next := h.view.With(c)
 	if c.Member.ID == h.ID {
-		h.bidFarewell(&next, c)
+		h.beginDeparture(&next, c)
 		return
 	}
 	gone := h.hosts[c.Member.ID-1].gone
@@ -301,8 +301,8 @@ func (h *Handler) tell(next *types.View, c types.Change, gone bool) {
 
 // signView makes m a leader's NEWVIEW.
 func (h *Handler) signView(m *types.Message) {
-	m.Term = h.office.term
-	if r := h.office.round; r != nil && r.message.Kind == types.NewView && r.message.Number == m.Number {
+	m.Term = h.leading.term
+	if r := h.leading.round; r != nil && r.message.Kind == types.NewView && r.message.Number == m.Number {
 		m.Request, m.Unreachable = r.message.Request, r.message.Unreachable
 		return
 	}
@@ -312,7 +312,7 @@ func (h *Handler) signView(m *types.Message) {
 
 // announce sends NEWVIEW of the present view; c is what made it, or NOTHING.
 func (h *Handler) announce(c types.Change) {
-	o := h.office
+	o := h.leading
 	v := h.view
 	o.round = h.newRound(types.NewView, o.term, &v)
 	o.round.message.Change = c
@@ -320,9 +320,9 @@ func (h *Handler) announce(c types.Change) {
 	h.call(o.round, &v)
 }
 
-// onOfficeAnswer handles what members answer to the leader.
-func (h *Handler) onOfficeAnswer(m *types.Message) {
-	o, p := h.office, &h.hosts[m.From-1]
+// onLeaderAnswer handles what members answer to the leader.
+func (h *Handler) onLeaderAnswer(m *types.Message) {
+	o, p := h.leading, &h.hosts[m.From-1]
 	p.owes = never // it answers, be it late: what it still owes is counted from when it is asked again
 	if m.Kind == types.Refused {
 		if m.Reason == types.Promised && o.term.Below(m.Term) && m.Number == h.view.Number {
@@ -349,7 +349,7 @@ func (h *Handler) onOfficeAnswer(m *types.Message) {
 
 // tally counts an OK to the round.
 func (h *Handler) tally(m *types.Message) {
-	o, r := h.office, h.office.round
+	o, r := h.leading, h.leading.round
 	if r.message.Kind == types.Req {
 		if m.Accepted != o.term || m.Change != r.message.Change {
 			return
@@ -367,9 +367,9 @@ func (h *Handler) tally(m *types.Message) {
 	h.progress()
 }
 
-// tickOffice sends again what is unanswered, and proposes what has become due.
-func (h *Handler) tickOffice() {
-	o := h.office
+// tickLeader sends again what is unanswered, and proposes what has become due.
+func (h *Handler) tickLeader() {
+	o := h.leading
 	if o == nil {
 		return
 	}
@@ -399,7 +399,7 @@ func (h *Handler) onJoin(m *types.Message) {
 		h.state(m)
 		return
 	}
-	o := h.office
+	o := h.leading
 	if i := slices.IndexFunc(o.joining, func(r request) bool { return r.member.ID == m.From }); i >= 0 {
 		if o.joining[i].member == member {
 			h.state(m)
@@ -419,10 +419,10 @@ func (h *Handler) onJoin(m *types.Message) {
 // onLeave queues the removal of a member that asks for it.
 func (h *Handler) onLeave(m *types.Message) {
 	member := types.Member{ID: m.From, Incarnation: m.Incarnation}
-	if h.office == nil || slices.Contains(h.office.leavers, member) {
+	if h.leading == nil || slices.Contains(h.leading.leavers, member) {
 		return
 	}
-	h.office.leavers = append(h.office.leavers, member)
+	h.leading.leavers = append(h.leading.leavers, member)
 	h.progress()
 }
 
@@ -430,7 +430,7 @@ func (h *Handler) onLeave(m *types.Message) {
 // runs (docs/protocol.md, section 6). All must hold the view: the last host, told of its removal by another before it
 // had read that it was let in, would take that for an earlier life's, and come again.
 func (h *Handler) drill() bool {
-	o, n := h.office, len(h.view.Members)
+	o, n := h.leading, len(h.view.Members)
 	if !h.Drill || h.leaving != never || n < h.Hosts || o.drill || o.settle.Change.Operation != types.Nothing || h.nextFailed() != 0 ||
 		slices.ContainsFunc(h.view.Members, h.lags) {
 		return o.drill
@@ -452,32 +452,32 @@ func (h *Handler) lags(id types.ID) bool { return id != h.ID && h.hosts[id-1].ho
 
 // drillDone crashes the leader when all whom it asked have accepted.
 func (h *Handler) drillDone() {
-	if r := h.office.round; r.count == len(r.to) {
+	if r := h.leading.round; r.count == len(r.to) {
 		h.crash()
 	}
 }
 
-// bidFarewell is what a leader does that has removed itself: it sends the NEWVIEW without
+// beginDeparture is what a leader does that has removed itself: it sends the NEWVIEW without
 // it until a quorum of that view has answered, for a second at most (rule 2).
-func (h *Handler) bidFarewell(next *types.View, c types.Change) {
-	h.farewell = h.newRound(types.NewView, h.office.term, next)
-	h.farewell.message.Change = c
-	h.call(h.farewell, next)
+func (h *Handler) beginDeparture(next *types.View, c types.Change) {
+	h.departure = h.newRound(types.NewView, h.leading.term, next)
+	h.departure.message.Change = c
+	h.call(h.departure, next)
 }
 
-func (h *Handler) onFarewell(m *types.Message) {
-	r := h.farewell
+func (h *Handler) onDepartureAnswer(m *types.Message) {
+	r := h.departure
 	next := h.view.With(r.message.Change)
 	if m.Kind == types.OK && m.Request == r.message.Request && next.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) &&
 		h.count(r, &next, m.From) {
-		h.depart()
+		h.endDeparture()
 	}
 }
 
-func (h *Handler) tickFarewell() {
-	r := h.farewell
+func (h *Handler) tickDeparture() {
+	r := h.departure
 	if h.since(r.began) >= h.paced(leaveLimit) {
-		h.depart()
+		h.endDeparture()
 		return
 	}
 	if h.since(r.sent) >= h.retry() {
@@ -487,12 +487,12 @@ func (h *Handler) tickFarewell() {
 	h.due(r.sent + h.retry())
 }
 
-// depart ends the farewell.
-func (h *Handler) depart() {
+// endDeparture ends the departure of a leader that has removed itself.
+func (h *Handler) endDeparture() {
 	if h.leaving != never {
 		h.exit(0)
 		return
 	}
-	h.farewell = nil
+	h.departure = nil
 	h.removed(types.Past{Incarnation: h.incarnation, Cause: types.Unreachable})
 }

@@ -89,34 +89,34 @@ type Handler struct {
 	counter     uint64            // highest of the terms it has seen in its group
 	requests    uint64            // ids given to its requests
 
-	acceptor             // its vote
-	following types.ID   // the peer whose lead it follows
-	followed  types.Term // the term in which it does
-	named     []types.ID // whom that peer holds unreachable
-	misses    bool       // somebody, whom the leader has not been told yet
-	heeded    struct {   // the last message that named somebody
+	acceptor                 // its vote
+	following     types.ID   // the peer whose lead it follows
+	followed      types.Term // the term in which it does
+	namedByLeader []types.ID // whom that peer holds unreachable
+	misses        bool       // somebody, whom the leader has not been told yet
+	heeded        struct {   // the last message that named somebody
 		term    types.Term
 		request uint64
 	}
 
-	hosts     []host        // by ID-1
-	order     order         // of the other members, by when they were heard
-	calm      bool          // when it last looked, no member was silent or unreachable
-	wake      time.Duration // when what was asked for since the last Tick is due
-	quorate   bool          // a quorum of the view is reachable
-	lacking   int           // how many of its members are not
-	beat      time.Duration // when the next heartbeat is due
-	pulse     types.Message // the last heartbeat
-	noticed   time.Duration // when it last said on stdout for whom it waits
-	resumed   time.Duration // when it last found that it had not run
-	fresh     freshness
-	election  election
-	office    *office // while it has a term to lead under
-	candidacy *round  // while it stands: its NEWLEADER
-	leaving   time.Duration
-	asked     time.Duration // when it last asked to be taken out
-	farewell  *round        // the NEWVIEW of a leader that removed itself
-	reform    reforming
+	hosts         []host        // by ID-1
+	order         order         // of the other members, by when they were heard
+	allHeard      bool          // when it last looked, no member was silent or unreachable
+	wake          time.Duration // when what was asked for since the last Tick is due
+	quorate       bool          // a quorum of the view is reachable
+	lacking       int           // how many of its members are not
+	nextHeartbeat time.Duration // when the next heartbeat is due
+	lastHeartbeat types.Message // the last heartbeat
+	noticed       time.Duration // when it last said on stdout for whom it waits
+	resumed       time.Duration // when it last found that it had not run
+	fresh         freshness
+	election      election
+	leading       *leadership // while it has a term to lead under
+	candidacy     *round      // while it stands: its NEWLEADER
+	leaving       time.Duration
+	asked         time.Duration // when it last asked to be taken out
+	departure     *round        // the NEWVIEW of a leader that removed itself
+	reform        reforming
 
 	totals Tally // for Status alone
 }
@@ -125,7 +125,7 @@ type Handler struct {
 func New(c Config) *Handler {
 	h := &Handler{Config: c, hosts: make([]host, c.Hosts), order: newOrder(c.Hosts), leaving: never, resumed: never}
 	for i := range h.hosts {
-		h.hosts[i] = host{word: never, heard: never, differed: never, probed: never, redial: never, owes: never, showed: never, lives: newLives()}
+		h.hosts[i] = host{lastContact: never, heard: never, differed: never, probed: never, redial: never, owes: never, showed: never, lives: newLives()}
 	}
 	return h
 }
@@ -220,7 +220,7 @@ func (h *Handler) Message(now Instant, remote types.ID, m *types.Message) *Outpu
 		}
 	case h.known(m.From) && m.From == remote && h.meant(m):
 		h.highest, h.newest = max(h.highest, m.Number), max(h.newest, m.Incarnation)
-		h.hosts[m.From-1].word = h.now.Run
+		h.hosts[m.From-1].lastContact = h.now.Run
 		h.receive(m)
 	}
 	return h.end()
@@ -232,12 +232,12 @@ func (h *Handler) Message(now Instant, remote types.ID, m *types.Message) *Outpu
 func (h *Handler) meant(m *types.Message) bool {
 	switch m.Kind {
 	case types.Join, types.Probe, types.Heartbeat:
-		return h.farewell == nil || m.Kind == types.Probe
+		return h.departure == nil || m.Kind == types.Probe
 	}
 	if !h.addressed(m) {
 		return false
 	}
-	if h.farewell != nil && m.Kind != types.OK {
+	if h.departure != nil && m.Kind != types.OK {
 		return false
 	}
 	return !h.mine(m) || m.Incarnation >= h.view.Past(m.From).Incarnation
@@ -309,8 +309,8 @@ func (h *Handler) onAnswer(m *types.Message) {
 	if !h.mine(m) {
 		return
 	}
-	if h.farewell != nil {
-		h.onFarewell(m)
+	if h.departure != nil {
+		h.onDepartureAnswer(m)
 		return
 	}
 	if !h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) {
@@ -324,8 +324,8 @@ func (h *Handler) onAnswer(m *types.Message) {
 		}
 	case h.candidacy != nil:
 		h.onBallot(m)
-	case h.office != nil:
-		h.onOfficeAnswer(m)
+	case h.leading != nil:
+		h.onLeaderAnswer(m)
 	}
 }
 
@@ -351,12 +351,12 @@ func (h *Handler) begin(now Instant) {
 func (h *Handler) moment() Instant { return Instant{Run: h.now.Run + h.stood, Wall: h.now.Wall} }
 
 func (h *Handler) end() *Output {
-	if !h.exited && h.standing == types.Joined && h.farewell == nil {
+	if !h.exited && h.standing == types.Joined && h.departure == nil {
 		h.review()
 	}
 	h.out.Exit = h.exited
 	// Whoever wakes so often notices every stall (begin).
-	h.out.Wake = min(h.wake, h.lull(), h.now.Run+h.scaled(stallWatch)) + h.stood
+	h.out.Wake = min(h.wake, h.nextLook(), h.now.Run+h.scaled(stallWatch)) + h.stood
 	return &h.out
 }
 

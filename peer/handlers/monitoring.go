@@ -11,11 +11,11 @@ import (
 
 // host is what a peer holds of one host of the file.
 type host struct {
-	word   time.Duration // when anything last came from it
-	met    time.Duration // when its present incarnation became a member
-	heard  time.Duration // when its present incarnation was last heard as a member of this group
-	holds  int64         // the highest view of this group that its incarnation is known to hold
-	behind bool          // it refused a request about the present view, and was sent that view
+	lastContact time.Duration // when anything last came from it
+	met         time.Duration // when its present incarnation became a member
+	heard       time.Duration // when its present incarnation was last heard as a member of this group
+	holds       int64         // the highest view of this group that its incarnation is known to hold
+	behind      bool          // it refused a request about the present view, and was sent that view
 
 	probed   time.Duration // when it was last PROBEd
 	answered time.Duration // when it was asked what it has answered last
@@ -41,16 +41,16 @@ type host struct {
 	showed   time.Duration // when it first answered since this peer became fresh
 	lives    lives
 
-	clock uint64     // the newest time of its own clock, by a HEARTBEAT or PROBE
-	told  bool       // it said whom it does not hear
-	stamp uint64     // of the newest heartbeat that did
-	deaf  []types.ID // whom, as that has it
+	clock      uint64     // the newest time of its own clock, by a HEARTBEAT or PROBE
+	saidWhom   bool       // it said whom it does not hear
+	stamp      uint64     // of the newest heartbeat that did
+	notHearing []types.ID // whom, as that has it
 }
 
 // meet begins to watch a new member.
 func (h *Handler) meet(id types.ID) {
 	p := &h.hosts[id-1]
-	*p = host{met: h.now.Run, heard: h.now.Run, word: p.word, differed: p.differed, probed: never, redial: never, owes: never,
+	*p = host{met: h.now.Run, heard: h.now.Run, lastContact: p.lastContact, differed: p.differed, probed: never, redial: never, owes: never,
 		removals: p.removals, removed: p.removed, evidence: p.evidence, showed: p.showed, lives: p.lives.meet(h.view.Incarnation(id))}
 	if id != h.ID {
 		h.order.last(id)
@@ -115,7 +115,7 @@ func (h *Handler) hear(m *types.Message) {
 	p.heard = max(p.heard, h.now.Run-m.Waited)
 	h.order.last(m.From)
 	p.holds = max(p.holds, m.Number)
-	if p.failing && !slices.Contains(h.named, m.From) {
+	if p.failing && !slices.Contains(h.namedByLeader, m.From) {
 		p.failing = false
 	}
 }
@@ -213,7 +213,7 @@ func (h *Handler) confirmed(id types.ID) bool {
 	if p.dead || len(h.view.Members)-h.lacking <= 1 {
 		return true
 	}
-	return p.missed > p.heard && h.reaches(p.witness) && slices.Contains(h.hosts[p.witness-1].deaf, id)
+	return p.missed > p.heard && h.reaches(p.witness) && slices.Contains(h.hosts[p.witness-1].notHearing, id)
 }
 
 // hearsQuorum reports whether a member that misses just these hears a quorum of the view.
@@ -252,7 +252,7 @@ func (h *Handler) heedList(m *types.Message) {
 		return
 	}
 	p.stamp = m.Request
-	h.overhear(m)
+	h.noteNotHearing(m)
 	h.heedMissed(m)
 }
 
@@ -275,10 +275,10 @@ func (h *Handler) heedMissed(m *types.Message) {
 		if heard := time.Duration(m.Heard); m.Term.Peer == h.ID && heard <= h.now.Run {
 			p.missed, p.witness = heard, m.From // said after it had heard what this peer sent then
 		}
-		if p.gone && p.missed <= p.heard && h.office != nil {
+		if p.gone && p.missed <= p.heard && h.leading != nil {
 			h.ask(m.From) // so that it hears something newer, and says whom it misses again
 		}
-		if m.Leads && h.office == nil && !p.gone && p.owes == never {
+		if m.Leads && h.leading == nil && !p.gone && p.owes == never {
 			p.owes = h.now.Run
 			h.ask(id)
 			h.due(h.now.Run + h.retry()) // it was asked just before, perhaps
@@ -288,19 +288,19 @@ func (h *Handler) heedMissed(m *types.Message) {
 
 // watch looks at every member's silence (docs/protocol.md, section 4).
 func (h *Handler) watch() {
-	h.calm = false
+	h.allHeard = false
 	if h.since(h.resumed) < h.scaled(stallGrace) {
 		h.due(h.resumed + h.scaled(stallGrace))
 		return // first what waited on the sockets
 	}
-	h.calm = true
+	h.allHeard = true
 	again := time.Duration(math.MaxInt64)
 	for _, id := range h.view.Members {
 		if id != h.ID {
 			again = min(again, h.look(id))
 		}
 	}
-	if !h.calm {
+	if !h.allHeard {
 		h.until(h.election.sign.at + h.patience())
 		// Where many are silent, some are asked at a time: to look at a thousand takes a while.
 		h.due(max(again, h.now.Run+h.scaled(lookPerHost)*time.Duration(len(h.view.Members))))
@@ -321,18 +321,18 @@ func (h *Handler) look(id types.ID) time.Duration {
 		}
 	case silence >= h.Monitor:
 		h.lose(id)
-		h.calm = false
+		h.allHeard = false
 		h.misses = true
-		if h.office != nil {
-			h.beat = h.now.Run // the others look, too
+		if h.leading != nil {
+			h.nextHeartbeat = h.now.Run // the others look, too
 		}
 		return p.probed + h.paced(lostProbeEvery)
-	case silence >= h.patience() || h.doubts(id) || h.office == nil && p.owes != never:
+	case silence >= h.patience() || h.doubts(id) || h.leading == nil && p.owes != never:
 		h.due(last + h.Monitor)
 	default:
 		return last + h.patience()
 	}
-	h.calm = false
+	h.allHeard = false
 	if h.since(p.probed) >= pause {
 		h.ask(id)
 	}
@@ -342,18 +342,18 @@ func (h *Handler) look(id types.ID) time.Duration {
 // doubts reports whether id, the leader, has not said for too long that it leads.
 func (h *Handler) doubts(id types.ID) bool {
 	s := &h.election.sign
-	return h.office == nil && id == s.peer && h.since(s.at) >= h.patience()
+	return h.leading == nil && id == s.peer && h.since(s.at) >= h.patience()
 }
 
-// lull returns when this peer will next have to look whether a member is silent, if it hears
+// nextLook returns when this peer will next have to look whether a member is silent, if it hears
 // nothing before.
-func (h *Handler) lull() time.Duration {
+func (h *Handler) nextLook() time.Duration {
 	first := h.order.first()
-	if h.standing != types.Joined || h.farewell != nil || !h.calm || first == 0 {
+	if h.standing != types.Joined || h.departure != nil || !h.allHeard || first == 0 {
 		return math.MaxInt64
 	}
 	heard := h.hosts[first-1].heard
-	if s := &h.election.sign; h.office == nil && s.at != never && h.view.Has(s.peer) && s.peer != h.ID {
+	if s := &h.election.sign; h.leading == nil && s.at != never && h.view.Has(s.peer) && s.peer != h.ID {
 		heard = min(heard, s.at)
 	}
 	return heard + h.patience()
@@ -431,7 +431,7 @@ func (h *Handler) state(m *types.Message) {
 		s.Last = h.view.Past(m.From).Incarnation
 	}
 	if s.Leads {
-		s.Term = h.office.term
+		s.Term = h.leading.term
 	} else if s.HasLeader {
 		s.Term = h.election.sign.term
 	}
@@ -443,9 +443,9 @@ func (h *Handler) state(m *types.Message) {
 func (h *Handler) onState(m *types.Message) {
 	h.answered(m.From, m)
 	h.nameFound(m.From)
-	h.testify(m)
+	h.onEvidence(m)
 	if h.standing == types.Joined {
-		if h.office == nil && h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) {
+		if h.leading == nil && h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) {
 			h.hosts[m.From-1].owes = never
 		}
 		h.succeeded(m)
@@ -453,15 +453,15 @@ func (h *Handler) onState(m *types.Message) {
 			h.showView(m) // it is let in, and whoever did so did not live to tell it
 		}
 		if h.mine(m) && m.Leads {
-			h.sighted(m)
+			h.sawLeader(m)
 		}
 		if m.Group != h.view.Group && m.Standing == types.Joined {
-			h.drawn(m)
+			h.joinEarlierGroup(m)
 		}
 		return
 	}
 	if h.standing == types.Fresh {
-		h.directed(m)
+		h.onJoinState(m)
 	}
 }
 
@@ -488,14 +488,14 @@ func (h *Handler) succeeded(m *types.Message) {
 func (h *Handler) onHeartbeat(m *types.Message) {
 	switch {
 	case h.standing == types.Fresh && m.Leads:
-		h.invited(m.From, m.Group, m.Term)
+		h.learnLeader(m.From, m.Group, m.Term)
 	case h.standing != types.Joined:
 	case m.Group != h.view.Group:
-		h.strange(m)
+		h.onForeignHeartbeat(m)
 	case h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}):
 		h.noteClock(m)
 		if m.Leads {
-			h.sighted(m)
+			h.sawLeader(m)
 		}
 		h.heedList(m)
 		if m.Number > h.view.Number {
@@ -520,7 +520,7 @@ func (h *Handler) undialed(id types.ID, began time.Duration, o types.Outcome) {
 		h.nameFound(id)
 	}
 	if o == types.Refusal || o == types.NoName {
-		h.weigh(id, evidence{asked: began, outcome: o})
+		h.recordEvidence(id, evidence{asked: began, outcome: o})
 	}
 	if o == types.Refusal && h.standing == types.Joined && h.view.Has(id) {
 		if began < p.heard {
@@ -531,7 +531,7 @@ func (h *Handler) undialed(id types.ID, began time.Duration, o types.Outcome) {
 		}
 	}
 	if h.standing == types.Fresh {
-		h.turnedAway(id)
+		h.askAnother(id)
 	}
 }
 
@@ -548,8 +548,8 @@ func (h *Handler) resume() {
 		p.owes, p.missed = never, never
 	}
 	h.recount()
-	h.beat, h.reform, h.election.turnedAt = h.now.Run, reforming{}, never
-	if h.office != nil {
-		h.office.joining = nil // who still wants to join asks again
+	h.nextHeartbeat, h.reform, h.election.deferredAt = h.now.Run, reforming{}, never
+	if h.leading != nil {
+		h.leading.joining = nil // who still wants to join asks again
 	}
 }

@@ -104,7 +104,7 @@ func (h *Handler) Status() *Status {
 
 func (h *Handler) hostStatus(id types.ID) HostStatus {
 	p := &h.hosts[id-1]
-	s := HostStatus{Heard: h.ago(p.word)}
+	s := HostStatus{Heard: h.ago(p.lastContact)}
 	switch {
 	case id == h.ID:
 		return HostStatus{State: Self, Told: h.standing == types.Joined, Deaf: h.unheard(len(h.hosts))}
@@ -119,7 +119,7 @@ func (h *Handler) hostStatus(id types.ID) HostStatus {
 	default:
 		s.State = Present
 	}
-	s.Heard, s.Told, s.Deaf = h.ago(p.heard), p.told, p.deaf
+	s.Heard, s.Told, s.Deaf = h.ago(p.heard), p.saidWhom, p.notHearing
 	return s
 }
 
@@ -151,8 +151,8 @@ func (h *Handler) halt() (Halt, []types.ID) {
 		return LeavesView, nil
 	case h.standing == types.Out:
 		return Banned, nil
-	case h.standing == types.Fresh && h.fresh.hint != 0:
-		return NoGroup, []types.ID{h.fresh.hint}
+	case h.standing == types.Fresh && h.fresh.leaderHint != 0:
+		return NoGroup, []types.ID{h.fresh.leaderHint}
 	case h.standing == types.Fresh && h.nameless():
 		return NoNames, h.unaccounted(h.foundingEvidence)
 	case h.standing == types.Fresh && h.mayFound():
@@ -165,8 +165,8 @@ func (h *Handler) halt() (Halt, []types.ID) {
 		return Going, nil
 	case h.candidacy != nil:
 		return NoGrants, h.silentIn(h.candidacy)
-	case h.office != nil:
-		return NoAnswers, h.silentIn(h.office.round)
+	case h.leading != nil:
+		return NoAnswers, h.silentIn(h.leading.round)
 	case h.holdsGood(h.election.grant):
 		return NoLeader, []types.ID{h.election.grant.peer}
 	}
@@ -174,7 +174,7 @@ func (h *Handler) halt() (Halt, []types.ID) {
 }
 
 // leaves reports whether the peer is on its way out: what becomes of the group is not its to say.
-func (h *Handler) leaves() bool { return h.leaving != never || h.farewell != nil }
+func (h *Handler) leaves() bool { return h.leaving != never || h.departure != nil }
 
 // silentIn lists who has not answered a round.
 func (h *Handler) silentIn(r *round) []types.ID {
@@ -211,13 +211,13 @@ func (h *Handler) unheard(most int) []types.ID {
 	return ids
 }
 
-// overhear notes whom the sender of m, a member's heartbeat, does not hear. The list is
+// noteNotHearing notes whom the sender of m, a member's heartbeat, does not hear. The list is
 // replaced, never modified: Status may have shown it.
-func (h *Handler) overhear(m *types.Message) {
+func (h *Handler) noteNotHearing(m *types.Message) {
 	p := &h.hosts[m.From-1]
-	p.told = true
+	p.saidWhom = true
 	h.totals.Heard++
-	if !slices.Equal(p.deaf, m.Unreachable) {
-		p.deaf = slices.Clone(m.Unreachable)
+	if !slices.Equal(p.notHearing, m.Unreachable) {
+		p.notHearing = slices.Clone(m.Unreachable)
 	}
 }

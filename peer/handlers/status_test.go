@@ -132,7 +132,7 @@ func TestHaltOfOneThatIsInvited(t *testing.T) {
 		if got, want := h.Status().Halt, map[types.ID]Halt{1: Unfounded, 2: NoGroup}[id]; got != want {
 			t.Errorf("peer %d, of no group: %v, want %v", id, got, want)
 		}
-		h.invited(3, types.Group{Made: 1, Maker: 3}, types.Term{})
+		h.learnLeader(3, types.Group{Made: 1, Maker: 3}, types.Term{})
 		if got := h.Status(); got.Halt != NoGroup || !slices.Equal(got.Awaited, []types.ID{3}) {
 			t.Errorf("peer %d, of a group that 3 leads: %v, waiting for %v", id, got.Halt, got.Awaited)
 		}

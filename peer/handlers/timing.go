@@ -14,7 +14,7 @@ const (
 	redialAfter      = 500 * time.Millisecond // until an unanswered request goes over a new connection
 	joinRedialAfter  = 400 * time.Millisecond // until a JOIN does, to a host of which nothing comes
 	joinGap          = time.Second            // between two JOINs of one that asks all the time, at most
-	leaveLimit       = time.Second            // for leaving, and for a leader's farewell
+	leaveLimit       = time.Second            // for leaving, and for a leader's departure
 	steadyFor        = usualMonitor           // that a host asks to be let in whose link comes and goes
 
 	stallLimit  = 500 * time.Millisecond // a longer gap between two steps is this peer's own stall

@@ -60,7 +60,7 @@ func (h *Handler) locate(m *types.Message) {
 // passedOver reports whether this fresh peer was told that another process of the host leads, and that
 // group was made earlier.
 func (h *Handler) passedOver(id types.ID, group types.Group) bool {
-	return h.hosts[id-1].lives.apart && h.fresh.hint == id && h.fresh.group.Before(group)
+	return h.hosts[id-1].lives.apart && h.fresh.leaderHint == id && h.fresh.group.Before(group)
 }
 
 // at returns the only address at which to send to id; none unless the host runs twice.
@@ -148,7 +148,7 @@ func (h *Handler) Unreached(now Instant, id types.ID, began time.Duration, addr 
 		l := &h.hosts[id-1].lives
 		l.failed = l.failed || addr == l.addr && began-h.stood >= l.asked
 		if h.standing == types.Fresh {
-			h.turnedAway(id)
+			h.askAnother(id)
 		}
 	}
 	return h.end()
