@@ -1,4 +1,4 @@
-# The image of the compose files: a static binary on scratch, run by nobody in particular.
+# The image of the compose files: a static binary on scratch, which runs as an unprivileged user.
 #
 # GO_IMAGE is what it is built with; empty, as Compose passes it on when it is not set, means
 # the official Go image. All that is asked of it is the Go toolchain in /usr/local/go, not even

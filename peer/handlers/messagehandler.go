@@ -75,55 +75,67 @@ const (
 // goroutine owns it.
 type Handler struct {
 	Config
-	now    Instant       // its Run counts only the time in which this peer ran (begin)
-	stood  time.Duration // how long it did not run, in all
+	clock
 	out    Output
 	exited bool
 
-	standing    types.Standing
+	identity
+	standing types.Standing
+	view     types.View // zero unless Joined
+
+	acceptor        // its vote
+	counter  uint64 // highest of the terms it has seen in its group
+	requests uint64 // ids given to its requests
+
+	follower
+	detector
+	heartbeats
+	fresh     freshness
+	election  election
+	leading   *leadership // while it has a term to lead under
+	candidacy *round      // while it stands: its NEWLEADER
+	departing
+	reform  reforming
+	noticed time.Duration // when it last said on stdout for whom it waits
+	totals  Tally         // for Status alone
+}
+
+// identity is who this peer is, and what it must be above.
+type identity struct {
 	incarnation types.Incarnation
 	first       types.Incarnation // of this process
-	view        types.View        // zero unless Joined
 	highest     int64             // view number that this peer was ever told
 	newest      types.Incarnation // of any host, that it was ever told
-	counter     uint64            // highest of the terms it has seen in its group
-	requests    uint64            // ids given to its requests
+}
 
-	acceptor                 // its vote
+// follower is whom this peer follows, and what that one has said of others.
+type follower struct {
 	following     types.ID   // the peer whose lead it follows
 	followed      types.Term // the term in which it does
 	namedByLeader []types.ID // whom that peer holds unreachable
-	misses        bool       // somebody, whom the leader has not been told yet
 	heeded        struct {   // the last message that named somebody
 		term    types.Term
 		request uint64
 	}
+}
 
-	hosts         []host        // by ID-1
-	order         order         // of the other members, by when they were heard
-	allHeard      bool          // when it last looked, no member was silent or unreachable
-	wake          time.Duration // when what was asked for since the last Tick is due
-	quorate       bool          // a quorum of the view is reachable
-	lacking       int           // how many of its members are not
-	nextHeartbeat time.Duration // when the next heartbeat is due
-	lastHeartbeat types.Message // the last heartbeat
-	noticed       time.Duration // when it last said on stdout for whom it waits
-	resumed       time.Duration // when it last found that it had not run
-	fresh         freshness
-	election      election
-	leading       *leadership // while it has a term to lead under
-	candidacy     *round      // while it stands: its NEWLEADER
-	leaving       time.Duration
-	asked         time.Duration // when it last asked to be taken out
-	departure     *round        // the NEWVIEW of a leader that removed itself
-	reform        reforming
+// heartbeats are those that this peer sends.
+type heartbeats struct {
+	nextHeartbeat time.Duration // when the next one is due
+	lastHeartbeat types.Message
+}
 
-	totals Tally // for Status alone
+// departing is the state of a peer that leaves, or of a leader that has removed itself.
+type departing struct {
+	leaving   time.Duration // when it was told to, or never
+	asked     time.Duration // when it last asked to be taken out
+	departure *round        // the NEWVIEW of a leader that removed itself
 }
 
 // New returns the handler of a peer that has not started.
 func New(c Config) *Handler {
-	h := &Handler{Config: c, hosts: make([]host, c.Hosts), order: newOrder(c.Hosts), leaving: never, resumed: never}
+	h := &Handler{Config: c, clock: clock{resumed: never}, departing: departing{leaving: never},
+		detector: detector{hosts: make([]host, c.Hosts), order: newOrder(c.Hosts)}}
 	for i := range h.hosts {
 		h.hosts[i] = host{lastContact: never, heard: never, differed: never, probed: never, redial: never, owes: never, showed: never, lives: newLives()}
 	}
@@ -335,20 +347,10 @@ func (h *Handler) begin(now Instant) {
 	o := &h.out
 	*o = Output{Records: o.Records[:0], Notices: o.Notices[:0], Redial: o.Redial[:0], RedialAt: o.RedialAt[:0],
 		Messages: o.Messages[:0], Events: o.Events[:0], Code: o.Code}
-	gap := now.Run - h.stood - h.now.Run
-	stalled := gap > h.scaled(stallLimit)
-	if stalled {
-		h.stood += gap
-	}
-	now.Run -= h.stood
-	h.now = now
-	if stalled {
+	if h.clock.advance(now, h.scaled(stallLimit)) {
 		h.resume()
 	}
 }
-
-// moment returns the present moment as the caller of the step sees it.
-func (h *Handler) moment() Instant { return Instant{Run: h.now.Run + h.stood, Wall: h.now.Wall} }
 
 func (h *Handler) end() *Output {
 	if !h.exited && h.standing == types.Joined && h.departure == nil {
@@ -359,19 +361,6 @@ func (h *Handler) end() *Output {
 	h.out.Wake = min(h.wake, h.nextLook(), h.now.Run+h.scaled(stallWatch)) + h.stood
 	return &h.out
 }
-
-// due asks for a Tick at t at the latest.
-func (h *Handler) due(t time.Duration) { h.wake = min(h.wake, t) }
-
-// until asks for a Tick at t, unless that is past.
-func (h *Handler) until(t time.Duration) {
-	if t > h.now.Run {
-		h.due(t)
-	}
-}
-
-// since returns how long ago t was.
-func (h *Handler) since(t time.Duration) time.Duration { return h.now.Run - t }
 
 // known reports whether id is another host of the file.
 func (h *Handler) known(id types.ID) bool {

@@ -9,6 +9,16 @@ import (
 	"memberly/peer/types"
 )
 
+// detector is what this peer knows of who is there.
+type detector struct {
+	hosts    []host // by ID-1
+	order    order  // of the other members, by when they were heard
+	allHeard bool   // when it last looked, no member was silent or unreachable
+	quorate  bool   // a quorum of the view is reachable
+	lacking  int    // how many of its members are not
+	misses   bool   // it misses somebody, whom the leader has not been told yet
+}
+
 // host is what a peer holds of one host of the file.
 type host struct {
 	lastContact time.Duration // when anything last came from it
@@ -538,7 +548,6 @@ func (h *Handler) undialed(id types.ID, began time.Duration, o types.Outcome) {
 // resume is done after a stall of this peer: what it knew of the others is old. Those held
 // unreachable for silence are looked at again before anything is done about them (section 4).
 func (h *Handler) resume() {
-	h.resumed = h.now.Run
 	for i := range h.hosts {
 		p := &h.hosts[i]
 		if p.gone && !p.dead {
