@@ -80,7 +80,7 @@ var mutants = []mutation{
 	{name: "a view that is late is installed", edits: []edit{{"handlers/following.go",
 		"	if m.Number < h.view.Number {\n		h.showView(m)\n		return\n	}\n	if m.Number > h.view.Number && !h.advance(m) {", "	if m.Number != h.view.Number && !h.advance(m) {"}}},
 	{name: "the leader does not answer one that is no member", edits: []edit{{"handlers/monitoring.go",
-		"	case h.leads() && m.Incarnation <= h.view.Past(m.From).Incarnation:\n		h.anew(m.From)\n		h.showView(m)\n", ""}}},
+		"	case h.leads() && m.Incarnation <= h.view.Past(m.From).Incarnation:\n		h.anew(m.From)\n		h.showView(m)\n", ""}}, by: byTables},
 	{name: "lost datagrams alone remove a member: no PROBE", edits: []edit{{"handlers/monitoring.go",
 		"	m := h.send(types.Probe, id)\n	m.Request,", "	m := new(types.Message)\n	m.Request,"}}},
 	{name: "a JOIN is kept for ever", edits: []edit{{"handlers/leading.go",
