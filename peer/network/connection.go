@@ -52,7 +52,6 @@ func newConnection(socket net.Conn) *connection {
 	if tcp, ok := socket.(*net.TCPConn); ok {
 		limitUnacked(tcp)
 	}
-	socket = quiet(socket)
 	c := &connection{socket: socket, in: bufio.NewReader(socket), out: make(chan []byte, mostFrames)}
 	if tcp, ok := socket.RemoteAddr().(*net.TCPAddr); ok {
 		c.addr = bare(tcp.AddrPort().Addr())

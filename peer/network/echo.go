@@ -41,7 +41,7 @@ func (p *pulse) echo(addr netip.Addr, m *types.Message) {
 	answer := types.Message{Kind: types.Echoed, From: p.self, Request: m.Request, Broadcast: m.Broadcast}
 	b, err := types.AppendMessage(nil, &answer)
 	if err == nil {
-		_, err = p.socket.WriteToUDPAddrPort(p.keys.seal(b), netip.AddrPortFrom(addr, config.UDPPort))
+		err = p.socket.WriteTo(p.keys.seal(b), netip.AddrPortFrom(addr, config.UDPPort))
 	}
 	if err != nil {
 		p.drops.count(Unsent)

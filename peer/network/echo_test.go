@@ -7,6 +7,7 @@ import (
 
 	"memberly/peer/config"
 	"memberly/peer/handlers"
+	"memberly/peer/network/rawio"
 	"memberly/peer/types"
 )
 
@@ -56,7 +57,7 @@ func TestEchoDatagram(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	buf := make([]byte, mostDatagram)
+	buf := make([]byte, rawio.MaxDatagram)
 	two.SetReadDeadline(time.Now().Add(patience))
 	size, from, err := two.ReadFromUDPAddrPort(buf)
 	if err != nil {

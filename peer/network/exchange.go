@@ -17,20 +17,19 @@ const (
 	opened                    // a connection with host is there to be used
 	broken                    // it ended
 	undialed                  // host could not be dialled
-	nothing                   // a datagram that is to be ignored
+	ignored                   // a datagram came that is to be ignored
 	rekeyed                   // the keys changed, which concerns the connections with host
 )
 
 // event is what the goroutines at the sockets tell the one that owns the protocol.
 type event struct {
-	kind     eventKind
-	host     types.ID
-	message  *types.Message // said
-	datagram bool           // said: message goes back to exchange.spare after the step
-	conn     *connection    // opened, broken; said: nil for a datagram
-	began    time.Duration  // undialed: when the dial began, as an Instant.Run
-	outcome  types.Outcome  // undialed
-	at       netip.Addr     // undialed: the only address that was dialled; invalid for all
+	kind    eventKind
+	host    types.ID
+	message *types.Message // said
+	conn    *connection    // opened, broken; said: nil for a datagram
+	began   time.Duration  // undialed: when the dial began, as an Instant.Run
+	outcome types.Outcome  // undialed
+	at      netip.Addr     // undialed: the only address that was dialled; invalid for all
 }
 
 // exchange is what the goroutines at the sockets share.
@@ -40,28 +39,21 @@ type exchange struct {
 	drops  *drops
 	limits *limits
 	notice *lines
-	keys   *keys               // nil without -key
-	events chan event          // in the order in which each goroutine put them
-	spare  chan *types.Message // for datagrams: they go round, so that heartbeats cost no memory
+	keys   *keys      // nil without -key
+	events chan event // in the order in which each goroutine put them
 
 	ctx   context.Context // ends when the sockets shall close
 	end   context.CancelFunc
 	tasks sync.WaitGroup // the goroutines that end with ctx
 }
 
-// Waiting input is bounded by these; beyond, it waits in the kernel.
-const (
-	mostEvents    = 256
-	mostDatagrams = 64
-)
+// mostEvents bounds the input that waits; beyond, it waits in the kernel.
+const mostEvents = 256
 
 func newExchange(self types.ID, b *book, d *drops) *exchange {
 	x := &exchange{self: self, book: b, drops: d, limits: newLimits(len(b.hosts), usualBeat), notice: d.notice,
-		events: make(chan event, mostEvents), spare: make(chan *types.Message, mostDatagrams)}
+		events: make(chan event, mostEvents)}
 	x.ctx, x.end = context.WithCancel(context.Background())
-	for range mostDatagrams {
-		x.spare <- new(types.Message)
-	}
 	return x
 }
 

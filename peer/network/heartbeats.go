@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -12,13 +11,12 @@ import (
 	"time"
 
 	"memberly/peer/config"
+	"memberly/peer/network/rawio"
 	"memberly/peer/types"
 	"memberly/peer/utils"
 )
 
 const (
-	// mostDatagram is longer than any heartbeat.
-	mostDatagram = 2048
 	// readPause is the wait after a failure to read datagrams, so that it cannot spin.
 	readPause = 20 * time.Millisecond
 	// targetsLast is how long the networks found at this machine are taken to be those.
@@ -36,20 +34,18 @@ const (
 // either.
 type pulse struct {
 	*exchange
-	socket  udpSocket
+	socket  rawio.Socket
 	queries chan query
 	beats   chan []byte // to be sent
 	buffers chan []byte // for the next ones
 
-	own   atomic.Pointer[[]netip.Addr] // this machine's addresses
-	count uint                         // of datagrams read; receive's own
+	own atomic.Pointer[[]netip.Addr] // this machine's addresses
 
-	// These belong to look and next; a time is an Instant.Run.
-	pacer   pacer // nil where receive reads
-	buf     []byte
-	looking bool          // there may be more
-	looked  time.Duration // when there was no more
-	held    time.Duration // before which nothing is read
+	// These belong to poll and nextPoll; a time is an Instant.Run.
+	heard  types.Message // what poll returned
+	more   bool          // there may be more datagrams
+	polled time.Duration // when there were no more
+	held   time.Duration // before which none is read
 
 	// The rest belongs to send.
 	sealed  []byte // the heartbeat, if there are keys
@@ -65,16 +61,13 @@ type query struct {
 	addr netip.Addr
 }
 
-func newPulse(x *exchange, socket udpSocket) *pulse {
+func newPulse(x *exchange, socket rawio.Socket) *pulse {
 	p := &pulse{exchange: x, socket: socket, queries: make(chan query, mostQueries),
 		beats: make(chan []byte, mostBeats), buffers: make(chan []byte, mostBeats)}
 	for range mostBeats {
-		p.buffers <- make([]byte, 0, mostDatagram)
+		p.buffers <- make([]byte, 0, rawio.MaxDatagram)
 	}
 	p.own.Store(new([]netip.Addr))
-	if paced, ok := socket.(pacer); ok {
-		p.pacer, p.buf = paced, make([]byte, mostDatagram)
-	}
 	return p
 }
 
@@ -120,10 +113,10 @@ func (p *pulse) spread(b []byte) {
 		b = p.sealed
 	}
 	for _, to := range p.targets {
-		_, err := p.socket.WriteToUDPAddrPort(b, to)
+		err := p.socket.WriteTo(b, to)
 		for try := 1; errors.Is(err, syscall.EAGAIN) && try < mostTries; try++ {
 			p.pause(time.Millisecond)
-			_, err = p.socket.WriteToUDPAddrPort(b, to)
+			err = p.socket.WriteTo(b, to)
 		}
 		if err != nil {
 			p.drops.count(Unsent)
@@ -200,76 +193,45 @@ func (p *pulse) answer(q query) {
 	}
 }
 
-// receive reads datagrams until the socket closes; nothing, where the loop looks for them.
-func (p *pulse) receive() {
-	if p.pacer != nil {
-		return
-	}
-	buf := make([]byte, mostDatagram)
-	for {
-		n, from, err := p.socket.ReadFromUDPAddrPort(buf)
-		switch {
-		case err == nil:
-			p.hear(bare(from.Addr()), buf[:n])
-			p.rest()
-		case errors.Is(err, net.ErrClosed):
-			return
-		default:
-			p.drops.failure("Error reading from UDP connection", err)
-			p.pause(readPause)
-		}
-	}
-}
-
-// hear hands on the heartbeat that the datagram b from addr is.
-func (p *pulse) hear(addr netip.Addr, b []byte) {
-	select {
-	case m := <-p.spare:
-		if host := p.read(addr, b, m); host != 0 {
-			p.put(event{kind: said, host: host, message: m, datagram: true})
-		} else {
-			p.spare <- m
-		}
-	case <-p.ctx.Done():
-	}
-}
-
-// look returns what has come over a socket with a pacer, a datagram at a time, if it is wanted or
-// was not asked for lately. now is an Instant.Run. Only the loop calls it, and it never waits.
-func (p *pulse) look(now time.Duration, wanted bool) (event, bool) {
-	if p.pacer == nil || now < p.held || !p.looking && !wanted && now < p.looked+pace/2 {
+// poll returns the next heartbeat that has come, or an event to be ignored for another datagram;
+// false if none waits. It does not ask a socket without Ready for more sooner than half of pollEvery
+// after none was left, unless wanted. now is an Instant.Run. Only the loop calls it, and it handles
+// what it gets before it calls it again.
+func (p *pulse) poll(now time.Duration, wanted bool) (event, bool) {
+	early := p.socket.Ready() == nil && !p.more && !wanted && now < p.polled+pollEvery/2
+	if now < p.held || early {
 		return event{}, false
 	}
-	n, from, err := p.pacer.ReadFromUDPAddrPort(p.buf)
-	if p.looking = err == nil; !p.looking {
-		p.looked = now
-		if err != errNothing {
-			p.drops.failure("Error reading from UDP connection", err)
-		}
+	b, from, waited, err := p.socket.Next()
+	if p.more = err != rawio.ErrEmpty; !p.more {
+		p.polled = now
+		return event{}, false
+	}
+	if err != nil {
+		p.held = now + readPause
+		p.drops.failure("Error reading from UDP connection", err)
 		return event{}, false
 	}
 	if wait := p.spend(); wait > 0 {
 		p.held = now + wait
 	}
-	m := messages.Get().(*types.Message)
-	host := p.read(bare(from.Addr()), p.buf[:n], m)
+	host := p.read(bare(from.Addr()), b, &p.heard)
 	if host == 0 {
-		messages.Put(m)
-		return event{kind: nothing}, true
+		return event{kind: ignored}, true
 	}
-	m.Waited = max(0, min(p.pacer.waited(), now-p.looked)) // the wall clock may have been set
-	return event{kind: said, host: host, message: m}, true
+	p.heard.Waited = max(0, min(waited, now-p.polled)) // the wall clock may have been set
+	return event{kind: said, host: host, message: &p.heard}, true
 }
 
-// next is when to look at the latest.
-func (p *pulse) next() time.Duration {
+// nextPoll is the latest time to call poll, unless the socket's Ready delivers before.
+func (p *pulse) nextPoll() time.Duration {
 	switch {
-	case p.pacer == nil:
-		return math.MaxInt64
-	case p.looking:
+	case p.more:
 		return p.held
+	case p.socket.Ready() != nil:
+		return math.MaxInt64
 	}
-	return max(p.looked+pace, p.held)
+	return p.polled + pollEvery
 }
 
 // read decodes the heartbeat that the datagram b from addr is into m, and returns the host it

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"memberly/peer/config"
 	"memberly/peer/handlers"
+	"memberly/peer/network/rawio"
 	"memberly/peer/types"
 	"memberly/peer/utils"
 )
@@ -33,7 +35,7 @@ func TestHeartbeats(t *testing.T) {
 	s := newStage(t, n.config(), nil)
 	m := heartbeat(1)
 	s.answer(handlers.Output{Heartbeat: &m})
-	buf := make([]byte, mostDatagram)
+	buf := make([]byte, rawio.MaxDatagram)
 	two.SetReadDeadline(time.Now().Add(patience))
 	size, from, err := two.ReadFromUDPAddrPort(buf)
 	if err != nil || from != netip.AddrPortFrom(n.Host(1), config.UDPPort) {
@@ -57,13 +59,16 @@ func TestHeartbeats(t *testing.T) {
 	s.answer(handlers.Output{})
 }
 
-// fakeUDP is a socket of which each read is one of reads; then it is closed.
+// fakeUDP is a socket to which reads have come, none before a moment. Each has waited for lay.
 type fakeUDP struct {
-	reads []datagram
-	sent  []netip.AddrPort
-	fail  error // of writes
-	keep  bool  // what is written
-	bytes [][]byte
+	reads  []datagram
+	lay    time.Duration
+	before time.Time
+	ready  chan struct{} // nil for a socket that is polled from time to time
+	sent   []netip.AddrPort
+	fail   error // of writes
+	keep   bool  // what is written
+	bytes  [][]byte
 }
 
 type datagram struct {
@@ -72,21 +77,23 @@ type datagram struct {
 	err   error
 }
 
-func (f *fakeUDP) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
-	if len(f.reads) == 0 {
-		return 0, netip.AddrPort{}, net.ErrClosed
+func (f *fakeUDP) Next() ([]byte, netip.AddrPort, time.Duration, error) {
+	if len(f.reads) == 0 || time.Now().Before(f.before) {
+		return nil, netip.AddrPort{}, 0, rawio.ErrEmpty
 	}
 	d := f.reads[0]
 	f.reads = f.reads[1:]
-	return copy(b, d.bytes), netip.AddrPortFrom(d.from, config.UDPPort), d.err
+	return d.bytes, netip.AddrPortFrom(d.from, config.UDPPort), f.lay, d.err
 }
 
-func (f *fakeUDP) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, error) {
+func (f *fakeUDP) Ready() <-chan struct{} { return f.ready }
+
+func (f *fakeUDP) WriteTo(b []byte, to netip.AddrPort) error {
 	f.sent = append(f.sent, to)
 	if f.keep {
 		f.bytes = append(f.bytes, bytes.Clone(b))
 	}
-	return len(b), f.fail
+	return f.fail
 }
 
 func (f *fakeUDP) Close() error { return nil }
@@ -116,12 +123,8 @@ func TestDatagrams(t *testing.T) {
 		{from: addr("::ffff:10.0.0.3"), bytes: good},
 	}}
 	p, out := newFakePulse(&names{}, f)
-	p.receive()
-	if len(p.events) != 1 {
-		t.Fatalf("%d messages, want 1", len(p.events))
-	}
-	if e := <-p.events; e.host != 3 || e.message.Number != 3 || !e.datagram {
-		t.Errorf("got %+v", e)
+	if n := p.count(); n != 1 || p.heard.From != 3 || p.heard.Number != 3 {
+		t.Errorf("heard %d, the last %+v; want one", n, p.heard)
 	}
 	p.notice.close(patience)
 	for _, words := range []string{"Error reading from UDP connection: connection refused\n",
@@ -141,55 +144,52 @@ func TestHeartbeatFromNewAddress(t *testing.T) {
 	m := heartbeat(2)
 	b, _ := types.AppendMessage(nil, &m)
 	p, _ := newFakePulse(&names{addrs: map[string]string{"two": "10.0.0.2"}}, &fakeUDP{})
-	p.hear(addr("10.0.0.2"), b)
-	if len(p.events) != 0 || len(p.queries) != 1 {
-		t.Fatalf("%d messages and %d queries, want 0 and 1", len(p.events), len(p.queries))
+	if n := p.hear(addr("10.0.0.2"), b); n != 0 || len(p.queries) != 1 {
+		t.Fatalf("%d messages and %d queries, want 0 and 1", n, len(p.queries))
 	}
 	q := <-p.queries
 	p.answer(q)
-	p.hear(addr("10.0.0.2"), b)
-	if len(p.events) != 1 {
+	if p.hear(addr("10.0.0.2"), b) != 1 {
 		t.Error("the next heartbeat was not heard")
 	}
 }
 
-// pacedUDP is a socket with a pacer, to which nothing comes before a moment. Each datagram has
-// lain there for lay.
-type pacedUDP struct {
-	fakeUDP
-	lay    time.Duration
-	before time.Time
-}
-
-func (f *pacedUDP) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
-	if len(f.reads) == 0 || time.Now().Before(f.before) {
-		return 0, netip.AddrPort{}, errNothing
+// count polls until nothing has come, waiting where reading is held back, and returns how many
+// heartbeats it heard.
+func (p *pulse) count() (heard int) {
+	for began := time.Now(); ; {
+		<-time.After(p.held - time.Since(began))
+		if e, ok := p.poll(time.Since(began), true); ok && e.kind == said {
+			heard++
+		} else if !p.more {
+			return heard
+		}
 	}
-	return f.fakeUDP.ReadFromUDPAddrPort(b)
 }
 
-func (f *pacedUDP) waited() time.Duration { return f.lay }
+// hear returns 1 if a datagram is a heartbeat to be handed on, else 0.
+func (p *pulse) hear(from netip.Addr, b []byte) int {
+	return int(min(1, p.read(from, b, &p.heard)))
+}
 
-// Over a socket with a pacer, datagrams are looked for when that is wanted, or half a pace after
-// the last look, until there is none; nobody else reads them.
-func TestLook(t *testing.T) {
+// A socket without Ready is polled when that is wanted, or half of pollEvery after none was left,
+// until none is.
+func TestPoll(t *testing.T) {
 	t.Parallel()
 	m := heartbeat(3)
 	good, _ := types.AppendMessage(nil, &m)
 	from3 := datagram{from: addr("10.0.0.3"), bytes: good}
-	f := &pacedUDP{}
-	p, out := newFakePulse(&names{}, &f.fakeUDP)
-	p.pacer, p.buf = f, make([]byte, mostDatagram)
-	p.receive() // returns
+	f := &fakeUDP{}
+	p, out := newFakePulse(&names{}, f)
 	const start = time.Hour
-	look := func(at time.Duration, wanted bool, want string) {
+	poll := func(at time.Duration, wanted bool, want string) {
 		t.Helper()
 		got := "nothing"
-		if e, ok := p.look(start+at, wanted); ok && e.kind == nothing {
+		if e, ok := p.poll(start+at, wanted); ok && e.kind == ignored {
 			got = "ignored"
 		} else if ok {
 			got = fmt.Sprintf("peer %d, %v ago", e.message.From, e.message.Waited)
-			if e.host != 3 || e.datagram {
+			if e.host != 3 || e.conn != nil {
 				t.Errorf("it is %+v", e)
 			}
 		}
@@ -197,36 +197,57 @@ func TestLook(t *testing.T) {
 			t.Errorf("at %v: %s, want %s", at, got, want)
 		}
 	}
-	look(0, true, "nothing")
+	poll(0, true, "nothing")
 	f.reads, f.lay = []datagram{from3, {from: addr("10.0.0.9")}, from3}, 20*time.Millisecond
-	look(pace/2-1, false, "nothing")
-	look(pace/2, false, "peer 3, 20ms ago")
-	look(pace/2, false, "ignored")
-	if at := p.next(); at > start {
-		t.Errorf("more has come, and the next look is at %v", at-start)
+	poll(pollEvery/2-1, false, "nothing")
+	poll(pollEvery/2, false, "peer 3, 20ms ago")
+	poll(pollEvery/2, false, "ignored")
+	if at := p.nextPoll(); at > start {
+		t.Errorf("more has come, and the next poll is at %v", at-start)
 	}
-	f.lay = time.Hour // the clock was set: it came after the last look
-	look(pace/2, false, "peer 3, 50ms ago")
-	look(pace/2, false, "nothing")
-	if at := p.next(); at != start+3*pace/2 {
-		t.Errorf("the next look is at %v", at-start)
+	f.lay = time.Hour // the clock was set: it came after the last poll
+	poll(pollEvery/2, false, "peer 3, 50ms ago")
+	poll(pollEvery/2, false, "nothing")
+	if at := p.nextPoll(); at != start+3*pollEvery/2 {
+		t.Errorf("the next poll is at %v", at-start)
 	}
 	f.reads, f.lay = []datagram{from3, {err: errors.New("odd")}, from3}, -time.Hour
-	look(pace/2+1, true, "peer 3, 0s ago")
-	look(pace/2+1, true, "nothing")
-	look(pace, true, "peer 3, 0s ago")
+	poll(pollEvery, true, "peer 3, 0s ago")
+	poll(pollEvery, true, "nothing")
+	poll(pollEvery+readPause-1, true, "nothing")
+	poll(pollEvery+readPause, false, "peer 3, 0s ago")
 	p.limits.datagrams.allot(0.001, 1)
 	f.reads = []datagram{from3, from3, from3}
-	look(pace, true, "peer 3, 0s ago")
-	look(pace, true, "peer 3, 0s ago")
-	look(2*pace, true, "nothing")
-	if at := p.next(); at < start+pace+time.Second {
-		t.Errorf("with too many, the next look is at %v", at-start)
+	poll(2*pollEvery, true, "peer 3, 0s ago")
+	poll(2*pollEvery, true, "peer 3, 0s ago")
+	poll(3*pollEvery, true, "nothing")
+	if at := p.nextPoll(); at < start+2*pollEvery+time.Second {
+		t.Errorf("with too many, the next poll is at %v", at-start)
 	}
-	look(p.next()-start, true, "peer 3, 0s ago")
+	poll(p.nextPoll()-start, true, "peer 3, 0s ago")
 	p.notice.close(patience)
 	if want := "Error reading from UDP connection: odd\n"; !strings.Contains(out.String(), want) {
 		t.Errorf("said %q, want %q", out.String(), want)
+	}
+}
+
+// A socket with Ready is polled whenever the loop runs, and again at a time only if more waits.
+func TestPollReady(t *testing.T) {
+	t.Parallel()
+	m := heartbeat(3)
+	good, _ := types.AppendMessage(nil, &m)
+	f := &fakeUDP{ready: make(chan struct{})}
+	p, _ := newFakePulse(&names{}, f)
+	p.poll(0, false)
+	if at := p.nextPoll(); at != math.MaxInt64 {
+		t.Errorf("the next poll is at %v, though the socket reports what comes", at)
+	}
+	f.reads = []datagram{{from: addr("10.0.0.3"), bytes: good}}
+	if e, ok := p.poll(0, false); !ok || e.host != 3 {
+		t.Errorf("got %+v, %t", e, ok)
+	}
+	if at := p.nextPoll(); at != 0 {
+		t.Errorf("the next poll is at %v, though more may wait", at)
 	}
 }
 
@@ -249,22 +270,12 @@ func TestHeartbeatsAllocateNothing(t *testing.T) {
 	if len(f.sent) == 0 || f.sent[0] != netip.AddrPortFrom(addr("10.0.0.3"), config.UDPPort) {
 		t.Errorf("sent to %v", f.sent[:min(len(f.sent), 3)])
 	}
-	if n := testing.AllocsPerRun(1000, func() {
-		p.hear(addr("10.0.0.3"), b)
-		e := <-p.events
-		p.spare <- e.message
-	}); n != 0 {
-		t.Errorf("receiving takes %v allocations", n)
-	}
-	paced := &pacedUDP{}
-	p.pacer, p.buf = paced, make([]byte, mostDatagram)
 	waiting := []datagram{{from: addr("10.0.0.3"), bytes: b}}
 	if n := testing.AllocsPerRun(1000, func() {
-		paced.reads = waiting
-		e, _ := p.look(0, true)
-		messages.Put(e.message)
+		f.reads = waiting
+		p.poll(0, true)
 	}); n != 0 {
-		t.Errorf("looking takes %v allocations", n)
+		t.Errorf("receiving takes %v allocations", n)
 	}
 }
 
@@ -319,7 +330,7 @@ func TestAllAddresses(t *testing.T) {
 			targets = append(targets, broadcasts...)
 		}
 	}
-	buf := make([]byte, mostDatagram)
+	buf := make([]byte, rawio.MaxDatagram)
 	all.SetReadDeadline(time.Now().Add(patience))
 	for _, to := range targets {
 		if _, err := all.WriteToUDPAddrPort([]byte(to.String()), netip.AddrPortFrom(to, port)); err != nil {

@@ -153,7 +153,7 @@ func unopenable(err error) Drop {
 func (p *pulse) open(addr netip.Addr, host types.ID, b []byte) []byte {
 	message, reply, err := p.keys.lane.Open(host, b, p.keys.now())
 	if reply != nil {
-		if _, err := p.socket.WriteToUDPAddrPort(reply, netip.AddrPortFrom(addr, config.UDPPort)); err != nil {
+		if err := p.socket.WriteTo(reply, netip.AddrPortFrom(addr, config.UDPPort)); err != nil {
 			p.drops.count(Unsent)
 			p.drops.failure("Error sending heartbeat", err)
 		}

@@ -14,6 +14,7 @@ import (
 
 	"memberly/peer/config"
 	"memberly/peer/handlers"
+	"memberly/peer/network/rawio"
 	"memberly/peer/seal"
 	"memberly/peer/types"
 )
@@ -459,32 +460,32 @@ func TestSealedDatagrams(t *testing.T) {
 	m := heartbeat(3)
 	plain, _ := types.AppendMessage(nil, &m)
 	first := three.Beat(nil, plain, 0)
-	p.hear(addr("10.0.0.3"), first)
-	if len(p.events) != 0 || len(f.sent) != 1 || f.sent[0] != netip.AddrPortFrom(addr("10.0.0.3"), config.UDPPort) {
-		t.Fatalf("%d events, sent to %v, want a challenge", len(p.events), f.sent)
+	heard := p.hear(addr("10.0.0.3"), first)
+	if heard != 0 || len(f.sent) != 1 || f.sent[0] != netip.AddrPortFrom(addr("10.0.0.3"), config.UDPPort) {
+		t.Fatalf("%d heartbeats, sent to %v, want a challenge", heard, f.sent)
 	}
 	_, answer, err := three.Open(1, f.bytes[0], 0)
 	if err != nil || answer == nil {
 		t.Fatalf("the challenge is answered with %x, %v", answer, err)
 	}
-	p.hear(addr("10.0.0.3"), bytes.Clone(answer))
+	heard += p.hear(addr("10.0.0.3"), bytes.Clone(answer))
 	second := three.Beat(nil, plain, 0)
-	p.hear(addr("10.0.0.3"), second)
-	if len(p.events) != 2 {
-		t.Fatalf("%d heartbeats, want 2", len(p.events))
+	heard += p.hear(addr("10.0.0.3"), second)
+	if heard != 2 {
+		t.Fatalf("%d heartbeats, want 2", heard)
 	}
-	p.hear(addr("10.0.0.3"), bytes.Clone(answer))
+	heard += p.hear(addr("10.0.0.3"), bytes.Clone(answer))
 	if n := len(p.drops.reported); n > 0 || p.drops.all()[Replayed] != 1 {
 		t.Errorf("an answer that nobody waits for is told: %d reports; counted %v", n, p.drops.all())
 	}
 	for range 2 { // again, and again
-		p.hear(addr("10.0.0.3"), first)
-		p.hear(addr("10.0.0.3"), plain)
-		p.hear(addr("10.0.0.3"), lane(t, newRing(t, ""), 3).Seal(nil, plain))
-		p.hear(addr("10.0.0.3"), lane(t, ring, 2).Seal(nil, plain))
+		heard += p.hear(addr("10.0.0.3"), first)
+		heard += p.hear(addr("10.0.0.3"), plain)
+		heard += p.hear(addr("10.0.0.3"), lane(t, newRing(t, ""), 3).Seal(nil, plain))
+		heard += p.hear(addr("10.0.0.3"), lane(t, ring, 2).Seal(nil, plain))
 	}
-	if len(p.events) != 2 || len(f.sent) != 1 {
-		t.Errorf("%d heartbeats, %d answers; want 2 and 1", len(p.events), len(f.sent))
+	if heard != 2 || len(f.sent) != 1 {
+		t.Errorf("%d heartbeats, %d answers; want 2 and 1", heard, len(f.sent))
 	}
 	if q := <-p.queries; q != (query{2, addr("10.0.0.3")}) {
 		t.Errorf("asks %v", q)
@@ -564,14 +565,12 @@ func TestSealedHeartbeatsAllocateNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.hear(addr("10.0.0.3"), bytes.Clone(answer))
-	e := <-p.events
-	p.spare <- e.message
-	b := make([]byte, 0, mostDatagram)
+	b := make([]byte, 0, rawio.MaxDatagram)
 	if n := testing.AllocsPerRun(1000, func() {
 		b = three.Beat(b[:0], plain, now)
-		p.hear(addr("10.0.0.3"), b)
-		e := <-p.events
-		p.spare <- e.message
+		if p.hear(addr("10.0.0.3"), b) != 1 {
+			t.Error("it was not heard")
+		}
 	}); n != 0 {
 		t.Errorf("receiving takes %v allocations", n)
 	}
@@ -604,7 +603,7 @@ func TestSealedEcho(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at, buf := netip.AddrPortFrom(n.Host(1), config.UDPPort), make([]byte, mostDatagram)
+	at, buf := netip.AddrPortFrom(n.Host(1), config.UDPPort), make([]byte, rawio.MaxDatagram)
 	exchange := func(out []byte) []byte {
 		t.Helper()
 		two.WriteToUDPAddrPort(out, at)

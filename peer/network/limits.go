@@ -4,7 +4,6 @@ import (
 	"errors"
 	"hash/maphash"
 	"net/netip"
-	"runtime"
 	"sync"
 	"time"
 
@@ -35,9 +34,6 @@ const (
 	// should send, and mostInRow how many at once.
 	mostRead  = 5000
 	mostInRow = 2048
-	// readTurn is after how many datagrams the others have their turn at the processor: Go's
-	// scheduler does not notice that one is read which is there already.
-	readTurn = 64
 	// breath is what a reader that is held back waits at least.
 	breath = 50 * time.Millisecond
 	// strangerSlots is how many bounds there are for the addresses that are no host's: by chance
@@ -185,19 +181,8 @@ func (d *drops) slow(addr netip.Addr) {
 		"Error: too many frames: it sends more than any peer does; they are read more slowly (from %v)", addr)
 }
 
-// rest is called by receive after each datagram. It lets others have the processor now and then,
-// and waits when too many came: what comes meanwhile is lost, unless the kernel keeps it. Who is
-// not heard because of that is asked over TCP.
-func (p *pulse) rest() {
-	if p.count++; p.count%readTurn == 0 {
-		runtime.Gosched()
-	}
-	if wait := p.spend(); wait > 0 {
-		p.pause(wait)
-	}
-}
-
-// spend counts a datagram, and returns how long to wait before the next is read.
+// spend counts a datagram, and returns how long to wait before the next is read: what comes
+// meanwhile is lost, unless the kernel keeps it. Whoever is not heard because of that is asked over TCP.
 func (p *pulse) spend() time.Duration {
 	wait := p.limits.datagrams.spend(time.Now(), 1)
 	if wait > 0 {

@@ -24,7 +24,7 @@ type lines struct {
 }
 
 func newLines(to io.Writer, most int, failed func(error)) *lines {
-	l := &lines{to: quietLines(to), most: most, failed: failed, done: make(chan struct{})}
+	l := &lines{to: to, most: most, failed: failed, done: make(chan struct{})}
 	l.filled.L = &l.mu
 	go l.run()
 	return l

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -61,31 +60,6 @@ func TestLinesStuck(t *testing.T) {
 			t.Errorf("read %q, %v, want %q", got, err, want)
 		}
 	})
-}
-
-// A pipe that is full for a while gets every line all the same, whole and in order.
-func TestLinesFillPipe(t *testing.T) {
-	t.Parallel()
-	read, write, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer read.Close()
-	l := newLines(write, 0, nil)
-	var want strings.Builder
-	for i := range 300 { // far more than a pipe takes
-		line := fmt.Sprintf("line %d %s", i, strings.Repeat(".", 3*i))
-		want.WriteString(line + "\n")
-		l.printf("%s", line)
-	}
-	l.close(0)
-	go func() {
-		<-l.done
-		write.Close()
-	}()
-	if got, err := io.ReadAll(read); err != nil || string(got) != want.String() {
-		t.Errorf("read %d bytes, %v, want the %d written", len(got), err, want.Len())
-	}
 }
 
 // The first failure is told, and writing goes on.

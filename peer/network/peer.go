@@ -21,6 +21,7 @@ import (
 	"memberly/peer/config"
 	"memberly/peer/datastructures"
 	"memberly/peer/handlers"
+	"memberly/peer/network/rawio"
 	"memberly/peer/ops/hook"
 	"memberly/peer/types"
 	"memberly/peer/utils"
@@ -68,7 +69,7 @@ type Peer struct {
 	door    *door
 	links   *links
 	pulse   *pulse
-	alarm   alarm
+	timer   rawio.Timer
 	hook    *hook.Hook // nil without -exec
 	window  *window    // nil without -http
 
@@ -116,7 +117,7 @@ func open(c config.Config, h protocol, names utils.Resolver, stdout, stderr io.W
 	p := &Peer{config: c, protocol: h, start: time.Now(), quit: make(chan struct{})}
 	p.notice = newLines(stdout, mostNotices, nil)
 	var k *keys
-	if p.alarm, err = newAlarm(); err == nil {
+	if p.timer, err = rawio.NewTimer(); err == nil {
 		k, err = newKeys(c, p.start)
 	}
 	if err == nil {
@@ -125,8 +126,8 @@ func open(c config.Config, h protocol, names utils.Resolver, stdout, stderr io.W
 	if err != nil {
 		listener.Close()
 		socket.Close()
-		if p.alarm != nil {
-			p.alarm.close()
+		if p.timer != nil {
+			p.timer.Close()
 		}
 		p.notice.close(drainTime)
 		return nil, err
@@ -214,7 +215,7 @@ func (p *Peer) Close() {
 		p.links.close()
 		p.sockets.end()
 		p.pulse.socket.Close()
-		p.alarm.close()
+		p.timer.Close()
 		p.sockets.tasks.Wait()
 		p.hook.Close(p.left)
 		p.records.close(drainTime)
@@ -226,7 +227,7 @@ func (p *Peer) Close() {
 func (p *Peer) loop(ctx context.Context) int {
 	p.looping.Lock()
 	defer p.looping.Unlock()
-	for _, task := range []func(){p.door.accept, p.pulse.receive, p.pulse.send, p.pulse.resolve} {
+	for _, task := range []func(){p.door.accept, p.pulse.send, p.pulse.resolve} {
 		p.sockets.tasks.Go(task)
 	}
 	m := moments{leave: ctx.Done(), quit: p.quit}
@@ -275,8 +276,9 @@ func (p *Peer) next(m *moments) *handlers.Output {
 			if out := p.handle(e); out != nil {
 				return out
 			}
-		case <-p.alarm.rings():
+		case <-p.timer.C():
 			p.rang = true
+		case <-p.pulse.socket.Ready():
 		case <-m.crash:
 			return p.protocol.Crash(p.now())
 		case <-m.leave:
@@ -291,26 +293,29 @@ func (p *Peer) next(m *moments) *handlers.Output {
 // input returns an event that waits, if there is one, and not too many came in a row.
 func (p *Peer) input() (event, bool) {
 	if p.inputs++; p.inputs > mostInput {
-		wakeMonitor()
+		rawio.WakeMonitor()
 		return event{}, false
+	}
+	if e, ok := p.pulse.poll(p.run(), p.rang); ok { // first, as limits bound these in all
+		return e, true
 	}
 	select {
 	case e := <-p.sockets.events:
 		return e, true
 	default:
-		return p.pulse.look(p.run(), p.rang)
+		return event{}, false
 	}
 }
 
 // arm sets the alarm for the next Tick, or look at the datagrams. One that rings a little early is
 // left as it is: while much happens, each step moves the next a little.
 func (p *Peer) arm() {
-	now, at := p.run(), min(max(p.wake, p.hold), p.pulse.next())
+	now, at := p.run(), min(max(p.wake, p.hold), p.pulse.nextPoll())
 	if p.armed > now && p.armed <= at && at-p.armed < leeway {
 		return
 	}
 	p.armed = at
-	p.alarm.set(at - now)
+	p.timer.Set(at - now)
 }
 
 // due tells whether it is time for a Tick. One that comes so late that input may wait on the
@@ -337,10 +342,8 @@ func (p *Peer) handle(e event) *handlers.Output {
 		if out.Misled {
 			p.misled(e, out.Late)
 		}
-		if e.datagram {
-			p.sockets.spare <- e.message
-		} else {
-			messages.Put(e.message)
+		if e.conn != nil {
+			messages.Put(e.message) // that of a datagram belongs to heartbeats
 		}
 		return out
 	case opened:

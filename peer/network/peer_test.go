@@ -162,7 +162,7 @@ func TestRefused(t *testing.T) {
 func TestLate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := &Peer{start: time.Now(), pulse: &pulse{}, wake: time.Second}
+		p := &Peer{start: time.Now(), pulse: &pulse{socket: &fakeUDP{}}, wake: time.Second}
 		for _, c := range []struct {
 			after time.Duration
 			want  bool
@@ -175,20 +175,19 @@ func TestLate(t *testing.T) {
 	})
 }
 
-// What came over a socket with a pacer is handled before a Tick judges who was silent.
+// What came over a socket without Ready is handled before a Tick judges who was silent.
 func TestLooksBeforeTick(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := heartbeat(3)
 		b, _ := types.AppendMessage(nil, &m)
-		f := &pacedUDP{before: time.Now().Add(10*pace + pace/5)}
+		f := &fakeUDP{before: time.Now().Add(10*pollEvery + pollEvery/5)}
 		f.reads = []datagram{{from: addr("10.0.0.3"), bytes: b}}
-		pulse, _ := newFakePulse(&names{}, &f.fakeUDP)
+		pulse, _ := newFakePulse(&names{}, f)
 		defer pulse.notice.close(time.Second)
-		pulse.pacer, pulse.buf = f, make([]byte, mostDatagram)
 		did := &diary{}
-		p := &Peer{start: time.Now(), protocol: did, pulse: pulse, sockets: pulse.exchange, alarm: newTimer(), wake: 10*pace + pace/4}
-		defer p.alarm.close()
+		p := &Peer{start: time.Now(), protocol: did, pulse: pulse, sockets: pulse.exchange, timer: fakeTimer{time.NewTimer(time.Hour)}, wake: 10*pollEvery + pollEvery/4}
+		defer p.timer.Close()
 		var none moments
 		for range 2 {
 			p.next(&none)
@@ -198,6 +197,13 @@ func TestLooksBeforeTick(t *testing.T) {
 		}
 	})
 }
+
+// fakeTimer is a rawio.Timer that follows the clock of synctest.
+type fakeTimer struct{ timer *time.Timer }
+
+func (t fakeTimer) Set(d time.Duration) { t.timer.Reset(d) }
+func (t fakeTimer) C() <-chan time.Time { return t.timer.C }
+func (t fakeTimer) Close()              { t.timer.Stop() }
 
 // diary is a protocol that writes down its steps.
 type diary struct {
@@ -218,7 +224,7 @@ func (d *diary) Tick(now handlers.Instant) *handlers.Output {
 // Input without end does not keep time from passing.
 func TestInputIsBounded(t *testing.T) {
 	t.Parallel()
-	p := &Peer{pulse: &pulse{}, sockets: &exchange{events: make(chan event, 2*mostInput)}}
+	p := &Peer{pulse: &pulse{socket: &fakeUDP{}}, sockets: &exchange{events: make(chan event, 2*mostInput)}}
 	for range 2 * mostInput {
 		p.sockets.events <- event{}
 	}

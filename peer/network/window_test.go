@@ -64,7 +64,7 @@ func TestWindowAfterALapse(t *testing.T) {
 	t.Parallel()
 	for _, after := range []time.Duration{0, settling / 2} {
 		synctest.Test(t, func(t *testing.T) {
-			p := &Peer{start: time.Now(), protocol: &counting{}, pulse: &pulse{}, window: newWindow(), alarm: newTimer(), sockets: &exchange{events: make(chan event)}}
+			p := &Peer{start: time.Now(), protocol: &counting{}, pulse: &pulse{socket: &fakeUDP{}}, window: newWindow(), timer: fakeTimer{time.NewTimer(time.Hour)}, sockets: &exchange{events: make(chan event)}}
 			var m moments
 			p.carry(p.next(&m))
 			shown := p.Status()

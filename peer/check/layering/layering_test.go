@@ -33,7 +33,8 @@ var layers = map[string]layer{
 	"main": {"check/simulation check/verify config network ops/commands ops/doctor ops/local ops/observe seal types utils",
 		"main turns flags into a peer, and that into an exit code"},
 
-	"network":        {"config datastructures handlers ops/hook seal types utils", "network is the sockets and the clock around the protocol"},
+	"network":        {"config datastructures handlers network/rawio ops/hook seal types utils", "network is the sockets and the clock around the protocol"},
+	"network/rawio":  {"", "rawio is system calls, and knows nothing of peers"},
 	"handlers":       {"datastructures types", "handlers is the protocol alone, so that the simulator runs the code that ships"},
 	"config":         {"seal types", "config checks flags, hosts file and key file before there is a peer"},
 	"seal":           {"types", "seal knows keys and bytes: its users have the sockets and the clock"},

@@ -1,0 +1,16 @@
+//go:build !linux || 386 || s390x
+
+package rawio
+
+import (
+	"net"
+	"net/netip"
+)
+
+// NewUnpolled is NewPolled: no cheaper way to read a socket is known for this system.
+func NewUnpolled(conn *net.UDPConn) (Socket, error) { return NewPolled(conn) }
+
+// receiver returns a function that waits for the next datagram of conn.
+func receiver(conn *net.UDPConn) (func(b []byte) (int, netip.AddrPort, error), error) {
+	return conn.ReadFromUDPAddrPort, nil
+}
