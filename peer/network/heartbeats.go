@@ -3,7 +3,6 @@ package network
 import (
 	"errors"
 	"fmt"
-	"math"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -41,11 +40,9 @@ type pulse struct {
 
 	own atomic.Pointer[[]netip.Addr] // this machine's addresses
 
-	// These belong to poll and nextPoll; a time is an Instant.Run.
-	heard  types.Message // what poll returned
-	more   bool          // there may be more datagrams
-	polled time.Duration // when there were no more
-	held   time.Duration // before which none is read
+	// These belong to the loop.
+	polling polling
+	heard   types.Message // what poll returned
 
 	// The rest belongs to send.
 	sealed  []byte // the heartbeat, if there are keys
@@ -67,6 +64,7 @@ func newPulse(x *exchange, socket rawio.Socket) *pulse {
 	for range mostBeats {
 		p.buffers <- make([]byte, 0, rawio.MaxDatagram)
 	}
+	p.polling.reports = socket.Ready() != nil
 	p.own.Store(new([]netip.Addr))
 	return p
 }
@@ -194,44 +192,29 @@ func (p *pulse) answer(q query) {
 }
 
 // poll returns the next heartbeat that has come, or an event to be ignored for another datagram;
-// false if none waits. It does not ask a socket without Ready for more sooner than half of pollEvery
-// after none was left, unless wanted. now is an Instant.Run. Only the loop calls it, and it handles
-// what it gets before it calls it again.
+// false if none waits, or it is too early to look. now is an Instant.Run. Only the loop calls it, and
+// it handles what it gets before it calls it again.
 func (p *pulse) poll(now time.Duration, wanted bool) (event, bool) {
-	early := p.socket.Ready() == nil && !p.more && !wanted && now < p.polled+pollEvery/2
-	if now < p.held || early {
+	if !p.polling.due(now, wanted) {
 		return event{}, false
 	}
 	b, from, waited, err := p.socket.Next()
-	if p.more = err != rawio.ErrEmpty; !p.more {
-		p.polled = now
+	switch {
+	case err == rawio.ErrEmpty:
+		p.polling.none(now)
 		return event{}, false
-	}
-	if err != nil {
-		p.held = now + readPause
+	case err != nil:
+		p.polling.some(now + readPause)
 		p.drops.failure("Error reading from UDP connection", err)
 		return event{}, false
 	}
-	if wait := p.spend(); wait > 0 {
-		p.held = now + wait
-	}
+	p.polling.some(now + p.spend())
 	host := p.read(bare(from.Addr()), b, &p.heard)
 	if host == 0 {
 		return event{kind: ignored}, true
 	}
-	p.heard.Waited = max(0, min(waited, now-p.polled)) // the wall clock may have been set
+	p.heard.Waited = max(0, min(waited, now-p.polling.empty)) // the wall clock may have been set
 	return event{kind: said, host: host, message: &p.heard}, true
-}
-
-// nextPoll is the latest time to call poll, unless the socket's Ready delivers before.
-func (p *pulse) nextPoll() time.Duration {
-	switch {
-	case p.more:
-		return p.held
-	case p.socket.Ready() != nil:
-		return math.MaxInt64
-	}
-	return p.polled + pollEvery
 }
 
 // read decodes the heartbeat that the datagram b from addr is into m, and returns the host it

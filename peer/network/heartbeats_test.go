@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"math"
 	"net"
 	"net/netip"
 	"strings"
@@ -158,10 +157,10 @@ func TestHeartbeatFromNewAddress(t *testing.T) {
 // heartbeats it heard.
 func (p *pulse) count() (heard int) {
 	for began := time.Now(); ; {
-		<-time.After(p.held - time.Since(began))
+		<-time.After(p.polling.held - time.Since(began))
 		if e, ok := p.poll(time.Since(began), true); ok && e.kind == said {
 			heard++
-		} else if !p.more {
+		} else if !p.polling.more {
 			return heard
 		}
 	}
@@ -202,13 +201,13 @@ func TestPoll(t *testing.T) {
 	poll(pollEvery/2-1, false, "nothing")
 	poll(pollEvery/2, false, "peer 3, 20ms ago")
 	poll(pollEvery/2, false, "ignored")
-	if at := p.nextPoll(); at > start {
+	if at := p.polling.next(); at > start+pollEvery/2 {
 		t.Errorf("more has come, and the next poll is at %v", at-start)
 	}
 	f.lay = time.Hour // the clock was set: it came after the last poll
 	poll(pollEvery/2, false, "peer 3, 50ms ago")
 	poll(pollEvery/2, false, "nothing")
-	if at := p.nextPoll(); at != start+3*pollEvery/2 {
+	if at := p.polling.next(); at != start+3*pollEvery/2 {
 		t.Errorf("the next poll is at %v", at-start)
 	}
 	f.reads, f.lay = []datagram{from3, {err: errors.New("odd")}, from3}, -time.Hour
@@ -221,33 +220,13 @@ func TestPoll(t *testing.T) {
 	poll(2*pollEvery, true, "peer 3, 0s ago")
 	poll(2*pollEvery, true, "peer 3, 0s ago")
 	poll(3*pollEvery, true, "nothing")
-	if at := p.nextPoll(); at < start+2*pollEvery+time.Second {
+	if at := p.polling.next(); at < start+2*pollEvery+time.Second {
 		t.Errorf("with too many, the next poll is at %v", at-start)
 	}
-	poll(p.nextPoll()-start, true, "peer 3, 0s ago")
+	poll(p.polling.next()-start, true, "peer 3, 0s ago")
 	p.notice.close(patience)
 	if want := "Error reading from UDP connection: odd\n"; !strings.Contains(out.String(), want) {
 		t.Errorf("said %q, want %q", out.String(), want)
-	}
-}
-
-// A socket with Ready is polled whenever the loop runs, and again at a time only if more waits.
-func TestPollReady(t *testing.T) {
-	t.Parallel()
-	m := heartbeat(3)
-	good, _ := types.AppendMessage(nil, &m)
-	f := &fakeUDP{ready: make(chan struct{})}
-	p, _ := newFakePulse(&names{}, f)
-	p.poll(0, false)
-	if at := p.nextPoll(); at != math.MaxInt64 {
-		t.Errorf("the next poll is at %v, though the socket reports what comes", at)
-	}
-	f.reads = []datagram{{from: addr("10.0.0.3"), bytes: good}}
-	if e, ok := p.poll(0, false); !ok || e.host != 3 {
-		t.Errorf("got %+v, %t", e, ok)
-	}
-	if at := p.nextPoll(); at != 0 {
-		t.Errorf("the next poll is at %v, though more may wait", at)
 	}
 }
 

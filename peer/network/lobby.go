@@ -111,7 +111,6 @@ func (d *door) greet(socket net.Conn) (guest, bool) {
 	if !hurried && d.lobby.enter(g) {
 		return g, true
 	}
-	reset(socket)
 	switch {
 	case g.host != 0:
 		d.drops.blame(addr, tooManyConnections)
@@ -121,6 +120,7 @@ func (d *door) greet(socket net.Conn) (guest, bool) {
 	default:
 		d.drops.count(Crowded)
 	}
+	reset(socket)
 	return g, false
 }
 

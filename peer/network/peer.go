@@ -32,14 +32,6 @@ const (
 	mostNotices = 1000
 	// drainTime bounds the wait, at the end, for readers of stdout and of stderr.
 	drainTime = time.Second
-	// lateness of a Tick is a sign that the process did not run, and that input waits on
-	// sockets that nobody has read yet: settling is the time that they are given first.
-	lateness = 100 * time.Millisecond
-	settling = 10 * time.Millisecond
-	// leeway is how early the alarm may ring.
-	leeway = 100 * time.Millisecond
-	// mostInput is how many events in a row may pass by a Tick that is due.
-	mostInput = 256
 )
 
 // protocol is handlers.Handler, which says what its methods do.
@@ -73,15 +65,8 @@ type Peer struct {
 	hook    *hook.Hook // nil without -exec
 	window  *window    // nil without -http
 
-	// These belong to the loop.
-	wake   time.Duration // when a Tick is due, as an Instant.Run
-	armed  time.Duration // when the alarm rings
-	hold   time.Duration // before which there is none
-	rang   bool          // the alarm did, and what came before is still to be handled
-	lapsed bool          // the process did not run, and no Tick has come since
-	waited bool          // the Tick that is due has let input go first
-	inputs int           // events since the last Tick
-	left   bool          // it was told to leave, and has
+	schedule schedule // the loop's
+	left     bool     // the loop's: it was told to leave, and has
 
 	looping sync.Mutex    // held by Run
 	quit    chan struct{} // closed by Close
@@ -258,22 +243,20 @@ func (p *Peer) next(m *moments) *handlers.Output {
 			}
 			continue
 		}
-		p.inputs = 0
-		if p.rang {
-			p.rang = false
-			if p.due() {
-				p.lapsed, p.waited = false, false
-				return p.protocol.Tick(p.now())
-			}
+		now := p.now()
+		if p.schedule.tick(now.Run) {
+			return p.protocol.Tick(now)
 		}
-		p.arm()
+		if in, change := p.schedule.arm(now.Run, p.pulse.polling.next()); change {
+			p.timer.Set(in)
+		}
 		select {
 		case e := <-p.sockets.events:
 			if out := p.handle(e); out != nil {
 				return out
 			}
 		case <-p.timer.C():
-			p.rang = true
+			p.schedule.fired()
 		case <-p.pulse.socket.Ready():
 		case <-m.crash:
 			return p.protocol.Crash(p.now())
@@ -288,11 +271,11 @@ func (p *Peer) next(m *moments) *handlers.Output {
 
 // input returns an event that waits, if there is one, and not too many came in a row.
 func (p *Peer) input() (event, bool) {
-	if p.inputs++; p.inputs > mostInput {
+	if !p.schedule.takesInput() {
 		rawio.WakeMonitor()
 		return event{}, false
 	}
-	if e, ok := p.pulse.poll(p.run(), p.rang); ok { // first, as limits bound these in all
+	if e, ok := p.pulse.poll(p.run(), p.schedule.urgent()); ok { // first, as limits bound these in all
 		return e, true
 	}
 	select {
@@ -302,29 +285,6 @@ func (p *Peer) input() (event, bool) {
 		return event{}, false
 	}
 }
-
-// arm sets the alarm for the next Tick, or look at the datagrams. One that rings a little early is
-// left as it is: while much happens, each step moves the next a little.
-func (p *Peer) arm() {
-	now, at := p.run(), min(max(p.wake, p.hold), p.pulse.nextPoll())
-	if p.armed > now && p.armed <= at && at-p.armed < leeway {
-		return
-	}
-	p.armed = at
-	p.timer.Set(at - now)
-}
-
-// due tells whether it is time for a Tick. One that comes so late that input may wait on the
-// sockets lets that go first, once: it may be late again.
-func (p *Peer) due() bool {
-	if p.overdue() && !p.waited {
-		p.lapsed, p.waited, p.hold = true, true, p.run()+settling
-	}
-	return p.run() >= max(p.wake, p.hold)
-}
-
-// overdue tells whether a Tick is so late that the process cannot have run meanwhile.
-func (p *Peer) overdue() bool { return p.run()-max(p.wake, p.hold) >= lateness }
 
 // handle takes the step that e stands for. It returns nil if that is none of the protocol's.
 func (p *Peer) handle(e event) *handlers.Output {
@@ -383,10 +343,10 @@ func (p *Peer) carry(out *handlers.Output) {
 	if out.Heartbeat != nil {
 		p.pulse.beat(out.Heartbeat)
 	}
-	p.lapsed = p.lapsed || p.overdue()
-	p.wake = out.Wake
+	now := p.run()
+	p.schedule.stepped(now, out.Wake)
 	if p.window != nil {
-		p.window.show(p.run(), p.protocol, out, p.lapsed)
+		p.window.show(now, p.protocol, out, p.schedule.stalled)
 	}
 }
 

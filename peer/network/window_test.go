@@ -62,7 +62,7 @@ func (c *counting) Message(handlers.Instant, types.ID, *types.Message) *handlers
 // that: neither when something comes in first, nor while the late Tick lets it pass.
 func TestWindowAfterALapse(t *testing.T) {
 	t.Parallel()
-	for _, after := range []time.Duration{0, settling / 2} {
+	for _, after := range []time.Duration{0, settleTime / 2} {
 		synctest.Test(t, func(t *testing.T) {
 			p := &Peer{start: time.Now(), protocol: &counting{}, pulse: &pulse{socket: &fakeUDP{}}, window: newWindow(), timer: fakeTimer{time.NewTimer(time.Hour)}, sockets: &exchange{events: make(chan event)}}
 			var m moments
