@@ -19,9 +19,6 @@ const (
 	// lookupPause is how long the answer to a claim is good for the next one: strangers that
 	// claim to be a host cost one look-up per host in this time.
 	lookupPause = 200 * time.Millisecond
-	// mostClaims is how many look-ups in a second may come of claims, and of names not known yet,
-	// once every host has been looked up.
-	mostClaims = 64
 	// addressTrust is how long an address is dialled without another look-up, after the name
 	// service gave it or a connection with it ended.
 	addressTrust = 2 * time.Second
@@ -32,7 +29,7 @@ const (
 type book struct {
 	resolver utils.Resolver
 	changes  atomic.Uint64 // counts them
-	claims   bucket
+	claims   bucket        // look-ups that come of claims, and of names not known yet
 
 	mu    sync.RWMutex
 	owner map[netip.Addr]types.ID // by bare address
@@ -53,7 +50,8 @@ type entry struct {
 
 func newBook(hosts []config.Host, r utils.Resolver) *book {
 	b := &book{resolver: r, owner: make(map[netip.Addr]types.ID), hosts: make([]entry, len(hosts))}
-	b.claims.allot(mostClaims, float64(mostClaims+len(hosts)))
+	rate, burst := limitTable[limitLookups].allowed(usualBeat)
+	b.claims.allot(rate, burst+float64(len(hosts))) // each host is looked up once besides
 	for i, h := range hosts {
 		e := &b.hosts[i]
 		e.name, e.fixed = h.Name, h.Addr

@@ -147,7 +147,7 @@ func TestClaimsAreBounded(t *testing.T) {
 				t.Fatalf("it was asked %d times, want %d at first", n.asked, hosts)
 			}
 		}
-		if most := hosts + mostClaims*(seconds+1); n.asked > most {
+		if most := hosts + limitTable[limitLookups].rate*(seconds+1); n.asked > most {
 			t.Errorf("it was asked %d times, want at most %d", n.asked, most)
 		}
 	})

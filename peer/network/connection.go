@@ -223,3 +223,18 @@ func (x *exchange) listen(c *connection, m *types.Message) (err error) {
 		}
 	}
 }
+
+// admit holds the reader of c back if its host has sent too much, and reports whether m, which it
+// has just read, is to be handed on. The host asks a dropped question again.
+func (x *exchange) admit(c *connection, m *types.Message) bool {
+	now, a := time.Now(), x.limits.of(c.host)
+	if wait := max(a[limitFrames].spend(now, 1), a[limitBytes].spend(now, len(c.buf))); wait > 0 {
+		x.drops.slow(c.addr)
+		x.pause(wait)
+	}
+	if a.answers(m.Kind, now) {
+		return true
+	}
+	x.drops.blame(c.addr, tooManyQuestions)
+	return false
+}

@@ -59,7 +59,7 @@ func (d *door) welcome(g guest) {
 	_, toBlame := errors.AsType[*fault](err)
 	switch {
 	case !d.lobby.leave(g):
-		d.drops.count(Crowded)
+		d.drops.count(PendingFull)
 	case toBlame:
 		d.drops.blame(c.addr, err)
 	case err != nil:

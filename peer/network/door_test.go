@@ -165,7 +165,7 @@ func TestSilentConnections(t *testing.T) {
 	for _, o := range silent {
 		o.closed()
 	}
-	if got := s.peer.Drops(); got[Crowded]+got[Silent]+got[Stranger] != 3*mostUnknown {
+	if got := s.peer.Drops(); got[PendingFull]+got[Silent]+got[Stranger] != 3*mostUnknown {
 		t.Errorf("counted %v, want %d in all", got, 3*mostUnknown)
 	}
 }

@@ -12,22 +12,22 @@ type Drop int
 
 // The reasons.
 const (
-	Stranger    Drop = iota // its address belongs to no host of the file
-	Silent                  // a connection from a host's address that ended, or said nothing in time
-	Crowded                 // a connection that made room for newer ones before it said who it is
-	Hurried                 // a connection of an address that opens too many
-	Malformed               // bytes that are no message
-	NoMember                // a message from an id that no host has
-	Impostor                // a message whose id is not that of its address's host; the protocol judges it
-	Insistent               // a question of a host that asks too much
-	Racing                  // a heartbeat of a host that sends too many
-	Unencodable             // a message of this peer that breaks the rules of the wire
-	Stuck                   // a connection whose other end does not read
-	Unsent                  // a heartbeat that could not be sent
-	Unsealed                // it is not sealed, and this peer has keys
-	Unopened                // no key here opens it
-	Replayed                // it is sealed, but came before, or too late
-	Misled                  // a message for another incarnation of this peer
+	Stranger      Drop = iota // its address belongs to no host of the file
+	Silent                    // a connection from a host's address that ended, or said nothing in time
+	PendingFull               // a connection that made room for newer ones before it said who it is
+	ConnRate                  // a connection of an address that opens too many
+	Malformed                 // bytes that are no message
+	NoMember                  // a message from an id that no host has
+	Impostor                  // a message whose id is not that of its address's host; the protocol judges it
+	QueryRate                 // a question of a host that asks too much
+	HeartbeatRate             // a heartbeat of a host that sends too many
+	Unencodable               // a message of this peer that breaks the rules of the wire
+	Stuck                     // a connection whose other end does not read
+	Unsent                    // a heartbeat that could not be sent
+	Unsealed                  // it is not sealed, and this peer has keys
+	Unopened                  // no key here opens it
+	Replayed                  // it is sealed, but came before, or too late
+	Misled                    // a message for another incarnation of this peer
 	reasons
 )
 
@@ -40,17 +40,17 @@ func (d Drop) String() string {
 
 // words are what is said of the faults of those who send; by the reference, as far as it knows them.
 var words = [reasons]string{
-	Stranger:  "Error getting hostname from address",
-	Hurried:   "Error: too many connections",
-	Malformed: "Error decoding byte array to integers",
-	NoMember:  "Error: member ID not found in peerIdToName map",
-	Impostor:  openingFailed,
-	Unsealed:  openingFailed,
-	Unopened:  openingFailed,
-	Replayed:  openingFailed,
-	Misled:    "Error: message for another incarnation",
-	Insistent: "Error: too many questions",
-	Racing:    "Error: too many heartbeats",
+	Stranger:      "Error getting hostname from address",
+	ConnRate:      "Error: too many connections",
+	Malformed:     "Error decoding byte array to integers",
+	NoMember:      "Error: member ID not found in peerIdToName map",
+	Impostor:      openingFailed,
+	Unsealed:      openingFailed,
+	Unopened:      openingFailed,
+	Replayed:      openingFailed,
+	Misled:        "Error: message for another incarnation",
+	QueryRate:     "Error: too many questions",
+	HeartbeatRate: "Error: too many heartbeats",
 }
 
 const openingFailed = "Error opening message"
@@ -63,6 +63,13 @@ type fault struct {
 
 func (f *fault) Error() string { return words[f.reason] + ": " + f.err.Error() }
 func (f *fault) Unwrap() error { return f.err }
+
+// The faults of a host that does too much.
+var (
+	tooManyConnections = &fault{ConnRate, errors.New("more than a peer opens, unless this one stood still; they are closed")}
+	tooManyQuestions   = &fault{QueryRate, errors.New("more than a peer asks, unless this one stood still; they are dropped")}
+	tooManyHeartbeats  = &fault{HeartbeatRate, errors.New("more than a peer sends, unless this one stood still; they are dropped")}
+)
 
 // These bound what is remembered of things reported, so that nobody can fill the memory, nor
 // stdout. What comes after is only counted. Strangers, who can have any number of addresses, have
@@ -146,4 +153,10 @@ func (d *drops) all() map[Drop]uint64 {
 		}
 	}
 	return counted
+}
+
+// slow reports, the first time, that the reader of addr is held back.
+func (d *drops) slow(addr netip.Addr) {
+	d.once(report{reason: reasons, addr: addr},
+		"Error: too many frames: it sends more than any peer does; they are read more slowly (from %v)", addr)
 }

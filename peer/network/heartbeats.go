@@ -228,7 +228,7 @@ func (p *pulse) read(addr netip.Addr, b []byte, m *types.Message) types.ID {
 		p.drops.count(Stranger)
 		p.question(addr, b)
 		return 0
-	case !p.limits.of(host).heartbeats.allow(time.Now()):
+	case !p.limits.of(host)[limitHeartbeats].allow(time.Now()):
 		p.drops.blame(addr, tooManyHeartbeats)
 		return 0
 	}
@@ -266,3 +266,15 @@ func (p *pulse) question(addr netip.Addr, b []byte) {
 	}
 	p.drops.stranger(addr)
 }
+
+// spend counts a datagram, and returns how long to wait before the next is read: what comes
+// meanwhile is lost, unless the kernel keeps it. Whoever is not heard because of that is asked over TCP.
+func (p *pulse) spend() time.Duration {
+	wait := p.limits.datagrams.spend(time.Now(), 1)
+	if wait > 0 {
+		p.drops.failure("Error reading from UDP connection", errFlood)
+	}
+	return wait
+}
+
+var errFlood = errors.New("more datagrams come than all peers send; some are lost")

@@ -236,7 +236,7 @@ func TestHeartbeatsAllocateNothing(t *testing.T) {
 	b, _ := types.AppendMessage(nil, &m)
 	f := &fakeUDP{sent: make([]netip.AddrPort, 0, 1<<20)}
 	p, _ := newFakePulse(&names{}, f)
-	p.limits.of(3).heartbeats.allot(0, 1e6)
+	p.limits.of(3)[limitHeartbeats].allot(0, 1e6)
 	p.spread(b)
 	if n := testing.AllocsPerRun(1000, func() {
 		p.beat(&m)

@@ -551,7 +551,7 @@ func TestSealedHeartbeatsAllocateNothing(t *testing.T) {
 		p.buffers <- b
 	}
 	step()
-	p.limits.of(3).heartbeats.allot(0, 1e6)
+	p.limits.of(3)[limitHeartbeats].allot(0, 1e6)
 	if n := testing.AllocsPerRun(1000, step); n != 0 {
 		t.Errorf("sending takes %v allocations", n)
 	}

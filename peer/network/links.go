@@ -75,7 +75,7 @@ func (l *links) send(m *types.Message) {
 		l.drops.failure("Error encoding integer", err)
 		return
 	}
-	l.limits.of(m.To).bytes.spend(time.Now(), len(frame))
+	l.limits.of(m.To)[limitBytes].spend(time.Now(), len(frame))
 	k := &l.byHost[m.To-1]
 	c := k.newest(m.Addr)
 	if c == nil {

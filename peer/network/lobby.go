@@ -115,10 +115,10 @@ func (d *door) greet(socket net.Conn) (guest, bool) {
 	case g.host != 0:
 		d.drops.blame(addr, tooManyConnections)
 	case hurried:
-		d.drops.count(Hurried)
+		d.drops.count(ConnRate)
 		d.drops.stranger(addr)
 	default:
-		d.drops.count(Crowded)
+		d.drops.count(PendingFull)
 	}
 	reset(socket)
 	return g, false

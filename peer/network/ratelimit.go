@@ -1,7 +1,6 @@
 package network
 
 import (
-	"errors"
 	"hash/maphash"
 	"net/netip"
 	"sync"
@@ -10,74 +9,111 @@ import (
 	"memberly/peer/types"
 )
 
-// This file bounds what others can make this peer do: strangers, and hosts gone mad. What can be
-// held back is not read for a while, so that nothing is lost, and it is the sender's queue that
-// fills. What cannot is dropped. An honest host stays far below every bound.
+// This file limits what others can make this peer do: unknown addresses, and hosts that misbehave.
+// Where possible, input beyond a limit is not read for a while: nothing is lost, and the sender's queue
+// fills. Else it is dropped. A host that behaves stays far below every limit.
+
+// limit is a row of the table of limits. README has the same rows, which a test compares.
+type limit struct {
+	what    string
+	rate    int    // in a second; 0 if only the number at a time is limited
+	burst   int    // at once, or at a time
+	perBeat bool   // a second is the interval between heartbeats where that is shorter
+	also    []int  // further numbers that README states
+	beyond  string // what happens to more
+	counted []Drop // as what
+}
+
+// limitID is the place of a limit in the table.
+type limitID int
+
+// The limits. Those before hostLimits hold for each host by itself.
+const (
+	limitConns limitID = iota
+	limitJoins
+	limitQueries
+	limitHeartbeats
+	limitFrames
+	limitBytes
+	hostLimits
+)
 
 const (
-	// mostHasty is how many of each of these a host may begin in a second, or in each interval
-	// between heartbeats where that is shorter: connections, JOINs, other questions (PROBE, ECHO),
-	// heartbeats. A peer begins some five a second of the first three, and one heartbeat.
-	mostHasty = 20
-	// mostAtOnce is how many of each may come at once. More than a few do where this process stood
-	// still and they waited in the kernel.
-	mostAtOnce = 1000
-	// mostJoins is how many JOINs may: each of a new life costs the group two views.
-	mostJoins = 40
-	// mostFramesRead and mostBytes are how much is read from a host in a second, a quarter of it
-	// at once. What is sent to it counts as bytes too, so that short questions do not draw long
-	// answers without end. While a group forms as fast as it can, a member sends some thousand
-	// short frames.
-	mostFramesRead = 20_000
-	mostBytes      = 16 << 20
-	// mostRead is how many datagrams are read in a second, besides four times those that the hosts
-	// should send, and mostInRow how many at once.
-	mostRead  = 5000
-	mostInRow = 2048
-	// breath is what a reader that is held back waits at least.
-	breath = 50 * time.Millisecond
-	// strangerSlots is how many bounds there are for the addresses that are no host's: by chance
-	// two may share one.
+	limitDatagrams limitID = iota + hostLimits
+	limitLookups
+	limitPending
+	limitOpen
+	limitQueued
+	limitReports
+	limitRecords
+)
+
+// limitTable has every limit. A peer begins some five connections, JOINs and queries a second, sends
+// one heartbeat, and some thousand short frames while a group forms as fast as it can. More than a
+// few come at once only where this process stood still while they waited in the kernel. Each JOIN of a
+// new life costs the group two views.
+var limitTable = [...]limit{
+	limitConns:      {"new connections of one address", 20, 1000, true, nil, "closed", []Drop{ConnRate}},
+	limitJoins:      {"JOINs of one host", 20, 40, true, nil, "dropped", []Drop{QueryRate}},
+	limitQueries:    {"PROBEs, and doctors' questions, of one host", 20, 1000, true, nil, "dropped", []Drop{QueryRate}},
+	limitHeartbeats: {"heartbeats of one host", 20, 1000, true, nil, "dropped", []Drop{HeartbeatRate}},
+	limitFrames:     {"frames of one host", 20_000, 5000, false, []int{types.MaxFrame}, "not read for 50 ms", nil},
+	// What is sent to a host counts as its bytes too, so that short questions do not draw long answers
+	// without end.
+	limitBytes: {"bytes of one host, and to it", 16 << 20, 4 << 20, false, nil, "not read for 50 ms", nil},
+	// The rate grows by datagramsPerBeat for each host.
+	limitDatagrams: {"datagrams in all", 5000, 2048, false, nil, "none are read for 50 ms", nil},
+	// The burst grows by one for each host.
+	limitLookups: {"look-ups of names that are claimed", 64, 64, false, nil, "not believed", []Drop{Stranger}},
+
+	limitPending: {"connections that have not said who they are", 0, mostUnknown, false,
+		[]int{mostShy, int(introduction / time.Second)}, "the oldest of that kind is closed", []Drop{PendingFull, Silent}},
+	limitOpen:    {"open connections with one host", 0, mostConnections, false, nil, "the oldest is closed", nil},
+	limitQueued:  {"frames that wait to be written to a connection", 0, mostFrames, false, []int{int(writeTimeout / time.Second)}, "closed", []Drop{Stuck}},
+	limitReports: {"reports on stdout", 0, mostOfNobody, false, []int{mostReports}, "only counted", nil},
+	limitRecords: {what: "records that nobody reads from stderr"}, // none: each is kept
+}
+
+const (
+	// datagramsPerBeat is how many datagrams each host adds to the limit of all in the time between
+	// two heartbeats.
+	datagramsPerBeat = 4
+	// backoff is the least time for which a reader is held back.
+	backoff = 50 * time.Millisecond
+	// strangerSlots is how many buckets unknown addresses share: by chance two may have the same.
 	strangerSlots = 256
 	// usualBeat is the interval between heartbeats where none is given.
 	usualBeat = 1100 * time.Millisecond
 )
 
-// The faults of who does too much.
-var (
-	tooManyConnections = &fault{Hurried, errors.New("more than a peer opens, unless this one stood still; they are closed")}
-	tooManyQuestions   = &fault{Insistent, errors.New("more than a peer asks, unless this one stood still; they are dropped")}
-	tooManyHeartbeats  = &fault{Racing, errors.New("more than a peer sends, unless this one stood still; they are dropped")}
-)
-
 // bucket is an allowance that grows with time, to a bound. Any goroutine may use it.
 type bucket struct {
-	mu   sync.Mutex
-	rate float64 // in a second
-	most float64
-	left float64 // below zero: owed
-	at   time.Time
+	mu    sync.Mutex
+	rate  float64 // in a second
+	burst float64 // the bound
+	left  float64 // below zero: owed
+	at    time.Time
 }
 
-// allot says how much it grows in a second, and its bound, and fills it.
-func (b *bucket) allot(rate, most float64) {
+// allot sets how much b grows in a second, and to what bound, and fills it.
+func (b *bucket) allot(rate, burst float64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.rate, b.most, b.left = rate, most, most
+	b.rate, b.burst, b.left = rate, burst, burst
 }
 
-// grow adds what has come by now. Where another goroutine was here between its caller's look at
-// the clock and this, now is past already, and nothing has.
+// grow adds what has grown until now. If another goroutine has called it with a later time since the
+// caller read the clock, it adds nothing.
 func (b *bucket) grow(now time.Time) {
 	if !b.at.IsZero() {
-		b.left = min(b.most, b.left+b.rate*max(0, now.Sub(b.at)).Seconds())
+		b.left = min(b.burst, b.left+b.rate*max(0, now.Sub(b.at)).Seconds())
 	}
 	if now.After(b.at) {
 		b.at = now
 	}
 }
 
-// allow takes one, and returns false if there is none.
+// allow takes one, and reports whether there was one.
 func (b *bucket) allow(now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -95,100 +131,70 @@ func (b *bucket) spend(now time.Time, n int) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.grow(now)
-	b.left = max(b.left-float64(n), -b.most)
+	b.left = max(b.left-float64(n), -b.burst)
 	if b.left >= 0 {
 		return 0
 	}
-	return breath + time.Duration(-b.left/b.rate*float64(time.Second))
+	return backoff + time.Duration(-b.left/b.rate*float64(time.Second))
 }
 
-// limits are the bounds of one peer.
+// limits are the buckets of one peer.
 type limits struct {
 	hosts     []allowance // by ID-1
 	strangers [strangerSlots]bucket
-	seed      maphash.Seed // so that nobody can tell who shares a slot
+	seed      maphash.Seed // so that nobody can know who shares a slot
 	datagrams bucket       // of all
 }
 
 // allowance is what one host may do.
-type allowance struct {
-	connections, joins, questions, heartbeats, frames, bytes bucket
-}
+type allowance [hostLimits]bucket
 
-// newLimits returns those of a peer among so many hosts, with so much time between heartbeats.
+// newLimits returns the limits of a peer among so many hosts, with so much time between heartbeats.
 func newLimits(hosts int, beat time.Duration) *limits {
 	if beat <= 0 {
 		beat = usualBeat
 	}
-	hasty := mostHasty / min(beat, time.Second).Seconds()
 	l := &limits{hosts: make([]allowance, hosts), seed: maphash.MakeSeed()}
 	for i := range l.hosts {
-		a := &l.hosts[i]
-		a.connections.allot(hasty, mostAtOnce)
-		a.joins.allot(hasty, mostJoins)
-		a.questions.allot(hasty, mostAtOnce)
-		a.heartbeats.allot(hasty, mostAtOnce)
-		a.frames.allot(mostFramesRead, mostFramesRead/4)
-		a.bytes.allot(mostBytes, mostBytes/4)
+		for id := range hostLimits {
+			l.hosts[i][id].allot(limitTable[id].allowed(beat))
+		}
 	}
 	for i := range l.strangers {
-		l.strangers[i].allot(hasty, mostAtOnce)
+		l.strangers[i].allot(limitTable[limitConns].allowed(beat))
 	}
-	l.datagrams.allot(mostRead+4*float64(hosts)/beat.Seconds(), mostInRow)
+	rate, burst := limitTable[limitDatagrams].allowed(beat)
+	l.datagrams.allot(rate+datagramsPerBeat*float64(hosts)/beat.Seconds(), burst)
 	return l
 }
 
-// connections is the bound of those from addr, which is host's, or nobody's.
+// allowed returns the rate in a second, and the burst, with so much time between heartbeats.
+func (l *limit) allowed(beat time.Duration) (rate, burst float64) {
+	rate = float64(l.rate)
+	if l.perBeat {
+		rate /= min(beat, time.Second).Seconds()
+	}
+	return rate, float64(l.burst)
+}
+
+// connections returns the bucket of those from addr, which belongs to host, or to none if that is 0.
 func (l *limits) connections(addr netip.Addr, host types.ID) *bucket {
 	if host != 0 {
-		return &l.hosts[host-1].connections
+		return &l.hosts[host-1][limitConns]
 	}
 	return &l.strangers[maphash.Comparable(l.seed, addr)%strangerSlots]
 }
 
-// of is what a host may do.
+// of returns what a host may do.
 func (l *limits) of(host types.ID) *allowance { return &l.hosts[host-1] }
 
-// admit holds the reader of c back if its host has sent too much, and tells whether m, which it
-// has just read, is to be handed on. A question that is dropped will be asked again.
-func (x *exchange) admit(c *connection, m *types.Message) bool {
-	now, a := time.Now(), x.limits.of(c.host)
-	if wait := max(a.frames.spend(now, 1), a.bytes.spend(now, len(c.buf))); wait > 0 {
-		x.drops.slow(c.addr)
-		x.pause(wait)
-	}
-	if a.answers(m.Kind, now) {
-		return true
-	}
-	x.drops.blame(c.addr, tooManyQuestions)
-	return false
-}
-
-// answers tells whether a message of this kind is no question, or one of not too many.
+// answers reports whether a message of this kind is no question, or one of not too many.
 func (a *allowance) answers(kind types.Kind, now time.Time) bool {
 	switch kind {
 	case types.Join:
-		return a.joins.allow(now)
+		return a[limitJoins].allow(now)
 	case types.Probe, types.Echo:
-		return a.questions.allow(now)
+		return a[limitQueries].allow(now)
 	}
 	return true
 }
-
-// slow says of addr, the first time, that it is held back.
-func (d *drops) slow(addr netip.Addr) {
-	d.once(report{reason: reasons, addr: addr},
-		"Error: too many frames: it sends more than any peer does; they are read more slowly (from %v)", addr)
-}
-
-// spend counts a datagram, and returns how long to wait before the next is read: what comes
-// meanwhile is lost, unless the kernel keeps it. Whoever is not heard because of that is asked over TCP.
-func (p *pulse) spend() time.Duration {
-	wait := p.limits.datagrams.spend(time.Now(), 1)
-	if wait > 0 {
-		p.drops.failure("Error reading from UDP connection", errFlood)
-	}
-	return wait
-}
-
-var errFlood = errors.New("more datagrams come than all peers send; some are lost")
