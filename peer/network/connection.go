@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// mostFrames is how many frames wait to be written to a connection.
-	mostFrames = 128
+	// maxFrames is how many frames wait to be written to a connection.
+	maxFrames = 128
 	// writeTimeout is how long one may wait for its receiver to read.
 	writeTimeout = 2 * time.Second
 	// unackedTime is how long data may stay unacknowledged before the connection ends. Else the
@@ -52,7 +52,7 @@ func newConnection(socket net.Conn) *connection {
 	if tcp, ok := socket.(*net.TCPConn); ok {
 		limitUnacked(tcp)
 	}
-	c := &connection{socket: socket, in: bufio.NewReader(socket), out: make(chan []byte, mostFrames)}
+	c := &connection{socket: socket, in: bufio.NewReader(socket), out: make(chan []byte, maxFrames)}
 	if tcp, ok := socket.RemoteAddr().(*net.TCPAddr); ok {
 		c.addr = bare(tcp.AddrPort().Addr())
 	}
@@ -180,8 +180,8 @@ func sender(b []byte) (types.ID, bool) {
 }
 
 // tie closes c when the peer ends, or when the function that it returns is called.
-func (x *exchange) tie(c *connection) func() {
-	untie := context.AfterFunc(x.ctx, c.abort)
+func (s *shared) tie(c *connection) func() {
+	untie := context.AfterFunc(s.ctx, c.abort)
 	return func() {
 		untie()
 		c.abort()
@@ -190,51 +190,51 @@ func (x *exchange) tie(c *connection) func() {
 
 // converse reads c, which the caller has tied, until it ends. first is the message that
 // showed who the other end is, or nil.
-func (x *exchange) converse(c *connection, first *types.Message) {
-	if !x.put(event{kind: opened, host: c.host, conn: c}) {
+func (s *shared) converse(c *connection, first *types.Message) {
+	if !s.put(event{kind: opened, host: c.host, conn: c}) {
 		return
 	}
-	err := x.listen(c, first)
+	err := s.listen(c, first)
 	c.abort()
-	x.drops.blame(c.addr, err)
-	x.put(event{kind: broken, host: c.host, conn: c})
+	s.drops.blame(c.addr, err)
+	s.put(event{kind: broken, host: c.host, conn: c})
 }
 
 // listen hands on each message of c.
-func (x *exchange) listen(c *connection, m *types.Message) (err error) {
+func (s *shared) listen(c *connection, m *types.Message) (err error) {
 	for ; ; m = nil {
 		if m == nil {
-			if m, err = c.receive(len(x.book.hosts)); err != nil {
+			if m, err = c.receive(len(s.addresses.hosts)); err != nil {
 				return err
 			}
 		}
 		m.Addr = c.addr
-		if !x.admit(c, m) {
+		if !s.throttle(c, m) {
 			continue
 		}
 		if m.From != c.host {
-			x.drops.count(Impostor)
-			if x.book.claim(x.ctx, c.addr, m.From) {
+			s.drops.count(Impostor)
+			if s.addresses.resolves(s.ctx, c.addr, m.From) {
 				return nil // c was dialled by an address that is another host's by now
 			}
 		}
-		if !x.put(event{kind: said, host: c.host, message: m, conn: c}) {
+		if !s.put(event{kind: received, host: c.host, message: m, conn: c}) {
 			return nil
 		}
 	}
 }
 
-// admit holds the reader of c back if its host has sent too much, and reports whether m, which it
+// throttle holds the reader of c back if its host has sent too much, and reports whether m, which it
 // has just read, is to be handed on. The host asks a dropped question again.
-func (x *exchange) admit(c *connection, m *types.Message) bool {
-	now, a := time.Now(), x.limits.of(c.host)
+func (s *shared) throttle(c *connection, m *types.Message) bool {
+	now, a := time.Now(), s.limits.of(c.host)
 	if wait := max(a[limitFrames].spend(now, 1), a[limitBytes].spend(now, len(c.buf))); wait > 0 {
-		x.drops.slow(c.addr)
-		x.pause(wait)
+		s.drops.slow(c.addr)
+		s.pause(wait)
 	}
 	if a.answers(m.Kind, now) {
 		return true
 	}
-	x.drops.blame(c.addr, tooManyQuestions)
+	s.drops.blame(c.addr, tooManyQuestions)
 	return false
 }

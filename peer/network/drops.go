@@ -14,7 +14,7 @@ type Drop int
 const (
 	Stranger      Drop = iota // its address belongs to no host of the file
 	Silent                    // a connection from a host's address that ended, or said nothing in time
-	PendingFull               // a connection that made room for newer ones before it said who it is
+	PendingFull               // a connection evicted for newer ones before it identified itself
 	ConnRate                  // a connection of an address that opens too many
 	Malformed                 // bytes that are no message
 	NoMember                  // a message from an id that no host has
@@ -75,8 +75,8 @@ var (
 // stdout. What comes after is only counted. Strangers, who can have any number of addresses, have
 // their own: they leave room to tell of hosts, and of failures here.
 const (
-	mostReports  = 1024
-	mostOfNobody = 256
+	maxReports  = 1024
+	maxOfNobody = 256
 )
 
 // drops counts what is dropped, and reports it once for each address and reason.
@@ -127,9 +127,9 @@ func (d *drops) failure(what string, err error) {
 func (d *drops) once(r report, format string, args ...any) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	before, most, kind := len(d.reported)-d.nobodies, mostReports, "faults"
+	before, most, kind := len(d.reported)-d.nobodies, maxReports, "faults"
 	if r.reason == Stranger {
-		before, most, kind = d.nobodies, mostOfNobody, "strangers"
+		before, most, kind = d.nobodies, maxOfNobody, "strangers"
 	}
 	if d.reported[r] || before >= most {
 		return

@@ -39,7 +39,7 @@ func newKeys(c config.Config, start time.Time) (*keys, error) {
 	return k, nil
 }
 
-// stale tells whether c was made with other keys than those of now, such that it is to be closed.
+// stale reports whether c was made with other keys than those of now, such that it is to be closed.
 func (k *keys) stale(c *connection) bool { return c.sealed.Stale(*k.ring.Load()) }
 
 func (k *keys) now() time.Duration { return time.Since(k.start) }
@@ -52,15 +52,15 @@ func (k *keys) seal(message []byte) []byte {
 	return k.lane.Seal(nil, message)
 }
 
-// beat appends to b the datagram with a heartbeat.
-func (k *keys) beat(b, message []byte) []byte { return k.lane.Beat(b, message, k.now()) }
+// sealHeartbeat appends to b the datagram with a heartbeat.
+func (k *keys) sealHeartbeat(b, message []byte) []byte { return k.lane.Beat(b, message, k.now()) }
 
 // Rekey reads the key file again, and has all be sealed and opened with its keys from now on; if
 // it is unsound, that is said, and the keys stay. Connections with keys that are gone, or that are
 // first no more, are replaced. It does nothing without Config.Keys. One goroutine may call it, at any time; it may
 // wait for the file.
 func (p *Peer) Rekey() {
-	k := p.sockets.keys
+	k := p.shared.keys
 	if k == nil {
 		return
 	}
@@ -73,7 +73,7 @@ func (p *Peer) Rekey() {
 	k.lane.Rekey(ring)
 	p.sayKeys(ring)
 	for i := range p.config.Hosts {
-		p.sockets.put(event{kind: rekeyed, host: types.ID(i + 1)})
+		p.shared.put(event{kind: rekeyed, host: types.ID(i + 1)})
 	}
 }
 
@@ -98,33 +98,33 @@ func (p *Peer) renew(host types.ID) *handlers.Output {
 // misled counts a message for another incarnation. Nothing is said of it without keys, as anybody
 // could have sent it, nor where it is only late.
 func (p *Peer) misled(e event, late bool) {
-	if p.sockets.keys == nil || e.conn == nil || late {
-		p.sockets.drops.count(Misled)
+	if p.shared.keys == nil || e.conn == nil || late {
+		p.shared.drops.count(Misled)
 		return
 	}
-	p.sockets.drops.blame(e.conn.addr, &fault{Misled, fmt.Errorf("%v from peer %d was for another life of this peer: "+
+	p.shared.drops.blame(e.conn.addr, &fault{Misled, fmt.Errorf("%v from peer %d was for another life of this peer: "+
 		"nothing needs to be done if this one has just begun", e.message.Kind, e.message.From)})
 }
 
-// greet is shake on a connection that was dialled, within the dial's time.
-func (x *exchange) greet(c *connection, deadline time.Time) error {
-	if x.keys == nil {
+// handshakeBy is handshake on a connection that was dialled, within the dial's time.
+func (s *shared) handshakeBy(c *connection, deadline time.Time) error {
+	if s.keys == nil {
 		return nil
 	}
 	c.socket.SetReadDeadline(deadline)
-	err := x.shake(c)
+	err := s.handshake(c)
 	c.socket.SetReadDeadline(time.Time{})
 	return err
 }
 
-// shake agrees with the other end of c on what is sealed with. The error is as receive's.
-func (x *exchange) shake(c *connection) error {
-	if x.keys == nil {
+// handshake agrees with the other end of c on what is sealed with. The error is as receive's.
+func (s *shared) handshake(c *connection) error {
+	if s.keys == nil {
 		return nil
 	}
 	// The id that the other end claims counts for nothing: its messages have one, and its hosts
 	// file may differ.
-	sealed, _, err := seal.Shake(c.in, c.socket, rand.Reader, *x.keys.ring.Load(), x.self, c.dialled)
+	sealed, _, err := seal.Shake(c.in, c.socket, rand.Reader, *s.keys.ring.Load(), s.self, c.dialled)
 	if errors.Is(err, seal.ErrImpostor) {
 		return &fault{Impostor, errors.New("it bears this host's own id: use the same hosts file on all hosts, and start each once")}
 	}
@@ -150,23 +150,23 @@ func unopenable(err error) Drop {
 
 // open returns the message in a sealed datagram from addr, which is a host's; nil if there is
 // none for this peer.
-func (p *pulse) open(addr netip.Addr, host types.ID, b []byte) []byte {
-	message, reply, err := p.keys.lane.Open(host, b, p.keys.now())
+func (h *heartbeats) open(addr netip.Addr, host types.ID, b []byte) []byte {
+	message, reply, err := h.keys.lane.Open(host, b, h.keys.now())
 	if reply != nil {
-		if err := p.socket.WriteTo(reply, netip.AddrPortFrom(addr, config.UDPPort)); err != nil {
-			p.drops.count(Unsent)
-			p.drops.failure("Error sending heartbeat", err)
+		if err := h.socket.WriteTo(reply, netip.AddrPortFrom(addr, config.UDPPort)); err != nil {
+			h.drops.count(Unsent)
+			h.drops.failure("Error sending heartbeat", err)
 		}
 	}
 	switch {
 	case errors.Is(err, seal.ErrImpostor):
-		p.drops.count(Impostor)
+		h.drops.count(Impostor)
 		from, _ := sender(b)
-		p.ask(query{from, addr})
+		h.ask(query{from, addr})
 	case errors.Is(err, seal.ErrUnasked):
-		p.drops.count(Replayed)
+		h.drops.count(Replayed)
 	case err != nil:
-		p.drops.blame(addr, &fault{unopenable(err), err})
+		h.drops.blame(addr, &fault{unopenable(err), err})
 	}
 	return message
 }

@@ -12,7 +12,7 @@ import (
 // Any goroutine may use it.
 type lines struct {
 	to     io.Writer
-	most   int         // how many lines may wait, the oldest being dropped beyond; 0: any number
+	max    int         // how many lines may wait, the oldest being dropped beyond; 0: any number
 	failed func(error) // told of the first write that fails; may be nil
 
 	mu      sync.Mutex
@@ -23,8 +23,8 @@ type lines struct {
 	done    chan struct{} // closed when all is written
 }
 
-func newLines(to io.Writer, most int, failed func(error)) *lines {
-	l := &lines{to: to, most: most, failed: failed, done: make(chan struct{})}
+func newLines(to io.Writer, limit int, failed func(error)) *lines {
+	l := &lines{to: to, max: limit, failed: failed, done: make(chan struct{})}
 	l.filled.L = &l.mu
 	go l.run()
 	return l
@@ -37,7 +37,7 @@ func (l *lines) put(line []byte) {
 	if l.closing {
 		return
 	}
-	if l.most > 0 && len(l.waiting) == l.most {
+	if l.max > 0 && len(l.waiting) == l.max {
 		l.waiting = l.waiting[1:]
 		l.dropped++
 	}

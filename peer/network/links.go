@@ -19,13 +19,13 @@ import (
 const (
 	// dialTimeout is how long a host has to answer a dial; the look-up of its name is part of it.
 	dialTimeout = time.Second
-	// mostConnections is how many connections there may be with one host.
-	mostConnections = 4
-	// mostWaiting is how many frames wait for a host to be dialled. The protocol sends
+	// maxConnections is how many connections there may be with one host.
+	maxConnections = 4
+	// maxWaiting is how many frames wait for a host to be dialled. The protocol sends
 	// everything again, so the newest are enough.
-	mostWaiting = 16
-	// mostShort has room for every message but a whole view.
-	mostShort = 128
+	maxWaiting = 16
+	// maxShort has room for every message but a whole view.
+	maxShort = 128
 	// flushTime bounds the wait for frames to be written when the peer ends.
 	flushTime = 200 * time.Millisecond
 )
@@ -33,7 +33,7 @@ const (
 // links are the TCP connections with all hosts. The goroutine that owns the protocol owns
 // them too.
 type links struct {
-	*exchange
+	*shared
 	dialer  net.Dialer
 	run     func() time.Duration // the time, as an Instant.Run
 	byHost  []link               // by ID-1
@@ -56,8 +56,8 @@ type waitingFrame struct {
 	at    netip.Addr
 }
 
-func newLinks(x *exchange, from netip.Addr, run func() time.Duration) *links {
-	l := &links{exchange: x, run: run, byHost: make([]link, len(x.book.hosts))}
+func newLinks(s *shared, from netip.Addr, run func() time.Duration) *links {
+	l := &links{shared: s, run: run, byHost: make([]link, len(s.addresses.hosts))}
 	if from.IsValid() {
 		l.dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
 	}
@@ -69,7 +69,7 @@ func newLinks(x *exchange, from netip.Addr, run func() time.Duration) *links {
 // allows for. Where there is none with its Addr, it goes over the newest all the same: the host may
 // have moved.
 func (l *links) send(m *types.Message) {
-	frame, err := types.AppendFrame(make([]byte, 0, mostShort), m)
+	frame, err := types.AppendFrame(make([]byte, 0, maxShort), m)
 	if err != nil {
 		l.drops.count(Unencodable)
 		l.drops.failure("Error encoding integer", err)
@@ -110,7 +110,7 @@ func (l *links) queue(c *connection, frame []byte) {
 }
 
 func (k *link) wait(f waitingFrame) {
-	if len(k.waiting) == mostWaiting {
+	if len(k.waiting) == maxWaiting {
 		k.waiting = slices.Delete(k.waiting, 0, 1)
 	}
 	k.waiting = append(k.waiting, f)
@@ -129,7 +129,7 @@ func (l *links) redial(id types.ID, at netip.Addr) {
 // a host that runs twice does not take the other's.
 func (l *links) opened(c *connection) {
 	k := &l.byHost[c.host-1]
-	if len(k.open) == mostConnections {
+	if len(k.open) == maxConnections {
 		oldest := max(0, slices.IndexFunc(k.open, func(o *connection) bool { return o.addr == c.addr }))
 		k.open[oldest].finish()
 		k.open = slices.Delete(k.open, oldest, oldest+1)
@@ -157,7 +157,7 @@ func (l *links) broken(c *connection) bool {
 		return false
 	}
 	c.finish()
-	l.book.vouch(c.host, c.addr)
+	l.addresses.trustRecent(c.host, c.addr)
 	newest := i == len(k.open)-1
 	k.open = slices.Delete(k.open, i, i+1)
 	return newest
@@ -177,7 +177,7 @@ func (l *links) renew(id types.ID) bool {
 			return false
 		}
 		c.finish()
-		l.book.vouch(c.host, c.addr)
+		l.addresses.trustRecent(c.host, c.addr)
 		return true
 	})
 	return inUse
@@ -225,7 +225,7 @@ func (l *links) dial(id types.ID, at netip.Addr) {
 	if k.dialling {
 		return
 	}
-	if known := l.book.known(id); len(known) == 1 && bare(known[0]) == at {
+	if known := l.addresses.known(id); len(known) == 1 && bare(known[0]) == at {
 		at = netip.Addr{}
 	}
 	k.dialling, k.at = true, at
@@ -240,9 +240,9 @@ func (l *links) dial(id types.ID, at netip.Addr) {
 		c := newConnection(socket)
 		defer l.tie(c)()
 		c.host, c.dialled = id, true
-		if err := l.greet(c, deadline); err != nil {
+		if err := l.handshakeBy(c, deadline); err != nil {
 			l.drops.blame(c.addr, err)
-			l.book.doubt(id)
+			l.addresses.expire(id)
 			l.put(event{kind: undialed, host: id, at: at, began: began, outcome: types.NoAnswer})
 			return
 		}
@@ -257,13 +257,13 @@ func (l *links) connect(id types.ID, at netip.Addr) (net.Conn, types.Outcome) {
 	ctx, cancel := context.WithTimeout(l.ctx, dialTimeout)
 	defer cancel()
 	if at.IsValid() {
-		socket, _ := l.race(ctx, l.book.named(id, at))
+		socket, _ := l.race(ctx, l.addresses.named(id, at))
 		if socket == nil {
-			l.book.doubt(id)
+			l.addresses.expire(id)
 		}
 		return socket, types.NoAnswer
 	}
-	addrs, err := l.book.toDial(ctx, id)
+	addrs, err := l.addresses.toDial(ctx, id)
 	if utils.NoSuchName(err) {
 		return nil, types.NoName
 	}
@@ -274,8 +274,8 @@ func (l *links) connect(id types.ID, at netip.Addr) (net.Conn, types.Outcome) {
 	if socket != nil {
 		return socket, 0
 	}
-	l.book.doubt(id)
-	if refused && err == nil && !l.book.moved(ctx, id, addrs) {
+	l.addresses.expire(id)
+	if refused && err == nil && !l.addresses.moved(ctx, id, addrs) {
 		return nil, types.Refusal
 	}
 	return nil, types.NoAnswer

@@ -2,7 +2,7 @@
 // the protocol of package handlers. It decides nothing about the group.
 //
 // One goroutine owns the protocol (peer.go) and, with it, the connections in use (links.go).
-// The others read sockets and tell it what happened there, in events (exchange.go).
+// The others read sockets and tell it what happened there, in events (shared.go).
 package network
 
 import (
@@ -28,8 +28,8 @@ import (
 )
 
 const (
-	// mostNotices is how many lines wait for a reader of stdout.
-	mostNotices = 1000
+	// maxNotices is how many lines wait for a reader of stdout.
+	maxNotices = 1000
 	// drainTime bounds the wait, at the end, for readers of stdout and of stderr.
 	drainTime = time.Second
 )
@@ -55,15 +55,15 @@ type Peer struct {
 	view     datastructures.SafeValue[types.View]
 	start    time.Time // Instant.Run counts from here
 
-	records *lines // stderr
-	notice  *lines // stdout
-	sockets *exchange
-	door    *door
-	links   *links
-	pulse   *pulse
-	timer   rawio.Timer
-	hook    *hook.Hook // nil without -exec
-	window  *window    // nil without -http
+	records    *lines // stderr
+	notice     *lines // stdout
+	shared     *shared
+	acceptor   *acceptor
+	links      *links
+	heartbeats *heartbeats
+	timer      rawio.Timer
+	hook       *hook.Hook // nil without -exec
+	publisher  *publisher // nil without -http
 
 	schedule schedule // the loop's
 	left     bool     // the loop's: it was told to leave, and has
@@ -96,7 +96,7 @@ func open(c config.Config, h protocol, names utils.Resolver, stdout, stderr io.W
 		return nil, refused(stdout, "Error starting UDP listener", config.UDPPort, err)
 	}
 	p := &Peer{config: c, protocol: h, start: time.Now(), quit: make(chan struct{})}
-	p.notice = newLines(stdout, mostNotices, nil)
+	p.notice = newLines(stdout, maxNotices, nil)
 	var k *keys
 	if p.timer, err = rawio.NewTimer(); err == nil {
 		k, err = newKeys(c, p.start)
@@ -114,16 +114,16 @@ func open(c config.Config, h protocol, names utils.Resolver, stdout, stderr io.W
 		return nil, err
 	}
 	p.records = newLines(stderr, 0, func(err error) { p.notice.printf("Error writing records: %v", err) })
-	p.sockets = newExchange(c.ID, newBook(c.Hosts, names), newDrops(p.notice))
-	if p.sockets.keys = k; k != nil {
+	p.shared = newShared(c.ID, newAddressBook(c.Hosts, names), newDrops(p.notice))
+	if p.shared.keys = k; k != nil {
 		p.sayKeys(c.Keys)
 	}
-	p.sockets.limits = newLimits(len(c.Hosts), c.Heartbeat)
-	p.door = &door{exchange: p.sockets, listener: listener}
-	p.links = newLinks(p.sockets, self, p.run)
-	p.pulse = newPulse(p.sockets, socket)
+	p.shared.limits = newLimits(len(c.Hosts), c.Heartbeat)
+	p.acceptor = &acceptor{shared: p.shared, listener: listener}
+	p.links = newLinks(p.shared, self, p.run)
+	p.heartbeats = newHeartbeats(p.shared, socket)
 	if c.HTTP.Port() != 0 {
-		p.window = newWindow()
+		p.publisher = newPublisher()
 	}
 	return p, nil
 }
@@ -174,7 +174,7 @@ func refused(stdout io.Writer, what string, port int, err error) error {
 func (p *Peer) View() types.View { return p.view.Load() }
 
 // Drops returns how often something was dropped, by reason. Any goroutine may call it.
-func (p *Peer) Drops() map[Drop]uint64 { return p.sockets.drops.all() }
+func (p *Peer) Drops() map[Drop]uint64 { return p.shared.drops.all() }
 
 // Run runs the peer until it is done, and returns its exit code. The end of ctx makes it
 // leave the group first. It is called once, and closes the peer.
@@ -192,12 +192,12 @@ func (p *Peer) Close() {
 		close(p.quit)
 		p.looping.Lock()
 		defer p.looping.Unlock()
-		p.door.listener.Close()
+		p.acceptor.listener.Close()
 		p.links.close()
-		p.sockets.end()
-		p.pulse.socket.Close()
+		p.shared.end()
+		p.heartbeats.socket.Close()
 		p.timer.Close()
-		p.sockets.tasks.Wait()
+		p.shared.tasks.Wait()
 		p.hook.Close(p.left)
 		p.records.close(drainTime)
 		p.notice.close(drainTime)
@@ -208,10 +208,10 @@ func (p *Peer) Close() {
 func (p *Peer) loop(ctx context.Context) int {
 	p.looping.Lock()
 	defer p.looping.Unlock()
-	for _, task := range []func(){p.door.accept, p.pulse.send, p.pulse.resolve} {
-		p.sockets.tasks.Go(task)
+	for _, task := range []func(){p.acceptor.accept, p.heartbeats.sendLoop, p.heartbeats.resolve} {
+		p.shared.tasks.Go(task)
 	}
-	m := moments{leave: ctx.Done(), quit: p.quit}
+	m := signals{leave: ctx.Done(), quit: p.quit}
 	if p.config.Crash > 0 {
 		m.crash = time.After(p.config.Crash)
 	}
@@ -226,8 +226,8 @@ func (p *Peer) loop(ctx context.Context) int {
 	return 0
 }
 
-// moments are what the loop waits for besides events.
-type moments struct {
+// signals are what the loop waits for besides events.
+type signals struct {
 	crash <-chan time.Time
 	leave <-chan struct{} // nil once it has happened
 	quit  <-chan struct{}
@@ -235,7 +235,7 @@ type moments struct {
 
 // next waits for the next step of the protocol, and takes it: what came in first, then what
 // time demands. It returns nil when the peer was closed.
-func (p *Peer) next(m *moments) *handlers.Output {
+func (p *Peer) next(m *signals) *handlers.Output {
 	for {
 		if e, ok := p.input(); ok {
 			if out := p.handle(e); out != nil {
@@ -247,17 +247,17 @@ func (p *Peer) next(m *moments) *handlers.Output {
 		if p.schedule.tick(now.Run) {
 			return p.protocol.Tick(now)
 		}
-		if in, change := p.schedule.arm(now.Run, p.pulse.polling.next()); change {
+		if in, change := p.schedule.arm(now.Run, p.heartbeats.polling.next()); change {
 			p.timer.Set(in)
 		}
 		select {
-		case e := <-p.sockets.events:
+		case e := <-p.shared.events:
 			if out := p.handle(e); out != nil {
 				return out
 			}
 		case <-p.timer.C():
 			p.schedule.fired()
-		case <-p.pulse.socket.Ready():
+		case <-p.heartbeats.socket.Ready():
 		case <-m.crash:
 			return p.protocol.Crash(p.now())
 		case <-m.leave:
@@ -275,11 +275,11 @@ func (p *Peer) input() (event, bool) {
 		rawio.WakeMonitor()
 		return event{}, false
 	}
-	if e, ok := p.pulse.poll(p.run(), p.schedule.urgent()); ok { // first, as limits bound these in all
+	if e, ok := p.heartbeats.poll(p.run(), p.schedule.urgent()); ok { // first, as limits bound these in all
 		return e, true
 	}
 	select {
-	case e := <-p.sockets.events:
+	case e := <-p.shared.events:
 		return e, true
 	default:
 		return event{}, false
@@ -289,7 +289,7 @@ func (p *Peer) input() (event, bool) {
 // handle takes the step that e stands for. It returns nil if that is none of the protocol's.
 func (p *Peer) handle(e event) *handlers.Output {
 	switch e.kind {
-	case said:
+	case received:
 		if isEcho(e.message) {
 			p.echo(e.host, e.message)
 			return nil
@@ -323,7 +323,7 @@ func (p *Peer) handle(e event) *handlers.Output {
 
 // carry does what a step asks for.
 func (p *Peer) carry(out *handlers.Output) {
-	gone := p.publish()
+	gone := p.publishView()
 	for _, r := range out.Records {
 		p.records.put(r.Append(nil))
 		p.hook.Record(p.protocol.View().Group, r)
@@ -341,18 +341,18 @@ func (p *Peer) carry(out *handlers.Output) {
 		p.links.send(&out.Messages[i])
 	}
 	if out.Heartbeat != nil {
-		p.pulse.beat(out.Heartbeat)
+		p.heartbeats.send(out.Heartbeat)
 	}
 	now := p.run()
 	p.schedule.stepped(now, out.Wake)
-	if p.window != nil {
-		p.window.show(now, p.protocol, out, p.schedule.stalled)
+	if p.publisher != nil {
+		p.publisher.publish(now, p.protocol, out, p.schedule.stalled)
 	}
 }
 
-// publish shows the view to other goroutines. Only this one stores it. It returns true if the
+// publishView shows the view to other goroutines. Only this one stores it. It returns true if the
 // peer has just lost its view, and holds none.
-func (p *Peer) publish() bool {
+func (p *Peer) publishView() bool {
 	v, before := p.protocol.View(), p.view.Load()
 	if before.Number == v.Number && before.Group == v.Group {
 		return false

@@ -165,12 +165,12 @@ func TestLooksBeforeTick(t *testing.T) {
 		b, _ := types.AppendMessage(nil, &m)
 		f := &fakeUDP{before: time.Now().Add(10*pollEvery + pollEvery/5)}
 		f.reads = []datagram{{from: addr("10.0.0.3"), bytes: b}}
-		pulse, _ := newFakePulse(&names{}, f)
-		defer pulse.notice.close(time.Second)
+		beats, _ := newFakeHeartbeats(&names{}, f)
+		defer beats.notice.close(time.Second)
 		did := &diary{}
-		p := &Peer{start: time.Now(), protocol: did, pulse: pulse, sockets: pulse.exchange, timer: fakeTimer{time.NewTimer(time.Hour)}, schedule: schedule{wake: 10*pollEvery + pollEvery/4}}
+		p := &Peer{start: time.Now(), protocol: did, heartbeats: beats, shared: beats.shared, timer: fakeTimer{time.NewTimer(time.Hour)}, schedule: schedule{wake: 10*pollEvery + pollEvery/4}}
 		defer p.timer.Close()
-		var none moments
+		var none signals
 		for range 2 {
 			p.next(&none)
 		}

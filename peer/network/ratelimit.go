@@ -66,11 +66,11 @@ var limitTable = [...]limit{
 	// The burst grows by one for each host.
 	limitLookups: {"look-ups of names that are claimed", 64, 64, false, nil, "not believed", []Drop{Stranger}},
 
-	limitPending: {"connections that have not said who they are", 0, mostUnknown, false,
-		[]int{mostShy, int(introduction / time.Second)}, "the oldest of that kind is closed", []Drop{PendingFull, Silent}},
-	limitOpen:    {"open connections with one host", 0, mostConnections, false, nil, "the oldest is closed", nil},
-	limitQueued:  {"frames that wait to be written to a connection", 0, mostFrames, false, []int{int(writeTimeout / time.Second)}, "closed", []Drop{Stuck}},
-	limitReports: {"reports on stdout", 0, mostOfNobody, false, []int{mostReports}, "only counted", nil},
+	limitPending: {"connections that have not said who they are", 0, maxPendingUnknown, false,
+		[]int{maxPendingOfHost, int(introduction / time.Second)}, "the oldest of that kind is closed", []Drop{PendingFull, Silent}},
+	limitOpen:    {"open connections with one host", 0, maxConnections, false, nil, "the oldest is closed", nil},
+	limitQueued:  {"frames that wait to be written to a connection", 0, maxFrames, false, []int{int(writeTimeout / time.Second)}, "closed", []Drop{Stuck}},
+	limitReports: {"reports on stdout", 0, maxOfNobody, false, []int{maxReports}, "only counted", nil},
 	limitRecords: {what: "records that nobody reads from stderr"}, // none: each is kept
 }
 

@@ -84,9 +84,9 @@ func TestAllowances(t *testing.T) {
 	}
 }
 
-// trio is an exchange of three hosts, this one being the first, in a bubble of synctest.
-func trio(t *testing.T) *exchange {
-	x := newExchange(1, (&names{}).book(), newDrops(newLines(newOutput(), 0, nil)))
+// trio is what the goroutines of a peer of three hosts share, this one being the first, in a bubble of synctest.
+func trio(t *testing.T) *shared {
+	x := newShared(1, (&names{}).book(), newDrops(newLines(newOutput(), 0, nil)))
 	t.Cleanup(func() {
 		x.end()
 		x.notice.close(patience)
@@ -95,7 +95,7 @@ func trio(t *testing.T) *exchange {
 }
 
 // speaks has a host say m so many times on a connection, as fast as it is read.
-func speaks(x *exchange, host types.ID, m types.Message, times int) {
+func speaks(x *shared, host types.ID, m types.Message, times int) {
 	near, far := net.Pipe()
 	c := newConnection(near)
 	c.host = host
@@ -132,7 +132,7 @@ func TestHeldBack(t *testing.T) {
 				began, heard := time.Now(), map[types.ID]int{}
 				speaks(x, 2, state, 1000)
 				for heard[2] < 1000 {
-					if e := <-x.events; e.kind == said {
+					if e := <-x.events; e.kind == received {
 						heard[e.host]++
 					}
 					if heard[2] == 500 && heard[3] == 0 {
@@ -163,7 +163,7 @@ func TestAnswersCount(t *testing.T) {
 	n := newSubnet(t)
 	two := n.listen(t, 2)
 	s := newStage(t, n.config(), nil)
-	bytes := &s.peer.sockets.limits.of(2)[limitBytes]
+	bytes := &s.peer.shared.limits.of(2)[limitBytes]
 	bytes.allot(0, 1000)
 	s.answer(send(probe(1, 2, 1)))
 	accept(t, two).hears()
@@ -223,7 +223,7 @@ func TestDatagramsWithoutEnd(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				f := &fakeUDP{reads: slices.Repeat([]datagram{{from: addr(c.from), bytes: c.bytes}}, many)}
-				p, out := newFakePulse(&names{}, f)
+				p, out := newFakeHeartbeats(&names{}, f)
 				began := time.Now()
 				heard := p.count()
 				took := time.Since(began)
@@ -247,52 +247,52 @@ func TestDatagramsWithoutEnd(t *testing.T) {
 	}
 }
 
-// pipes is so many guests of a host.
-func pipes(t *testing.T, host types.ID, n int) []guest {
-	var guests []guest
+// pipes returns so many pending connections of a host.
+func pipes(t *testing.T, host types.ID, n int) []pendingConn {
+	var conns []pendingConn
 	for range n {
 		near, far := net.Pipe()
 		t.Cleanup(func() { near.Close(); far.Close() })
-		guests = append(guests, guest{near, host})
+		conns = append(conns, pendingConn{near, host})
 	}
-	return guests
+	return conns
 }
 
-// Each host and all strangers have a room in the lobby; in each the oldest makes place. Where file
+// Each host has a quota, and all unknown addresses one; beyond it the oldest is evicted. Where file
 // descriptors lack, all do.
-func TestLobby(t *testing.T) {
+func TestPendingConns(t *testing.T) {
 	t.Parallel()
-	var l lobby
-	twos, threes, strangers := pipes(t, 2, mostShy+1), pipes(t, 3, 1), pipes(t, 0, mostStrangers+1)
-	for _, g := range slices.Concat(threes, twos, strangers[:mostStrangers]) {
-		if !l.enter(g) {
+	var l pendingConns
+	twos, threes, strangers := pipes(t, 2, maxPendingOfHost+1), pipes(t, 3, 1), pipes(t, 0, maxLookedInto+1)
+	for _, g := range slices.Concat(threes, twos, strangers[:maxLookedInto]) {
+		if !l.add(g) {
 			t.Fatal("one was not let in")
 		}
 	}
-	if l.enter(strangers[mostStrangers]) {
+	if l.add(strangers[maxLookedInto]) {
 		t.Errorf("%d strangers were let in", len(strangers))
 	}
-	if got, want := len(l.guests), 1+mostShy+mostUnknown; got != want {
-		t.Errorf("there are %d in the lobby, want %d", got, want)
+	if got, want := len(l.conns), 1+maxPendingOfHost+maxPendingUnknown; got != want {
+		t.Errorf("%d are pending, want %d", got, want)
 	}
 	for _, c := range []struct {
 		what string
-		g    guest
+		g    pendingConn
 		want bool
 	}{
 		{"the only one of three", threes[0], true}, {"the oldest of two", twos[0], false}, {"the second of two", twos[1], true},
-		{"an old stranger", strangers[0], false}, {"a newer one", strangers[mostStrangers-mostUnknown], true},
+		{"an old stranger", strangers[0], false}, {"a newer one", strangers[maxLookedInto-maxPendingUnknown], true},
 	} {
-		if got := l.leave(c.g); got != c.want {
+		if got := l.remove(c.g); got != c.want {
 			t.Errorf("%s was still there: %t, want %t", c.what, got, c.want)
 		}
 	}
-	if !l.enter(strangers[mostStrangers]) {
+	if !l.add(strangers[maxLookedInto]) {
 		t.Error("a stranger is not let in though others have left")
 	}
 	l.clear()
-	if len(l.guests) > 0 || l.leave(strangers[mostStrangers]) {
-		t.Errorf("%d were not turned out", len(l.guests))
+	if len(l.conns) > 0 || l.remove(strangers[maxLookedInto]) {
+		t.Errorf("%d were not evicted", len(l.conns))
 	}
 }
 
@@ -304,7 +304,7 @@ func TestStrangersTakeNoHostsPlace(t *testing.T) {
 	s.answer(handlers.Output{})
 	o := n.dial(t, 2)
 	var strangers []other
-	for range mostUnknown + 1 {
+	for range maxPendingUnknown + 1 {
 		strangers = append(strangers, n.dial(t, 9))
 	}
 	strangers[0].closed()
@@ -328,12 +328,12 @@ func (e *endless) Accept() (net.Conn, error) {
 	return near, nil
 }
 
-// The door lets others have the processor now and then, however fast connections come.
+// The acceptor lets others have the processor now and then, however fast connections come.
 func TestDoorTakesTurns(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		x := trio(t)
-		d := &door{exchange: x, listener: &endless{left: 100 * acceptTurn}}
+		d := &acceptor{shared: x, listener: &endless{left: 100 * acceptTurn}}
 		began := time.Now()
 		d.accept()
 		if took := time.Since(began); took != 100*turnPause {
@@ -355,7 +355,7 @@ func TestTooManyConnections(t *testing.T) {
 		host  types.ID
 		words string
 	}{{2, 2, "Error: too many connections: "}, {9, 0, "Error getting hostname from address: "}} {
-		s.peer.sockets.limits.connections(n.Host(c.from), c.host).allot(0, 1)
+		s.peer.shared.limits.connections(n.Host(c.from), c.host).allot(0, 1)
 		n.dial(t, c.from)
 		for range 3 {
 			d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(n.Host(c.from), 0))}
