@@ -16,16 +16,16 @@ import (
 const (
 	// lookupTimeout bounds one question to the name service.
 	lookupTimeout = time.Second
-	// lookupPause is how long the answer to a claim is good for the next one: strangers that
-	// claim to be a host cost one look-up per host in this time.
+	// lookupPause is how long an answer of the name service serves further claims, so that strangers
+	// that claim to be a host cost one look-up per host in this time.
 	lookupPause = 200 * time.Millisecond
 	// addressTrust is how long an address is dialled without another look-up, after the name
 	// service gave it or a connection with it ended.
 	addressTrust = 2 * time.Second
 )
 
-// addressBook knows which addresses each host has, and which host each address belongs to. An
-// address is one host's at most: that of the latest look-up. Any goroutine may use it.
+// addressBook knows which addresses each host has, and which host has an address. An address belongs
+// to one host at most: that of the latest look-up. Any goroutine may use it.
 type addressBook struct {
 	resolver utils.Resolver
 	changes  atomic.Uint64 // counts them
@@ -62,7 +62,7 @@ func newAddressBook(hosts []config.Host, r utils.Resolver) *addressBook {
 	return b
 }
 
-// bare is addr as the address book compares it: IPv4 as IPv4, and without zone.
+// bare returns addr as the address book compares it: IPv4 as IPv4, and without zone.
 func bare(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
 
 // in reports whether id is a host of the file.
@@ -87,8 +87,8 @@ func (b *addressBook) named(id types.ID, at netip.Addr) []netip.Addr {
 	return slices.DeleteFunc(slices.Clone(b.known(id)), func(a netip.Addr) bool { return bare(a) != at })
 }
 
-// resolves reports whether addr belongs to id, as it says, and asks the name service if the address book
-// knows nothing of it.
+// resolves reports whether addr belongs to id. It asks the name service if the address book does not
+// know addr.
 func (b *addressBook) resolves(ctx context.Context, addr netip.Addr, id types.ID) bool {
 	if !b.in(id) {
 		return false
@@ -99,8 +99,8 @@ func (b *addressBook) resolves(ctx context.Context, addr netip.Addr, id types.ID
 	return b.of(addr) == id
 }
 
-// refresh asks the name service for id's addresses, unless it has just answered, or is asked too
-// much: who claims to be all hosts in turn could have it asked without end.
+// refresh asks the name service for id's addresses, unless it has just answered. The rate is limited,
+// because a stranger that claims to be each host in turn could have it asked without end.
 func (b *addressBook) refresh(ctx context.Context, id types.ID) {
 	e := &b.hosts[id-1]
 	e.asking.Lock()
@@ -110,8 +110,8 @@ func (b *addressBook) refresh(ctx context.Context, id types.ID) {
 	}
 }
 
-// toDial returns the addresses by which to dial id. With an error there may still be some,
-// of old, that the name service did not confirm.
+// toDial returns the addresses by which to dial id. With an error it may still return old ones, which
+// the name service did not confirm.
 func (b *addressBook) toDial(ctx context.Context, id types.ID) ([]netip.Addr, error) {
 	e := &b.hosts[id-1]
 	now := time.Now()
@@ -132,7 +132,7 @@ func (b *addressBook) trusted(id types.ID) ([]netip.Addr, time.Time) {
 	return b.hosts[id-1].addrs, b.hosts[id-1].trusted
 }
 
-// ask asks the name service for id's addresses, whose asking the caller holds.
+// ask asks the name service for id's addresses. The caller holds the asking of id.
 func (b *addressBook) ask(ctx context.Context, id types.ID) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
@@ -146,7 +146,7 @@ func (b *addressBook) ask(ctx context.Context, id types.ID) {
 	}
 }
 
-// set makes addrs the addresses of id, and of nobody else.
+// set makes addrs the addresses of id, and of no other host.
 func (b *addressBook) set(id types.ID, addrs []netip.Addr) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -168,7 +168,7 @@ func (b *addressBook) set(id types.ID, addrs []netip.Addr) {
 	b.changes.Add(1)
 }
 
-// release takes addr from the host that had it: what the address book knew of that one is out of date.
+// release takes addr from the host that had it, whose entry is out of date.
 func (b *addressBook) release(addr netip.Addr) {
 	before, taken := b.owner[addr]
 	if !taken {
@@ -179,8 +179,8 @@ func (b *addressBook) release(addr netip.Addr) {
 	e.trusted = time.Time{}
 }
 
-// trustRecent says that addr was id's until now: a connection with it has just ended. That its
-// host is gone is then found out without the name service.
+// trustRecent notes that addr was id's until now, because a connection with it has just ended. A dial
+// then finds out whether the host is gone without the name service.
 func (b *addressBook) trustRecent(id types.ID, addr netip.Addr) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -189,14 +189,14 @@ func (b *addressBook) trustRecent(id types.ID, addr netip.Addr) {
 	}
 }
 
-// moved reports whether the name service gives id other addresses than addrs, which refused: then
-// that says nothing of id. Where the name service does not answer, what refused was id.
+// moved reports whether the name service gives id other addresses than addrs. If addrs refused, that
+// then says nothing about id. If the name service does not answer, id counts as refusing.
 func (b *addressBook) moved(ctx context.Context, id types.ID, addrs []netip.Addr) bool {
 	now, err := b.toDial(ctx, id)
 	return err == nil && !slices.Equal(now, addrs)
 }
 
-// expire says that id was not reached: the next dial looks its name up again.
+// expire notes that id was not reached, so that the next dial looks its name up again.
 func (b *addressBook) expire(id types.ID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -20,7 +20,7 @@ import (
 const (
 	// maxFrames is how many frames wait to be written to a connection.
 	maxFrames = 128
-	// writeTimeout is how long one may wait for its receiver to read.
+	// writeTimeout is how long a frame may wait for its receiver to read.
 	writeTimeout = 2 * time.Second
 	// unackedTime is how long data may stay unacknowledged before the connection ends. Else the
 	// kernel sends it again at growing intervals, up to 120 s apart, and the connection stays
@@ -59,7 +59,7 @@ func newConnection(socket net.Conn) *connection {
 	return c
 }
 
-// send queues a frame and never waits. It returns false if too many are queued: the other end
+// send queues a frame and never waits. It returns false if too many are queued, because the other end
 // does not read.
 func (c *connection) send(frame []byte) bool {
 	select {
@@ -70,11 +70,10 @@ func (c *connection) send(frame []byte) bool {
 	}
 }
 
-// finish closes c when all that is queued is written. Nothing may be sent after it, and it
-// is called once.
+// finish closes c when everything queued is written. It is called once, and nothing is sent after it.
 func (c *connection) finish() { close(c.out) }
 
-// abort closes c at once; its reader will tell.
+// abort closes c at once. Its reader reports the end.
 func (c *connection) abort() { c.socket.Close() }
 
 // write writes the queue, until finish or a failure.
@@ -89,8 +88,8 @@ func (c *connection) write() {
 	}
 }
 
-// gather appends to frame whatever else is queued, so that all of it is one write. The memory
-// behind frame stays as it is: the frame may wait in another connection's queue too.
+// gather appends to frame whatever else is queued, so that all of it is one write. It does not change
+// the memory behind frame, which may wait in another connection's queue too.
 func (c *connection) gather(frame []byte) []byte {
 	all := slices.Clip(frame)
 	if c.sealed != nil {
@@ -122,11 +121,11 @@ func (c *connection) pack(b, frame []byte) []byte {
 	return b
 }
 
-// messages are those that came over TCP and were handled: they go round.
+// messages are for reuse: those that came over TCP and were handled.
 var messages = sync.Pool{New: func() any { return new(types.Message) }}
 
-// receive returns the next message. A fault is the other end's; any other error is the end of
-// the connection.
+// receive returns the next message. A fault is the fault of the other end; any other error is the end
+// of the connection.
 func (c *connection) receive(hosts int) (*types.Message, error) {
 	payload, err := c.read()
 	if err != nil {
@@ -147,7 +146,7 @@ func (c *connection) read() ([]byte, error) {
 	return types.ReadFrame(c.in, c.buf)
 }
 
-// blamed makes an error of reading a connection a fault, unless it is the end of that.
+// blamed makes an error of reading a connection a fault, unless it means the end of the connection.
 func blamed(err error) error {
 	if _, ok := errors.AsType[net.Error](err); ok || err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
 		return err
@@ -155,7 +154,7 @@ func blamed(err error) error {
 	return &fault{unopenable(err), err}
 }
 
-// decode is types.DecodeMessage, its errors being faults.
+// decode is types.DecodeMessage with faults for errors.
 func decode(payload []byte, hosts int, m *types.Message) error {
 	err := types.DecodeMessage(payload, hosts, m)
 	if err == nil {
@@ -171,7 +170,7 @@ func decode(payload []byte, hosts int, m *types.Message) error {
 	return &fault{Malformed, err}
 }
 
-// sender returns the id that the message that begins with b says it is from.
+// sender returns the id that the message that begins with b claims to be from.
 func sender(b []byte) (types.ID, bool) {
 	if len(b) < headerSize {
 		return 0, false

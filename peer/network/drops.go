@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 )
 
-// Drop is a reason for which something that came, or should have gone, was dropped.
+// Drop is a reason to drop something that came, or should have gone.
 type Drop int
 
 // The reasons.
@@ -38,7 +38,7 @@ func (d Drop) String() string {
 		"other incarnation"}[d]
 }
 
-// words are what is said of the faults of those who send; by the reference, as far as it knows them.
+// words describe the faults of senders; in the reference's words where it has some.
 var words = [reasons]string{
 	Stranger:      "Error getting hostname from address",
 	ConnRate:      "Error: too many connections",
@@ -55,7 +55,7 @@ var words = [reasons]string{
 
 const openingFailed = "Error opening message"
 
-// fault is an error that whoever sent something is to blame for.
+// fault is an error for which the sender of something is to blame.
 type fault struct {
 	reason Drop // one of those with words
 	err    error
@@ -71,9 +71,9 @@ var (
 	tooManyHeartbeats  = &fault{HeartbeatRate, errors.New("more than a peer sends, unless this one stood still; they are dropped")}
 )
 
-// These bound what is remembered of things reported, so that nobody can fill the memory, nor
-// stdout. What comes after is only counted. Strangers, who can have any number of addresses, have
-// their own: they leave room to tell of hosts, and of failures here.
+// These limit the reports that are remembered, so that they fill neither memory nor stdout. Further
+// ones are only counted. Strangers, who can have any number of addresses, have a limit of their own, so
+// that reports of hosts and of failures here are still made.
 const (
 	maxReports  = 1024
 	maxOfNobody = 256
@@ -90,7 +90,7 @@ type drops struct {
 	nobodies int // of these, reports of strangers
 }
 
-// report is what was said: something of an address, or the text of a failure here.
+// report identifies what was reported: a reason and an address, or the text of a failure here.
 type report struct {
 	reason Drop
 	addr   netip.Addr
@@ -101,10 +101,10 @@ func newDrops(notice *lines) *drops {
 	return &drops{notice: notice, reported: make(map[report]bool)}
 }
 
-// count counts a drop of which nothing is said.
+// count counts a drop without a report.
 func (d *drops) count(reason Drop) { d.counts[reason].Add(1) }
 
-// blame counts what came from addr, and says so the first time, if err is a fault.
+// blame counts what came from addr, and reports it the first time, if err is a fault.
 func (d *drops) blame(addr netip.Addr, err error) {
 	if f, ok := errors.AsType[*fault](err); ok {
 		d.count(f.reason)
@@ -112,18 +112,18 @@ func (d *drops) blame(addr netip.Addr, err error) {
 	}
 }
 
-// stranger says of addr, the first time, that it is no host's.
+// stranger reports, the first time, that addr belongs to no host.
 func (d *drops) stranger(addr netip.Addr) {
 	f := &fault{Stranger, errors.New("it belongs to no host of the hosts file")}
 	d.once(report{reason: f.reason, addr: addr}, "%v (from %v)", f, addr)
 }
 
-// failure says that something failed here, once for each text.
+// failure reports that something failed here, once for each text.
 func (d *drops) failure(what string, err error) {
 	d.once(report{reason: reasons, text: what + err.Error()}, "%s: %v", what, err)
 }
 
-// once says what the rest says, unless it was said before.
+// once reports r in the words that follow, unless it did before.
 func (d *drops) once(r report, format string, args ...any) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -144,7 +144,7 @@ func (d *drops) once(r report, format string, args ...any) {
 	}
 }
 
-// all returns how often each reason was counted, those that never were left out.
+// all returns how often each reason was counted, without those that never were.
 func (d *drops) all() map[Drop]uint64 {
 	counted := make(map[Drop]uint64)
 	for reason := range reasons {

@@ -18,7 +18,7 @@ import (
 const (
 	// readPause is the wait after a failure to read datagrams, so that it cannot spin.
 	readPause = 20 * time.Millisecond
-	// targetsLast is how long the networks found at this machine are taken to be those.
+	// targetsLast is how long the networks found at this machine are used before it looks again.
 	targetsLast = 10 * time.Second
 	// maxBeats is how many heartbeats wait to be sent.
 	maxBeats = 2
@@ -29,8 +29,7 @@ const (
 	maxTries = 10
 )
 
-// heartbeats is the UDP lane: heartbeats out and in. In the steady state it takes no memory for
-// either.
+// heartbeats sends and receives heartbeats over UDP. In the steady state neither allocates memory.
 type heartbeats struct {
 	*shared
 	socket  rawio.Socket
@@ -44,7 +43,7 @@ type heartbeats struct {
 	polling polling
 	heard   types.Message // what poll returned
 
-	// The rest belongs to send.
+	// The rest belongs to sendLoop.
 	sealed  []byte // the heartbeat, if there are keys
 	targets []netip.AddrPort
 	found   time.Time // when targets were
@@ -69,7 +68,7 @@ func newHeartbeats(s *shared, socket rawio.Socket) *heartbeats {
 	return h
 }
 
-// send has a heartbeat sent, and never waits.
+// send queues a heartbeat for sendLoop, and never waits.
 func (h *heartbeats) send(m *types.Message) {
 	select {
 	case b := <-h.buffers:
@@ -97,8 +96,8 @@ func (h *heartbeats) sendLoop() {
 	}
 }
 
-// broadcast sends b to every host, the same bytes to all, be they sealed. Where that fails, and not for
-// want of room, the networks are looked at again the next time.
+// broadcast sends b to every host, sealed if there are keys, and with the same bytes for all. If that
+// fails, and not for want of room, the next broadcast looks at the networks again.
 func (h *heartbeats) broadcast(b []byte) {
 	if len(b) == 0 {
 		return
@@ -126,7 +125,7 @@ func (h *heartbeats) broadcast(b []byte) {
 	}
 }
 
-// refreshTargets finds out where heartbeats go, and has the names looked up that have no address yet.
+// refreshTargets finds out where heartbeats go, and asks for the names that have no address yet.
 func (h *heartbeats) refreshTargets() {
 	h.found, h.changes = time.Now(), h.addresses.changes.Load()
 	attached, err := utils.Attached()
@@ -151,7 +150,7 @@ func (h *heartbeats) refreshTargets() {
 	h.resolveMissing()
 }
 
-// resolveMissing asks for the addresses of hosts that have none, some at a time.
+// resolveMissing asks for the addresses of hosts that have none, of some at a time.
 func (h *heartbeats) resolveMissing() {
 	hosts := len(h.addresses.hosts)
 	for range min(hosts, maxQueries/2) {
@@ -162,7 +161,7 @@ func (h *heartbeats) resolveMissing() {
 	}
 }
 
-// ask has q answered by resolve, and never waits.
+// ask queues q for resolve, and never waits.
 func (h *heartbeats) ask(q query) {
 	select {
 	case h.queries <- q:
@@ -182,7 +181,7 @@ func (h *heartbeats) resolve() {
 	}
 }
 
-// answer asks the name service, and reports an address that is nobody's.
+// answer asks the name service, and reports an address that belongs to no host.
 func (h *heartbeats) answer(q query) {
 	if !q.addr.IsValid() {
 		h.addresses.refresh(h.ctx, q.host)
@@ -217,8 +216,8 @@ func (h *heartbeats) poll(now time.Duration, wanted bool) (event, bool) {
 	return event{kind: received, host: host, message: &h.heard}, true
 }
 
-// receive decodes the heartbeat that the datagram b from addr is into m, and returns the host it
-// came from; 0 if it is none.
+// receive decodes the heartbeat in the datagram b from addr into m, and returns the host that it came
+// from; 0 if there is none.
 func (h *heartbeats) receive(addr netip.Addr, b []byte, m *types.Message) types.ID {
 	host := h.addresses.of(addr)
 	switch {
@@ -257,8 +256,8 @@ func (h *heartbeats) receive(addr netip.Addr, b []byte, m *types.Message) types.
 	return host
 }
 
-// question looks into a datagram from an address that the address book does not know. Should it be a
-// host's new one, the next heartbeat will be heard.
+// question looks up the host that a datagram from an unknown address claims to be from. If it is that
+// host's new address, the next heartbeat will be heard.
 func (h *heartbeats) question(addr netip.Addr, b []byte) {
 	if from, ok := sender(b); ok && h.addresses.in(from) {
 		h.ask(query{from, addr})
@@ -267,8 +266,8 @@ func (h *heartbeats) question(addr netip.Addr, b []byte) {
 	h.drops.stranger(addr)
 }
 
-// spend counts a datagram, and returns how long to wait before the next is read: what comes
-// meanwhile is lost, unless the kernel keeps it. Whoever is not heard because of that is asked over TCP.
+// spend counts a datagram, and returns how long to wait before the next is read. What comes meanwhile
+// is lost unless the kernel keeps it. The protocol asks over TCP whoever is not heard because of that.
 func (h *heartbeats) spend() time.Duration {
 	wait := h.limits.datagrams.spend(time.Now(), 1)
 	if wait > 0 {

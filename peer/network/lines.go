@@ -7,9 +7,8 @@ import (
 	"time"
 )
 
-// lines writes whole lines to a stream, one write each and in order, from a goroutine of its
-// own: whoever has something to say never waits for a stream that is slow or stuck.
-// Any goroutine may use it.
+// lines writes whole lines to a stream, one write each and in order, from a goroutine of its own, so
+// that its callers never wait for a stream that is slow or stuck. Any goroutine may use it.
 type lines struct {
 	to     io.Writer
 	max    int         // how many lines may wait, the oldest being dropped beyond; 0: any number
@@ -30,7 +29,7 @@ func newLines(to io.Writer, limit int, failed func(error)) *lines {
 	return l
 }
 
-// put adds a line, without its end; the bytes are l's from then on.
+// put adds a line without its end. The bytes belong to l from then on.
 func (l *lines) put(line []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

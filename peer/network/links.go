@@ -30,8 +30,7 @@ const (
 	flushTime = 200 * time.Millisecond
 )
 
-// links are the TCP connections with all hosts. The goroutine that owns the protocol owns
-// them too.
+// links are the TCP connections with all hosts. The goroutine that owns the protocol owns them.
 type links struct {
 	*shared
 	dialer  net.Dialer
@@ -40,7 +39,7 @@ type links struct {
 	writers sync.WaitGroup
 }
 
-// link is what there is with one host.
+// link is the state of the connections with one host.
 type link struct {
 	open     []*connection // the oldest first
 	dialling bool
@@ -50,7 +49,7 @@ type link struct {
 	waiting  []waitingFrame // for the connection that is being dialled; the oldest first
 }
 
-// waitingFrame is a frame, and the only address that it is for; invalid for any of the host's.
+// waitingFrame is a frame, and the only address that it may go to; any of the host's if that is invalid.
 type waitingFrame struct {
 	frame []byte
 	at    netip.Addr
@@ -64,10 +63,9 @@ func newLinks(s *shared, from netip.Addr, run func() time.Duration) *links {
 	return l
 }
 
-// send sends m to its To, over the newest connection, with its Addr if that is valid. If there is
-// none, or a new one was asked for, m waits for that as well: it may come twice, which the protocol
-// allows for. Where there is none with its Addr, it goes over the newest all the same: the host may
-// have moved.
+// send sends m to its To, over the newest connection with its Addr, if that is valid. If there is none,
+// m goes over the newest connection, as the host may have moved. While a dial is in progress m is also
+// queued for the new connection. The host may receive m twice, which is harmless.
 func (l *links) send(m *types.Message) {
 	frame, err := types.AppendFrame(make([]byte, 0, maxShort), m)
 	if err != nil {
@@ -90,8 +88,8 @@ func (l *links) send(m *types.Message) {
 	}
 }
 
-// newest returns the newest connection with that address, or with any if it is not valid; nil if
-// there is none.
+// newest returns the newest connection with that address, or with any if at is not valid; nil if there
+// is none.
 func (k *link) newest(at netip.Addr) *connection {
 	for _, c := range slices.Backward(k.open) {
 		if !at.IsValid() || c.addr == at {
@@ -116,7 +114,7 @@ func (k *link) wait(f waitingFrame) {
 	k.waiting = append(k.waiting, f)
 }
 
-// redial opens another connection with id, whatever is open; with at alone, if that is valid.
+// redial opens another connection with id, even if there are some; with at alone, if that is valid.
 func (l *links) redial(id types.ID, at netip.Addr) {
 	if k := &l.byHost[id-1]; k.dialling {
 		k.again, k.againAt = true, at
@@ -125,8 +123,8 @@ func (l *links) redial(id types.ID, at netip.Addr) {
 	l.dial(id, at)
 }
 
-// opened takes c into use; the oldest connection makes room, with its own address if there is one:
-// a host that runs twice does not take the other's.
+// opened takes c into use. Beyond maxConnections it closes the oldest, of c's own address if there is
+// one, so that a host that runs twice does not take the other's.
 func (l *links) opened(c *connection) {
 	k := &l.byHost[c.host-1]
 	if len(k.open) == maxConnections {
@@ -148,8 +146,8 @@ func (l *links) opened(c *connection) {
 	}
 }
 
-// broken ends what opened began. It returns true if the connection was the one in use: that
-// an older one ends says nothing, the other end closes its oldest too.
+// broken ends what opened began. It reports whether c was the connection in use. The end of an older
+// one means nothing, because the other end closes its oldest too.
 func (l *links) broken(c *connection) bool {
 	k := &l.byHost[c.host-1]
 	i := slices.Index(k.open, c)
@@ -163,8 +161,8 @@ func (l *links) broken(c *connection) bool {
 	return newest
 }
 
-// renew closes those connections with id that the keys of now are not for, once what is queued
-// is written. It returns true if the one in use was among them.
+// renew closes the connections with id that were made with other keys than the current ones, once what
+// is queued is written. It reports whether the one in use was among them.
 func (l *links) renew(id types.ID) bool {
 	k := &l.byHost[id-1]
 	last := len(k.open) - 1
@@ -183,8 +181,8 @@ func (l *links) renew(id types.ID) bool {
 	return inUse
 }
 
-// dialled ends a dial, that failed or led to a connection that was opened. What still waits for
-// another address of the host has that dialled.
+// dialled ends a dial that failed, or whose connection was opened. If frames still wait for another
+// address of the host, it dials that.
 func (l *links) dialled(id types.ID, failed bool) {
 	k := &l.byHost[id-1]
 	k.dialling = false
@@ -199,7 +197,7 @@ func (l *links) dialled(id types.ID, failed bool) {
 	}
 }
 
-// close closes all connections once what waits is written, or flushTime has passed.
+// close closes all connections once the queued frames are written, or flushTime has passed.
 func (l *links) close() {
 	for i := range l.byHost {
 		for _, c := range l.byHost[i].open {
@@ -218,8 +216,8 @@ func (l *links) close() {
 	}
 }
 
-// dial dials id in a goroutine, unless one does so already; at alone, if that is valid, and not all
-// that is known of id.
+// dial dials id in a goroutine, unless a dial is in progress; at alone, if that is valid and not the
+// only address known.
 func (l *links) dial(id types.ID, at netip.Addr) {
 	k := &l.byHost[id-1]
 	if k.dialling {
@@ -250,9 +248,9 @@ func (l *links) dial(id types.ID, at netip.Addr) {
 	})
 }
 
-// connect returns a connection with id, by whichever of its addresses answers first; else
-// the outcome. It is a Refusal only if the addresses that the name service confirmed all
-// refused. If at is valid, only that is dialled, and no outcome says anything of the host.
+// connect returns a connection with id, by whichever of its addresses answers first; else the outcome.
+// That is a Refusal only if all addresses that the name service confirmed refused. If at is valid,
+// connect dials it alone, and the outcome says nothing about the host.
 func (l *links) connect(id types.ID, at netip.Addr) (net.Conn, types.Outcome) {
 	ctx, cancel := context.WithTimeout(l.ctx, dialTimeout)
 	defer cancel()
@@ -281,7 +279,7 @@ func (l *links) connect(id types.ID, at netip.Addr) (net.Conn, types.Outcome) {
 	return nil, types.NoAnswer
 }
 
-// race dials all addrs and returns the first connection, or whether all, of at least one, refused.
+// race dials all addrs and returns the first connection, or reports whether all refused, of at least one.
 func (l *links) race(ctx context.Context, addrs []netip.Addr) (first net.Conn, refused bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -312,7 +310,7 @@ func (l *links) race(ctx context.Context, addrs []netip.Addr) (first net.Conn, r
 	return first, refused
 }
 
-// endpoint is where the peer at addr listens.
+// endpoint returns where the peer at addr listens.
 func endpoint(addr netip.Addr) string {
 	return net.JoinHostPort(addr.String(), strconv.Itoa(config.TCPPort))
 }

@@ -73,10 +73,9 @@ type Peer struct {
 	once    sync.Once
 }
 
-// New opens the sockets of the peer that c describes, and may be called at the earliest
-// when its Delay is over. Records go to stderr, everything else that is to be said to stdout,
-// whole lines each. Where a socket cannot be opened, stdout is told in the reference's words,
-// and the error says what to do about it.
+// New opens the sockets of the peer that c describes. Its caller waits for c.Delay first. Records
+// go to stderr, and everything else for people to stdout, in whole lines. If a socket cannot be opened,
+// New writes the reference's words to stdout, and the error says what to do about it.
 func New(c config.Config, stdout, stderr io.Writer) (*Peer, error) {
 	h := handlers.New(handlers.Config{ID: c.ID, Hosts: len(c.Hosts), Digest: c.Digest,
 		Heartbeat: c.Heartbeat, Monitor: c.Monitor, Drill: c.Drill, Salt: rand.Uint32()})
@@ -128,7 +127,7 @@ func open(c config.Config, h protocol, names utils.Resolver, stdout, stderr io.W
 	return p, nil
 }
 
-// command is what -exec asks for.
+// command returns what -exec asks for.
 func (p *Peer) command() hook.Config {
 	c := hook.Config{Command: p.config.Exec, Self: p.config.ID, Report: p.notice.printf}
 	for _, host := range p.config.Hosts {
@@ -137,8 +136,8 @@ func (p *Peer) command() hook.Config {
 	return c
 }
 
-// address returns the only address that the peer uses, if it is on the loopback network: so
-// a whole group can live on one machine.
+// address returns the only address that the peer uses, which it has if it is on the loopback network,
+// so that a whole group can run on one machine.
 func address(c config.Config) netip.Addr {
 	if own := c.Hosts[c.ID-1].Addr.Unmap(); own.IsLoopback() {
 		return own
@@ -150,7 +149,7 @@ func listenTCP(self netip.Addr) (net.Listener, error) {
 	return net.Listen("tcp", local(self, config.TCPPort))
 }
 
-// local is where to listen: on all addresses, if self is not valid.
+// local returns where to listen: on all addresses if self is not valid.
 func local(self netip.Addr, port int) string {
 	if self.IsValid() {
 		return net.JoinHostPort(self.String(), strconv.Itoa(port))
@@ -158,7 +157,7 @@ func local(self netip.Addr, port int) string {
 	return net.JoinHostPort("", strconv.Itoa(port))
 }
 
-// refused tells stdout what failed, and returns the remedy.
+// refused writes what failed to stdout, and returns the remedy.
 func refused(stdout io.Writer, what string, port int, err error) error {
 	fmt.Fprintf(stdout, "%s: %v\n", what, err)
 	switch {
@@ -233,8 +232,8 @@ type signals struct {
 	quit  <-chan struct{}
 }
 
-// next waits for the next step of the protocol, and takes it: what came in first, then what
-// time demands. It returns nil when the peer was closed.
+// next waits for the next step of the protocol and takes it: input comes before time. It returns nil
+// when the peer is closed.
 func (p *Peer) next(m *signals) *handlers.Output {
 	for {
 		if e, ok := p.input(); ok {
@@ -269,7 +268,7 @@ func (p *Peer) next(m *signals) *handlers.Output {
 	}
 }
 
-// input returns an event that waits, if there is one, and not too many came in a row.
+// input returns an event that waits; false if there is none, or too many came in a row.
 func (p *Peer) input() (event, bool) {
 	if !p.schedule.takesInput() {
 		rawio.WakeMonitor()
@@ -286,7 +285,7 @@ func (p *Peer) input() (event, bool) {
 	}
 }
 
-// handle takes the step that e stands for. It returns nil if that is none of the protocol's.
+// handle takes the step that e stands for. It returns nil if the protocol has none for e.
 func (p *Peer) handle(e event) *handlers.Output {
 	switch e.kind {
 	case received:
@@ -321,7 +320,7 @@ func (p *Peer) handle(e event) *handlers.Output {
 	return nil
 }
 
-// carry does what a step asks for.
+// carry carries out what a step asks for.
 func (p *Peer) carry(out *handlers.Output) {
 	gone := p.publishView()
 	for _, r := range out.Records {
@@ -350,8 +349,8 @@ func (p *Peer) carry(out *handlers.Output) {
 	}
 }
 
-// publishView shows the view to other goroutines. Only this one stores it. It returns true if the
-// peer has just lost its view, and holds none.
+// publishView publishes the view to other goroutines; no other method stores it. It reports whether
+// the peer has just lost its view, and holds none.
 func (p *Peer) publishView() bool {
 	v, before := p.protocol.View(), p.view.Load()
 	if before.Number == v.Number && before.Group == v.Group {

@@ -125,8 +125,8 @@ func (b *bucket) allow(now time.Time) bool {
 	return true
 }
 
-// spend takes n, which may be more than there is: some is then owed. It returns how long to wait
-// before more is spent; zero while nothing is owed.
+// spend takes n, which may be more than is left: the rest is owed. It returns how long to wait before
+// more is spent; zero while nothing is owed.
 func (b *bucket) spend(now time.Time, n int) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -177,7 +177,8 @@ func (l *limit) allowed(beat time.Duration) (rate, burst float64) {
 	return rate, float64(l.burst)
 }
 
-// connections returns the bucket of those from addr, which belongs to host, or to none if that is 0.
+// connections returns the bucket for connections from addr, which belongs to host, or to none if that
+// is 0.
 func (l *limits) connections(addr netip.Addr, host types.ID) *bucket {
 	if host != 0 {
 		return &l.hosts[host-1][limitConns]
@@ -188,7 +189,7 @@ func (l *limits) connections(addr netip.Addr, host types.ID) *bucket {
 // of returns what a host may do.
 func (l *limits) of(host types.ID) *allowance { return &l.hosts[host-1] }
 
-// answers reports whether a message of this kind is no question, or one of not too many.
+// answers reports whether a message of this kind is to be handed on: it is no query, or within the limit.
 func (a *allowance) answers(kind types.Kind, now time.Time) bool {
 	switch kind {
 	case types.Join:

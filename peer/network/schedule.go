@@ -54,7 +54,7 @@ func (s *schedule) fired() {
 	}
 }
 
-// urgent reports whether input is wanted that nothing reports: a Tick may be next.
+// urgent reports whether to look for input at sockets that do not report it, because a Tick may be next.
 func (s *schedule) urgent() bool { return s.phase == draining || s.phase == settled }
 
 // takesInput reports whether more input may be handled before time is looked at.

@@ -21,7 +21,7 @@ const (
 	rekeyed                   // the keys changed, which concerns the connections with host
 )
 
-// event is what the goroutines at the sockets tell the one that owns the protocol.
+// event is what the goroutines at the sockets report to the one that owns the protocol.
 type event struct {
 	kind    eventKind
 	host    types.ID
@@ -47,7 +47,7 @@ type shared struct {
 	tasks sync.WaitGroup // the goroutines that end with ctx
 }
 
-// maxEvents bounds the input that waits; beyond, it waits in the kernel.
+// maxEvents is how many events wait. Further input stays in the kernel.
 const maxEvents = 256
 
 func newShared(self types.ID, b *addressBook, d *drops) *shared {
@@ -57,8 +57,7 @@ func newShared(self types.ID, b *addressBook, d *drops) *shared {
 	return s
 }
 
-// put hands e over, and waits while too much is waiting. It returns false if nobody will
-// take it any more.
+// put hands e over, and waits while too many events wait. It returns false if the peer has ended.
 func (s *shared) put(e event) bool {
 	select {
 	case s.events <- e:
