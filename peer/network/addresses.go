@@ -16,23 +16,20 @@ import (
 const (
 	// lookupTimeout bounds one question to the name service.
 	lookupTimeout = time.Second
-	// lookupPause is how long the answer to a claim is good for the next one: strangers that
-	// claim to be a host cost one look-up per host in this time.
+	// lookupPause is how long an answer of the name service serves further claims, so that strangers
+	// that claim to be a host cost one look-up per host in this time.
 	lookupPause = 200 * time.Millisecond
-	// mostClaims is how many look-ups in a second may come of claims, and of names not known yet,
-	// once every host has been looked up.
-	mostClaims = 64
 	// addressTrust is how long an address is dialled without another look-up, after the name
 	// service gave it or a connection with it ended.
 	addressTrust = 2 * time.Second
 )
 
-// book knows which addresses each host has, and which host each address belongs to. An
-// address is one host's at most: that of the latest look-up. Any goroutine may use it.
-type book struct {
+// addressBook knows which addresses each host has, and which host has an address. An address belongs
+// to one host at most: that of the latest look-up. Any goroutine may use it.
+type addressBook struct {
 	resolver utils.Resolver
 	changes  atomic.Uint64 // counts them
-	claims   bucket
+	lookups  bucket        // look-ups that come of claims, and of names not known yet
 
 	mu    sync.RWMutex
 	owner map[netip.Addr]types.ID // by bare address
@@ -51,9 +48,10 @@ type entry struct {
 	err      error      // its answer, if that was no address
 }
 
-func newBook(hosts []config.Host, r utils.Resolver) *book {
-	b := &book{resolver: r, owner: make(map[netip.Addr]types.ID), hosts: make([]entry, len(hosts))}
-	b.claims.allot(mostClaims, float64(mostClaims+len(hosts)))
+func newAddressBook(hosts []config.Host, r utils.Resolver) *addressBook {
+	b := &addressBook{resolver: r, owner: make(map[netip.Addr]types.ID), hosts: make([]entry, len(hosts))}
+	rate, burst := limitTable[limitLookups].allowed(usualBeat)
+	b.lookups.allot(rate, burst+float64(len(hosts))) // each host is looked up once besides
 	for i, h := range hosts {
 		e := &b.hosts[i]
 		e.name, e.fixed = h.Name, h.Addr
@@ -64,34 +62,34 @@ func newBook(hosts []config.Host, r utils.Resolver) *book {
 	return b
 }
 
-// bare is addr as the book compares it: IPv4 as IPv4, and without zone.
+// bare returns addr as the address book compares it: IPv4 as IPv4, and without zone.
 func bare(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
 
-// in tells whether id is a host of the file.
-func (b *book) in(id types.ID) bool { return id >= 1 && int(id) <= len(b.hosts) }
+// in reports whether id is a host of the file.
+func (b *addressBook) in(id types.ID) bool { return id >= 1 && int(id) <= len(b.hosts) }
 
 // of returns the host that addr belongs to, as far as is known; 0 for none.
-func (b *book) of(addr netip.Addr) types.ID {
+func (b *addressBook) of(addr netip.Addr) types.ID {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return b.owner[addr]
 }
 
 // known returns the addresses that id was last found to have.
-func (b *book) known(id types.ID) []netip.Addr {
+func (b *addressBook) known(id types.ID) []netip.Addr {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return b.hosts[id-1].addrs
 }
 
 // named returns the known addresses of id that are bare as at.
-func (b *book) named(id types.ID, at netip.Addr) []netip.Addr {
+func (b *addressBook) named(id types.ID, at netip.Addr) []netip.Addr {
 	return slices.DeleteFunc(slices.Clone(b.known(id)), func(a netip.Addr) bool { return bare(a) != at })
 }
 
-// claim tells whether addr belongs to id, as it says, and asks the name service if the book
-// knows nothing of it.
-func (b *book) claim(ctx context.Context, addr netip.Addr, id types.ID) bool {
+// resolves reports whether addr belongs to id. It asks the name service if the address book does not
+// know addr.
+func (b *addressBook) resolves(ctx context.Context, addr netip.Addr, id types.ID) bool {
 	if !b.in(id) {
 		return false
 	}
@@ -101,20 +99,20 @@ func (b *book) claim(ctx context.Context, addr netip.Addr, id types.ID) bool {
 	return b.of(addr) == id
 }
 
-// refresh asks the name service for id's addresses, unless it has just answered, or is asked too
-// much: who claims to be all hosts in turn could have it asked without end.
-func (b *book) refresh(ctx context.Context, id types.ID) {
+// refresh asks the name service for id's addresses, unless it has just answered. The rate is limited,
+// because a stranger that claims to be each host in turn could have it asked without end.
+func (b *addressBook) refresh(ctx context.Context, id types.ID) {
 	e := &b.hosts[id-1]
 	e.asking.Lock()
 	defer e.asking.Unlock()
-	if time.Since(e.answered) >= lookupPause && b.claims.allow(time.Now()) {
+	if time.Since(e.answered) >= lookupPause && b.lookups.allow(time.Now()) {
 		b.ask(ctx, id)
 	}
 }
 
-// toDial returns the addresses by which to dial id. With an error there may still be some,
-// of old, that the name service did not confirm.
-func (b *book) toDial(ctx context.Context, id types.ID) ([]netip.Addr, error) {
+// toDial returns the addresses by which to dial id. With an error it may still return old ones, which
+// the name service did not confirm.
+func (b *addressBook) toDial(ctx context.Context, id types.ID) ([]netip.Addr, error) {
 	e := &b.hosts[id-1]
 	now := time.Now()
 	if addrs, trusted := b.trusted(id); now.Before(trusted) {
@@ -128,14 +126,14 @@ func (b *book) toDial(ctx context.Context, id types.ID) ([]netip.Addr, error) {
 	return b.known(id), e.err
 }
 
-func (b *book) trusted(id types.ID) ([]netip.Addr, time.Time) {
+func (b *addressBook) trusted(id types.ID) ([]netip.Addr, time.Time) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return b.hosts[id-1].addrs, b.hosts[id-1].trusted
 }
 
-// ask asks the name service for id's addresses, whose asking the caller holds.
-func (b *book) ask(ctx context.Context, id types.ID) {
+// ask asks the name service for id's addresses. The caller holds the asking of id.
+func (b *addressBook) ask(ctx context.Context, id types.ID) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	e := &b.hosts[id-1]
@@ -148,8 +146,8 @@ func (b *book) ask(ctx context.Context, id types.ID) {
 	}
 }
 
-// set makes addrs the addresses of id, and of nobody else.
-func (b *book) set(id types.ID, addrs []netip.Addr) {
+// set makes addrs the addresses of id, and of no other host.
+func (b *addressBook) set(id types.ID, addrs []netip.Addr) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e := &b.hosts[id-1]
@@ -163,15 +161,15 @@ func (b *book) set(id types.ID, addrs []netip.Addr) {
 		}
 	}
 	for _, addr := range addrs {
-		b.take(bare(addr))
+		b.release(bare(addr))
 		b.owner[bare(addr)] = id
 	}
 	e.addrs = addrs
 	b.changes.Add(1)
 }
 
-// take takes addr from the host that had it: what the book knew of that one is out of date.
-func (b *book) take(addr netip.Addr) {
+// release takes addr from the host that had it, whose entry is out of date.
+func (b *addressBook) release(addr netip.Addr) {
 	before, taken := b.owner[addr]
 	if !taken {
 		return
@@ -181,9 +179,9 @@ func (b *book) take(addr netip.Addr) {
 	e.trusted = time.Time{}
 }
 
-// vouch says that addr was id's until now: a connection with it has just ended. That its
-// host is gone is then found out without the name service.
-func (b *book) vouch(id types.ID, addr netip.Addr) {
+// trustRecent notes that addr was id's until now, because a connection with it has just ended. A dial
+// then finds out whether the host is gone without the name service.
+func (b *addressBook) trustRecent(id types.ID, addr netip.Addr) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.owner[addr] == id {
@@ -191,15 +189,15 @@ func (b *book) vouch(id types.ID, addr netip.Addr) {
 	}
 }
 
-// moved tells whether the name service gives id other addresses than addrs, which refused: then
-// that says nothing of id. Where the name service does not answer, what refused was id.
-func (b *book) moved(ctx context.Context, id types.ID, addrs []netip.Addr) bool {
+// moved reports whether the name service gives id other addresses than addrs. If addrs refused, that
+// then says nothing about id. If the name service does not answer, id counts as refusing.
+func (b *addressBook) moved(ctx context.Context, id types.ID, addrs []netip.Addr) bool {
 	now, err := b.toDial(ctx, id)
 	return err == nil && !slices.Equal(now, addrs)
 }
 
-// doubt says that id was not reached: the next dial looks its name up again.
-func (b *book) doubt(id types.ID) {
+// expire notes that id was not reached, so that the next dial looks its name up again.
+func (b *addressBook) expire(id types.ID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.hosts[id-1].trusted = time.Time{}

@@ -33,14 +33,14 @@ func (n *names) lookup(_ context.Context, _, host string) ([]netip.Addr, error) 
 	return addrs, nil
 }
 
-func (n *names) book() *book {
-	return newBook([]config.Host{{Name: "one"}, {Name: "two"}, {Name: "three", Addr: addr("10.0.0.3")}},
+func (n *names) book() *addressBook {
+	return newAddressBook([]config.Host{{Name: "one"}, {Name: "two"}, {Name: "three", Addr: addr("10.0.0.3")}},
 		utils.Resolver{Lookup: n.lookup})
 }
 
-// bookOf is a book of so many hosts, whose names are all the same.
-func (n *names) bookOf(hosts int) *book {
-	return newBook(slices.Repeat([]config.Host{{Name: "x"}}, hosts), utils.Resolver{Lookup: n.lookup})
+// bookOf is an address book of so many hosts, whose names are all the same.
+func (n *names) bookOf(hosts int) *addressBook {
+	return newAddressBook(slices.Repeat([]config.Host{{Name: "x"}}, hosts), utils.Resolver{Lookup: n.lookup})
 }
 
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
@@ -61,7 +61,7 @@ func TestClaim(t *testing.T) {
 			{"10.0.0.9", 1, false}, {"10.0.0.9", 2, false}, {"10.0.0.1", 3, false},
 			{"10.0.0.9", 0, false}, {"10.0.0.9", 4, false},
 		} {
-			if got := b.claim(t.Context(), addr(c.addr), c.id); got != c.want {
+			if got := b.resolves(t.Context(), addr(c.addr), c.id); got != c.want {
 				t.Errorf("%s is host %d: %t, want %t", c.addr, c.id, got, c.want)
 			}
 		}
@@ -69,11 +69,11 @@ func TestClaim(t *testing.T) {
 			t.Errorf("the name service was asked %d times, want 2", n.asked)
 		}
 		n.addrs["one"] = "10.0.0.9"
-		if b.claim(t.Context(), addr("10.0.0.9"), 1) {
+		if b.resolves(t.Context(), addr("10.0.0.9"), 1) {
 			t.Error("one was looked up again at once")
 		}
 		<-time.After(lookupPause + 1)
-		if !b.claim(t.Context(), addr("10.0.0.9"), 1) || b.of(addr("10.0.0.1")) != 0 {
+		if !b.resolves(t.Context(), addr("10.0.0.9"), 1) || b.of(addr("10.0.0.1")) != 0 {
 			t.Error("one's new address is not known, or its old one is")
 		}
 	})
@@ -89,7 +89,7 @@ func TestAddressTaken(t *testing.T) {
 		b.toDial(t.Context(), 2)
 		n.addrs = map[string]string{"one": "10.0.0.2"}
 		<-time.After(time.Second)
-		if !b.claim(t.Context(), addr("10.0.0.2"), 1) {
+		if !b.resolves(t.Context(), addr("10.0.0.2"), 1) {
 			t.Error("one's new address is not its own")
 		}
 		if got := b.known(2); len(got) != 0 {
@@ -119,14 +119,14 @@ func TestToDial(t *testing.T) {
 		dial("just after", 0)
 		<-time.After(addressTrust + 1)
 		dial("when that was long ago", 1)
-		b.doubt(1)
+		b.expire(1)
 		<-time.After(1)
 		dial("after a dial that failed", 1)
 		<-time.After(addressTrust + 1)
-		b.vouch(1, addr("10.0.0.1"))
+		b.trustRecent(1, addr("10.0.0.1"))
 		dial("after a connection's end", 0)
 		<-time.After(addressTrust + 1)
-		b.vouch(1, addr("10.0.0.9"))
+		b.trustRecent(1, addr("10.0.0.9"))
 		dial("after the end of a connection with another address", 1)
 	})
 }
@@ -141,13 +141,13 @@ func TestClaimsAreBounded(t *testing.T) {
 		b := n.bookOf(hosts)
 		for began := time.Now(); time.Since(began) < seconds*time.Second; <-time.After(lookupPause) {
 			for id := range types.ID(hosts) {
-				b.claim(t.Context(), addr("10.0.0.9"), id+1)
+				b.resolves(t.Context(), addr("10.0.0.9"), id+1)
 			}
 			if n.asked < hosts {
 				t.Fatalf("it was asked %d times, want %d at first", n.asked, hosts)
 			}
 		}
-		if most := hosts + mostClaims*(seconds+1); n.asked > most {
+		if most := hosts + limitTable[limitLookups].rate*(seconds+1); n.asked > most {
 			t.Errorf("it was asked %d times, want at most %d", n.asked, most)
 		}
 	})
@@ -161,7 +161,7 @@ func TestAddressesInTurn(t *testing.T) {
 	before, err := b.toDial(t.Context(), 1)
 	changes := b.changes.Load()
 	n.addrs["one"] = "10.0.0.2 10.0.0.1"
-	b.doubt(1)
+	b.expire(1)
 	if err != nil || b.moved(t.Context(), 1, before) || b.changes.Load() != changes {
 		t.Errorf("%v became %v (%v)", before, b.known(1), err)
 	}

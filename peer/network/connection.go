@@ -18,9 +18,9 @@ import (
 )
 
 const (
-	// mostFrames is how many frames wait to be written to a connection.
-	mostFrames = 128
-	// writeTimeout is how long one may wait for its receiver to read.
+	// maxFrames is how many frames wait to be written to a connection.
+	maxFrames = 128
+	// writeTimeout is how long a frame may wait for its receiver to read.
 	writeTimeout = 2 * time.Second
 	// unackedTime is how long data may stay unacknowledged before the connection ends. Else the
 	// kernel sends it again at growing intervals, up to 120 s apart, and the connection stays
@@ -52,14 +52,14 @@ func newConnection(socket net.Conn) *connection {
 	if tcp, ok := socket.(*net.TCPConn); ok {
 		limitUnacked(tcp)
 	}
-	c := &connection{socket: socket, in: bufio.NewReader(socket), out: make(chan []byte, mostFrames)}
+	c := &connection{socket: socket, in: bufio.NewReader(socket), out: make(chan []byte, maxFrames)}
 	if tcp, ok := socket.RemoteAddr().(*net.TCPAddr); ok {
 		c.addr = bare(tcp.AddrPort().Addr())
 	}
 	return c
 }
 
-// send queues a frame and never waits. It returns false if too many are queued: the other end
+// send queues a frame and never waits. It returns false if too many are queued, because the other end
 // does not read.
 func (c *connection) send(frame []byte) bool {
 	select {
@@ -70,11 +70,10 @@ func (c *connection) send(frame []byte) bool {
 	}
 }
 
-// finish closes c when all that is queued is written. Nothing may be sent after it, and it
-// is called once.
+// finish closes c when everything queued is written. It is called once, and nothing is sent after it.
 func (c *connection) finish() { close(c.out) }
 
-// abort closes c at once; its reader will tell.
+// abort closes c at once. Its reader reports the end.
 func (c *connection) abort() { c.socket.Close() }
 
 // write writes the queue, until finish or a failure.
@@ -89,8 +88,8 @@ func (c *connection) write() {
 	}
 }
 
-// gather appends to frame whatever else is queued, so that all of it is one write. The memory
-// behind frame stays as it is: the frame may wait in another connection's queue too.
+// gather appends to frame whatever else is queued, so that all of it is one write. It does not change
+// the memory behind frame, which may wait in another connection's queue too.
 func (c *connection) gather(frame []byte) []byte {
 	all := slices.Clip(frame)
 	if c.sealed != nil {
@@ -122,11 +121,11 @@ func (c *connection) pack(b, frame []byte) []byte {
 	return b
 }
 
-// messages are those that came over TCP and were handled: they go round.
+// messages are for reuse: those that came over TCP and were handled.
 var messages = sync.Pool{New: func() any { return new(types.Message) }}
 
-// receive returns the next message. A fault is the other end's; any other error is the end of
-// the connection.
+// receive returns the next message. A fault is the fault of the other end; any other error is the end
+// of the connection.
 func (c *connection) receive(hosts int) (*types.Message, error) {
 	payload, err := c.read()
 	if err != nil {
@@ -147,7 +146,7 @@ func (c *connection) read() ([]byte, error) {
 	return types.ReadFrame(c.in, c.buf)
 }
 
-// blamed makes an error of reading a connection a fault, unless it is the end of that.
+// blamed makes an error of reading a connection a fault, unless it means the end of the connection.
 func blamed(err error) error {
 	if _, ok := errors.AsType[net.Error](err); ok || err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
 		return err
@@ -155,7 +154,7 @@ func blamed(err error) error {
 	return &fault{unopenable(err), err}
 }
 
-// decode is types.DecodeMessage, its errors being faults.
+// decode is types.DecodeMessage with faults for errors.
 func decode(payload []byte, hosts int, m *types.Message) error {
 	err := types.DecodeMessage(payload, hosts, m)
 	if err == nil {
@@ -171,7 +170,7 @@ func decode(payload []byte, hosts int, m *types.Message) error {
 	return &fault{Malformed, err}
 }
 
-// sender returns the id that the message that begins with b says it is from.
+// sender returns the id that the message that begins with b claims to be from.
 func sender(b []byte) (types.ID, bool) {
 	if len(b) < headerSize {
 		return 0, false
@@ -180,8 +179,8 @@ func sender(b []byte) (types.ID, bool) {
 }
 
 // tie closes c when the peer ends, or when the function that it returns is called.
-func (x *exchange) tie(c *connection) func() {
-	untie := context.AfterFunc(x.ctx, c.abort)
+func (s *shared) tie(c *connection) func() {
+	untie := context.AfterFunc(s.ctx, c.abort)
 	return func() {
 		untie()
 		c.abort()
@@ -190,36 +189,51 @@ func (x *exchange) tie(c *connection) func() {
 
 // converse reads c, which the caller has tied, until it ends. first is the message that
 // showed who the other end is, or nil.
-func (x *exchange) converse(c *connection, first *types.Message) {
-	if !x.put(event{kind: opened, host: c.host, conn: c}) {
+func (s *shared) converse(c *connection, first *types.Message) {
+	if !s.put(event{kind: opened, host: c.host, conn: c}) {
 		return
 	}
-	err := x.listen(c, first)
+	err := s.listen(c, first)
 	c.abort()
-	x.drops.blame(c.addr, err)
-	x.put(event{kind: broken, host: c.host, conn: c})
+	s.drops.blame(c.addr, err)
+	s.put(event{kind: broken, host: c.host, conn: c})
 }
 
 // listen hands on each message of c.
-func (x *exchange) listen(c *connection, m *types.Message) (err error) {
+func (s *shared) listen(c *connection, m *types.Message) (err error) {
 	for ; ; m = nil {
 		if m == nil {
-			if m, err = c.receive(len(x.book.hosts)); err != nil {
+			if m, err = c.receive(len(s.addresses.hosts)); err != nil {
 				return err
 			}
 		}
 		m.Addr = c.addr
-		if !x.admit(c, m) {
+		if !s.throttle(c, m) {
 			continue
 		}
 		if m.From != c.host {
-			x.drops.count(Impostor)
-			if x.book.claim(x.ctx, c.addr, m.From) {
+			s.drops.count(Impostor)
+			if s.addresses.resolves(s.ctx, c.addr, m.From) {
 				return nil // c was dialled by an address that is another host's by now
 			}
 		}
-		if !x.put(event{kind: said, host: c.host, message: m, conn: c}) {
+		if !s.put(event{kind: received, host: c.host, message: m, conn: c}) {
 			return nil
 		}
 	}
+}
+
+// throttle holds the reader of c back if its host has sent too much, and reports whether m, which it
+// has just read, is to be handed on. The host asks a dropped question again.
+func (s *shared) throttle(c *connection, m *types.Message) bool {
+	now, a := time.Now(), s.limits.of(c.host)
+	if wait := max(a[limitFrames].spend(now, 1), a[limitBytes].spend(now, len(c.buf))); wait > 0 {
+		s.drops.slow(c.addr)
+		s.pause(wait)
+	}
+	if a.answers(m.Kind, now) {
+		return true
+	}
+	s.drops.blame(c.addr, tooManyQuestions)
+	return false
 }

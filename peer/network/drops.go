@@ -7,27 +7,27 @@ import (
 	"sync/atomic"
 )
 
-// Drop is a reason for which something that came, or should have gone, was dropped.
+// Drop is a reason to drop something that came, or should have gone.
 type Drop int
 
 // The reasons.
 const (
-	Stranger    Drop = iota // its address belongs to no host of the file
-	Silent                  // a connection from a host's address that ended, or said nothing in time
-	Crowded                 // a connection that made room for newer ones before it said who it is
-	Hurried                 // a connection of an address that opens too many
-	Malformed               // bytes that are no message
-	NoMember                // a message from an id that no host has
-	Impostor                // a message whose id is not that of its address's host; the protocol judges it
-	Insistent               // a question of a host that asks too much
-	Racing                  // a heartbeat of a host that sends too many
-	Unencodable             // a message of this peer that breaks the rules of the wire
-	Stuck                   // a connection whose other end does not read
-	Unsent                  // a heartbeat that could not be sent
-	Unsealed                // it is not sealed, and this peer has keys
-	Unopened                // no key here opens it
-	Replayed                // it is sealed, but came before, or too late
-	Misled                  // a message for another incarnation of this peer
+	Stranger      Drop = iota // its address belongs to no host of the file
+	Silent                    // a connection from a host's address that ended, or said nothing in time
+	PendingFull               // a connection evicted for newer ones before it identified itself
+	ConnRate                  // a connection of an address that opens too many
+	Malformed                 // bytes that are no message
+	NoMember                  // a message from an id that no host has
+	Impostor                  // a message whose id is not that of its address's host; the protocol judges it
+	QueryRate                 // a question of a host that asks too much
+	HeartbeatRate             // a heartbeat of a host that sends too many
+	Unencodable               // a message of this peer that breaks the rules of the wire
+	Stuck                     // a connection whose other end does not read
+	Unsent                    // a heartbeat that could not be sent
+	Unsealed                  // it is not sealed, and this peer has keys
+	Unopened                  // no key here opens it
+	Replayed                  // it is sealed, but came before, or too late
+	Misled                    // a message for another incarnation of this peer
 	reasons
 )
 
@@ -38,24 +38,24 @@ func (d Drop) String() string {
 		"other incarnation"}[d]
 }
 
-// words are what is said of the faults of those who send; by the reference, as far as it knows them.
+// words describe the faults of senders; in the reference's words where it has some.
 var words = [reasons]string{
-	Stranger:  "Error getting hostname from address",
-	Hurried:   "Error: too many connections",
-	Malformed: "Error decoding byte array to integers",
-	NoMember:  "Error: member ID not found in peerIdToName map",
-	Impostor:  openingFailed,
-	Unsealed:  openingFailed,
-	Unopened:  openingFailed,
-	Replayed:  openingFailed,
-	Misled:    "Error: message for another incarnation",
-	Insistent: "Error: too many questions",
-	Racing:    "Error: too many heartbeats",
+	Stranger:      "Error getting hostname from address",
+	ConnRate:      "Error: too many connections",
+	Malformed:     "Error decoding byte array to integers",
+	NoMember:      "Error: member ID not found in peerIdToName map",
+	Impostor:      openingFailed,
+	Unsealed:      openingFailed,
+	Unopened:      openingFailed,
+	Replayed:      openingFailed,
+	Misled:        "Error: message for another incarnation",
+	QueryRate:     "Error: too many questions",
+	HeartbeatRate: "Error: too many heartbeats",
 }
 
 const openingFailed = "Error opening message"
 
-// fault is an error that whoever sent something is to blame for.
+// fault is an error for which the sender of something is to blame.
 type fault struct {
 	reason Drop // one of those with words
 	err    error
@@ -64,12 +64,19 @@ type fault struct {
 func (f *fault) Error() string { return words[f.reason] + ": " + f.err.Error() }
 func (f *fault) Unwrap() error { return f.err }
 
-// These bound what is remembered of things reported, so that nobody can fill the memory, nor
-// stdout. What comes after is only counted. Strangers, who can have any number of addresses, have
-// their own: they leave room to tell of hosts, and of failures here.
+// The faults of a host that does too much.
+var (
+	tooManyConnections = &fault{ConnRate, errors.New("more than a peer opens, unless this one stood still; they are closed")}
+	tooManyQuestions   = &fault{QueryRate, errors.New("more than a peer asks, unless this one stood still; they are dropped")}
+	tooManyHeartbeats  = &fault{HeartbeatRate, errors.New("more than a peer sends, unless this one stood still; they are dropped")}
+)
+
+// These limit the reports that are remembered, so that they fill neither memory nor stdout. Further
+// ones are only counted. Strangers, who can have any number of addresses, have a limit of their own, so
+// that reports of hosts and of failures here are still made.
 const (
-	mostReports  = 1024
-	mostOfNobody = 256
+	maxReports  = 1024
+	maxOfNobody = 256
 )
 
 // drops counts what is dropped, and reports it once for each address and reason.
@@ -83,7 +90,7 @@ type drops struct {
 	nobodies int // of these, reports of strangers
 }
 
-// report is what was said: something of an address, or the text of a failure here.
+// report identifies what was reported: a reason and an address, or the text of a failure here.
 type report struct {
 	reason Drop
 	addr   netip.Addr
@@ -94,10 +101,10 @@ func newDrops(notice *lines) *drops {
 	return &drops{notice: notice, reported: make(map[report]bool)}
 }
 
-// count counts a drop of which nothing is said.
+// count counts a drop without a report.
 func (d *drops) count(reason Drop) { d.counts[reason].Add(1) }
 
-// blame counts what came from addr, and says so the first time, if err is a fault.
+// blame counts what came from addr, and reports it the first time, if err is a fault.
 func (d *drops) blame(addr netip.Addr, err error) {
 	if f, ok := errors.AsType[*fault](err); ok {
 		d.count(f.reason)
@@ -105,24 +112,24 @@ func (d *drops) blame(addr netip.Addr, err error) {
 	}
 }
 
-// stranger says of addr, the first time, that it is no host's.
+// stranger reports, the first time, that addr belongs to no host.
 func (d *drops) stranger(addr netip.Addr) {
 	f := &fault{Stranger, errors.New("it belongs to no host of the hosts file")}
 	d.once(report{reason: f.reason, addr: addr}, "%v (from %v)", f, addr)
 }
 
-// failure says that something failed here, once for each text.
+// failure reports that something failed here, once for each text.
 func (d *drops) failure(what string, err error) {
 	d.once(report{reason: reasons, text: what + err.Error()}, "%s: %v", what, err)
 }
 
-// once says what the rest says, unless it was said before.
+// once reports r in the words that follow, unless it did before.
 func (d *drops) once(r report, format string, args ...any) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	before, most, kind := len(d.reported)-d.nobodies, mostReports, "faults"
+	before, most, kind := len(d.reported)-d.nobodies, maxReports, "faults"
 	if r.reason == Stranger {
-		before, most, kind = d.nobodies, mostOfNobody, "strangers"
+		before, most, kind = d.nobodies, maxOfNobody, "strangers"
 	}
 	if d.reported[r] || before >= most {
 		return
@@ -137,7 +144,7 @@ func (d *drops) once(r report, format string, args ...any) {
 	}
 }
 
-// all returns how often each reason was counted, those that never were left out.
+// all returns how often each reason was counted, without those that never were.
 func (d *drops) all() map[Drop]uint64 {
 	counted := make(map[Drop]uint64)
 	for reason := range reasons {
@@ -146,4 +153,10 @@ func (d *drops) all() map[Drop]uint64 {
 		}
 	}
 	return counted
+}
+
+// slow reports, the first time, that the reader of addr is held back.
+func (d *drops) slow(addr netip.Addr) {
+	d.once(report{reason: reasons, addr: addr},
+		"Error: too many frames: it sends more than any peer does; they are read more slowly (from %v)", addr)
 }

@@ -42,23 +42,23 @@ func TestDropsBounded(t *testing.T) {
 	notice := newLines(out, 0, nil)
 	d := newDrops(notice)
 	addr := netip.MustParseAddr("10.0.0.0")
-	for range 10 * mostReports {
+	for range 10 * maxReports {
 		addr = addr.Next()
 		d.count(Stranger)
 		d.stranger(addr)
 	}
-	for range 10 * mostReports {
+	for range 10 * maxReports {
 		addr = addr.Next()
 		d.blame(addr, &fault{Malformed, errors.New("odd")})
 	}
 	notice.close(patience)
-	if got := strings.Count(out.String(), "no host of"); got != mostOfNobody {
-		t.Errorf("%d lines of strangers, want %d", got, mostOfNobody)
+	if got := strings.Count(out.String(), "no host of"); got != maxOfNobody {
+		t.Errorf("%d lines of strangers, want %d", got, maxOfNobody)
 	}
-	if got := strings.Count(out.String(), "\n"); got != mostOfNobody+mostReports+2 {
-		t.Errorf("%d lines, want %d", got, mostOfNobody+mostReports+2)
+	if got := strings.Count(out.String(), "\n"); got != maxOfNobody+maxReports+2 {
+		t.Errorf("%d lines, want %d", got, maxOfNobody+maxReports+2)
 	}
-	if len(d.reported) > mostOfNobody+mostReports || d.all()[Stranger] != 10*mostReports {
+	if len(d.reported) > maxOfNobody+maxReports || d.all()[Stranger] != 10*maxReports {
 		t.Errorf("%d remembered, %v counted", len(d.reported), d.all())
 	}
 }

@@ -7,20 +7,19 @@ import (
 	"memberly/peer/types"
 )
 
-// This file answers doctors (package doctor), who ask what comes through before they start a
-// peer. The protocol never sees it: nothing that a doctor says changes anything.
+// This file answers doctors (package doctor), which ask what comes through before there is a peer. The
+// protocol does not know, and nothing that a doctor says changes anything.
 
-// isEcho tells whether m is a doctor's, or an answer that was meant for one.
+// isEcho reports whether m is from a doctor, or an answer for one.
 func isEcho(m *types.Message) bool { return m.Kind == types.Echo || m.Kind == types.Echoed }
 
-// echo answers a doctor over TCP: on the connection in use, which is most likely its own, and
-// on one dialled back, so that it sees whether this host can reach it. That takes no place
-// from a connection in use.
+// echo answers a doctor over TCP: on the connection in use, which is most likely its own, and on one
+// dialled back, so that it sees whether this host can reach it. That evicts no connection in use.
 func (p *Peer) echo(host types.ID, m *types.Message) {
 	if m.Kind != types.Echo {
 		return
 	}
-	if len(p.links.byHost[host-1].open) < mostConnections {
+	if len(p.links.byHost[host-1].open) < maxConnections {
 		p.links.dial(host, netip.Addr{})
 	}
 	view := p.protocol.View()
@@ -32,19 +31,19 @@ func (p *Peer) echo(host types.ID, m *types.Message) {
 	p.links.send(&answer)
 }
 
-// echo answers a doctor over UDP, at the port where a peer hears heartbeats: so a datagram
-// draws one of its own size, and only to where heartbeats go anyway.
-func (p *pulse) echo(addr netip.Addr, m *types.Message) {
+// echo answers a doctor over UDP, at the port where a peer hears heartbeats. So a datagram causes one of
+// its own size, and only to where heartbeats go anyway.
+func (h *heartbeats) echo(addr netip.Addr, m *types.Message) {
 	if m.Kind != types.Echo {
 		return
 	}
-	answer := types.Message{Kind: types.Echoed, From: p.self, Request: m.Request, Broadcast: m.Broadcast}
+	answer := types.Message{Kind: types.Echoed, From: h.self, Request: m.Request, Broadcast: m.Broadcast}
 	b, err := types.AppendMessage(nil, &answer)
 	if err == nil {
-		err = p.socket.WriteTo(p.keys.seal(b), netip.AddrPortFrom(addr, config.UDPPort))
+		err = h.socket.WriteTo(h.keys.seal(b), netip.AddrPortFrom(addr, config.UDPPort))
 	}
 	if err != nil {
-		p.drops.count(Unsent)
-		p.drops.failure("Error answering a doctor", err)
+		h.drops.count(Unsent)
+		h.drops.failure("Error answering a doctor", err)
 	}
 }

@@ -3,7 +3,6 @@ package network
 import (
 	"errors"
 	"fmt"
-	"math"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -19,21 +18,20 @@ import (
 const (
 	// readPause is the wait after a failure to read datagrams, so that it cannot spin.
 	readPause = 20 * time.Millisecond
-	// targetsLast is how long the networks found at this machine are taken to be those.
+	// targetsLast is how long the networks found at this machine are used before it looks again.
 	targetsLast = 10 * time.Second
-	// mostBeats is how many heartbeats wait to be sent.
-	mostBeats = 2
-	// mostQueries is how many questions to the name service wait; more are dropped.
-	mostQueries = 64
-	// mostTries is how often a heartbeat is sent while the kernel has no room for it, a
+	// maxBeats is how many heartbeats wait to be sent.
+	maxBeats = 2
+	// maxQueries is how many questions to the name service wait; more are dropped.
+	maxQueries = 64
+	// maxTries is how often a heartbeat is sent while the kernel has no room for it, a
 	// millisecond apart.
-	mostTries = 10
+	maxTries = 10
 )
 
-// pulse is the UDP lane: heartbeats out and in. In the steady state it takes no memory for
-// either.
-type pulse struct {
-	*exchange
+// heartbeats sends and receives heartbeats over UDP. In the steady state neither allocates memory.
+type heartbeats struct {
+	*shared
 	socket  rawio.Socket
 	queries chan query
 	beats   chan []byte // to be sent
@@ -41,17 +39,15 @@ type pulse struct {
 
 	own atomic.Pointer[[]netip.Addr] // this machine's addresses
 
-	// These belong to poll and nextPoll; a time is an Instant.Run.
-	heard  types.Message // what poll returned
-	more   bool          // there may be more datagrams
-	polled time.Duration // when there were no more
-	held   time.Duration // before which none is read
+	// These belong to the loop.
+	polling polling
+	heard   types.Message // what poll returned
 
-	// The rest belongs to send.
+	// The rest belongs to sendLoop.
 	sealed  []byte // the heartbeat, if there are keys
 	targets []netip.AddrPort
 	found   time.Time // when targets were
-	changes uint64    // of the book, at that time
+	changes uint64    // of the address book, at that time
 	turn    int       // whose name is looked up next
 }
 
@@ -61,225 +57,223 @@ type query struct {
 	addr netip.Addr
 }
 
-func newPulse(x *exchange, socket rawio.Socket) *pulse {
-	p := &pulse{exchange: x, socket: socket, queries: make(chan query, mostQueries),
-		beats: make(chan []byte, mostBeats), buffers: make(chan []byte, mostBeats)}
-	for range mostBeats {
-		p.buffers <- make([]byte, 0, rawio.MaxDatagram)
+func newHeartbeats(s *shared, socket rawio.Socket) *heartbeats {
+	h := &heartbeats{shared: s, socket: socket, queries: make(chan query, maxQueries),
+		beats: make(chan []byte, maxBeats), buffers: make(chan []byte, maxBeats)}
+	for range maxBeats {
+		h.buffers <- make([]byte, 0, rawio.MaxDatagram)
 	}
-	p.own.Store(new([]netip.Addr))
-	return p
+	h.polling.reports = socket.Ready() != nil
+	h.own.Store(new([]netip.Addr))
+	return h
 }
 
-// beat has a heartbeat sent, and never waits.
-func (p *pulse) beat(m *types.Message) {
+// send queues a heartbeat for sendLoop, and never waits.
+func (h *heartbeats) send(m *types.Message) {
 	select {
-	case b := <-p.buffers:
+	case b := <-h.buffers:
 		b, err := types.AppendMessage(b[:0], m)
 		if err != nil {
-			p.drops.count(Unencodable)
-			p.drops.failure("Error encoding integer", err)
+			h.drops.count(Unencodable)
+			h.drops.failure("Error encoding integer", err)
 		}
-		p.beats <- b // has room for every buffer
+		h.beats <- b // has room for every buffer
 	default:
-		p.drops.count(Unsent)
+		h.drops.count(Unsent)
 	}
 }
 
-// send sends heartbeats, until the peer ends.
-func (p *pulse) send() {
+// sendLoop sends heartbeats until the peer ends.
+func (h *heartbeats) sendLoop() {
 	for {
 		select {
-		case b := <-p.beats:
-			p.spread(b)
-			p.buffers <- b
-		case <-p.ctx.Done():
+		case b := <-h.beats:
+			h.broadcast(b)
+			h.buffers <- b
+		case <-h.ctx.Done():
 			return
 		}
 	}
 }
 
-// spread sends b to every host, the same bytes to all, be they sealed. Where that fails, and not for
-// want of room, the networks are looked at again the next time.
-func (p *pulse) spread(b []byte) {
+// broadcast sends b to every host, sealed if there are keys, and with the same bytes for all. If that
+// fails, and not for want of room, the next broadcast looks at the networks again.
+func (h *heartbeats) broadcast(b []byte) {
 	if len(b) == 0 {
 		return
 	}
-	if time.Since(p.found) >= targetsLast || p.changes != p.book.changes.Load() {
-		p.aim()
+	if time.Since(h.found) >= targetsLast || h.changes != h.addresses.changes.Load() {
+		h.refreshTargets()
 	}
-	if p.keys != nil {
-		p.sealed = p.keys.beat(p.sealed[:0], b)
-		b = p.sealed
+	if h.keys != nil {
+		h.sealed = h.keys.sealHeartbeat(h.sealed[:0], b)
+		b = h.sealed
 	}
-	for _, to := range p.targets {
-		err := p.socket.WriteTo(b, to)
-		for try := 1; errors.Is(err, syscall.EAGAIN) && try < mostTries; try++ {
-			p.pause(time.Millisecond)
-			err = p.socket.WriteTo(b, to)
+	for _, to := range h.targets {
+		err := h.socket.WriteTo(b, to)
+		for try := 1; errors.Is(err, syscall.EAGAIN) && try < maxTries; try++ {
+			h.pause(time.Millisecond)
+			err = h.socket.WriteTo(b, to)
 		}
 		if err != nil {
-			p.drops.count(Unsent)
-			p.drops.failure("Error sending heartbeat", err)
+			h.drops.count(Unsent)
+			h.drops.failure("Error sending heartbeat", err)
 			if !errors.Is(err, syscall.EAGAIN) {
-				p.found = time.Time{}
+				h.found = time.Time{}
 			}
 		}
 	}
 }
 
-// aim finds out where heartbeats go, and has the names looked up that have no address yet.
-func (p *pulse) aim() {
-	p.found, p.changes = time.Now(), p.book.changes.Load()
+// refreshTargets finds out where heartbeats go, and asks for the names that have no address yet.
+func (h *heartbeats) refreshTargets() {
+	h.found, h.changes = time.Now(), h.addresses.changes.Load()
 	attached, err := utils.Attached()
 	if err != nil {
-		p.drops.failure("Error finding networks, so heartbeats go to each host by itself", err)
+		h.drops.failure("Error finding networks, so heartbeats go to each host by itself", err)
 	}
 	var own, hosts []netip.Addr
 	for _, n := range attached {
 		own = append(own, bare(n.Prefix.Addr()))
 	}
-	p.own.Store(&own)
-	for i := range p.book.hosts {
-		if id := types.ID(i + 1); id != p.self {
-			hosts = append(hosts, p.book.known(id)...)
+	h.own.Store(&own)
+	for i := range h.addresses.hosts {
+		if id := types.ID(i + 1); id != h.self {
+			hosts = append(hosts, h.addresses.known(id)...)
 		}
 	}
 	broadcasts, singles := utils.Targets(hosts, attached)
-	p.targets = p.targets[:0]
+	h.targets = h.targets[:0]
 	for _, addr := range slices.Concat(broadcasts, singles) {
-		p.targets = append(p.targets, netip.AddrPortFrom(addr, config.UDPPort))
+		h.targets = append(h.targets, netip.AddrPortFrom(addr, config.UDPPort))
 	}
-	p.seek()
+	h.resolveMissing()
 }
 
-// seek asks for the addresses of hosts that have none, some at a time.
-func (p *pulse) seek() {
-	hosts := len(p.book.hosts)
-	for range min(hosts, mostQueries/2) {
-		p.turn = p.turn%hosts + 1
-		if id := types.ID(p.turn); id != p.self && len(p.book.known(id)) == 0 {
-			p.ask(query{host: id})
+// resolveMissing asks for the addresses of hosts that have none, of some at a time.
+func (h *heartbeats) resolveMissing() {
+	hosts := len(h.addresses.hosts)
+	for range min(hosts, maxQueries/2) {
+		h.turn = h.turn%hosts + 1
+		if id := types.ID(h.turn); id != h.self && len(h.addresses.known(id)) == 0 {
+			h.ask(query{host: id})
 		}
 	}
 }
 
-// ask has q answered by resolve, and never waits.
-func (p *pulse) ask(q query) {
+// ask queues q for resolve, and never waits.
+func (h *heartbeats) ask(q query) {
 	select {
-	case p.queries <- q:
+	case h.queries <- q:
 	default:
 	}
 }
 
 // resolve answers queries, one at a time, until the peer ends.
-func (p *pulse) resolve() {
+func (h *heartbeats) resolve() {
 	for {
 		select {
-		case q := <-p.queries:
-			p.answer(q)
-		case <-p.ctx.Done():
+		case q := <-h.queries:
+			h.answer(q)
+		case <-h.ctx.Done():
 			return
 		}
 	}
 }
 
-// answer asks the name service, and reports an address that is nobody's.
-func (p *pulse) answer(q query) {
+// answer asks the name service, and reports an address that belongs to no host.
+func (h *heartbeats) answer(q query) {
 	if !q.addr.IsValid() {
-		p.book.refresh(p.ctx, q.host)
-	} else if !p.book.claim(p.ctx, q.addr, q.host) && p.book.of(q.addr) == 0 {
-		p.drops.stranger(q.addr)
+		h.addresses.refresh(h.ctx, q.host)
+	} else if !h.addresses.resolves(h.ctx, q.addr, q.host) && h.addresses.of(q.addr) == 0 {
+		h.drops.stranger(q.addr)
 	}
 }
 
 // poll returns the next heartbeat that has come, or an event to be ignored for another datagram;
-// false if none waits. It does not ask a socket without Ready for more sooner than half of pollEvery
-// after none was left, unless wanted. now is an Instant.Run. Only the loop calls it, and it handles
-// what it gets before it calls it again.
-func (p *pulse) poll(now time.Duration, wanted bool) (event, bool) {
-	early := p.socket.Ready() == nil && !p.more && !wanted && now < p.polled+pollEvery/2
-	if now < p.held || early {
+// false if none waits, or it is too early to look. now is an Instant.Run. Only the loop calls it, and
+// it handles what it gets before it calls it again.
+func (h *heartbeats) poll(now time.Duration, wanted bool) (event, bool) {
+	if !h.polling.due(now, wanted) {
 		return event{}, false
 	}
-	b, from, waited, err := p.socket.Next()
-	if p.more = err != rawio.ErrEmpty; !p.more {
-		p.polled = now
+	b, from, waited, err := h.socket.Next()
+	switch {
+	case err == rawio.ErrEmpty:
+		h.polling.none(now)
+		return event{}, false
+	case err != nil:
+		h.polling.some(now + readPause)
+		h.drops.failure("Error reading from UDP connection", err)
 		return event{}, false
 	}
-	if err != nil {
-		p.held = now + readPause
-		p.drops.failure("Error reading from UDP connection", err)
-		return event{}, false
-	}
-	if wait := p.spend(); wait > 0 {
-		p.held = now + wait
-	}
-	host := p.read(bare(from.Addr()), b, &p.heard)
+	h.polling.some(now + h.spend())
+	host := h.receive(bare(from.Addr()), b, &h.heard)
 	if host == 0 {
 		return event{kind: ignored}, true
 	}
-	p.heard.Waited = max(0, min(waited, now-p.polled)) // the wall clock may have been set
-	return event{kind: said, host: host, message: &p.heard}, true
+	h.heard.Waited = max(0, min(waited, now-h.polling.empty)) // the wall clock may have been set
+	return event{kind: received, host: host, message: &h.heard}, true
 }
 
-// nextPoll is the latest time to call poll, unless the socket's Ready delivers before.
-func (p *pulse) nextPoll() time.Duration {
+// receive decodes the heartbeat in the datagram b from addr into m, and returns the host that it came
+// from; 0 if there is none.
+func (h *heartbeats) receive(addr netip.Addr, b []byte, m *types.Message) types.ID {
+	host := h.addresses.of(addr)
 	switch {
-	case p.more:
-		return p.held
-	case p.socket.Ready() != nil:
-		return math.MaxInt64
-	}
-	return p.polled + pollEvery
-}
-
-// read decodes the heartbeat that the datagram b from addr is into m, and returns the host it
-// came from; 0 if it is none.
-func (p *pulse) read(addr netip.Addr, b []byte, m *types.Message) types.ID {
-	host := p.book.of(addr)
-	switch {
-	case host == p.self, host == 0 && slices.Contains(*p.own.Load(), addr):
+	case host == h.self, host == 0 && slices.Contains(*h.own.Load(), addr):
 		return 0 // this peer's own broadcast
 	case host == 0:
-		p.drops.count(Stranger)
-		p.question(addr, b)
+		h.drops.count(Stranger)
+		h.question(addr, b)
 		return 0
-	case !p.limits.of(host).heartbeats.allow(time.Now()):
-		p.drops.blame(addr, tooManyHeartbeats)
+	case !h.limits.of(host)[limitHeartbeats].allow(time.Now()):
+		h.drops.blame(addr, tooManyHeartbeats)
 		return 0
 	}
-	if p.keys != nil {
-		if b = p.open(addr, host, b); b == nil {
+	if h.keys != nil {
+		if b = h.open(addr, host, b); b == nil {
 			return 0
 		}
 	}
-	err := decode(b, len(p.book.hosts), m)
+	err := decode(b, len(h.addresses.hosts), m)
 	if err == nil && isEcho(m) {
-		p.echo(addr, m)
+		h.echo(addr, m)
 		return 0
 	}
 	if err == nil && m.Kind != types.Heartbeat {
 		err = &fault{Malformed, fmt.Errorf("%v came over UDP, not TCP", m.Kind)}
 	}
 	if err != nil {
-		p.drops.blame(addr, err)
+		h.drops.blame(addr, err)
 		return 0
 	}
 	if m.From != host {
-		p.drops.count(Impostor)
-		p.ask(query{m.From, addr})
+		h.drops.count(Impostor)
+		h.ask(query{m.From, addr})
 	}
 	m.Addr = addr
 	return host
 }
 
-// question looks into a datagram from an address that the book does not know. Should it be a
-// host's new one, the next heartbeat will be heard.
-func (p *pulse) question(addr netip.Addr, b []byte) {
-	if from, ok := sender(b); ok && p.book.in(from) {
-		p.ask(query{from, addr})
+// question looks up the host that a datagram from an unknown address claims to be from. If it is that
+// host's new address, the next heartbeat will be heard.
+func (h *heartbeats) question(addr netip.Addr, b []byte) {
+	if from, ok := sender(b); ok && h.addresses.in(from) {
+		h.ask(query{from, addr})
 		return
 	}
-	p.drops.stranger(addr)
+	h.drops.stranger(addr)
 }
+
+// spend counts a datagram, and returns how long to wait before the next is read. What comes meanwhile
+// is lost unless the kernel keeps it. The protocol asks over TCP whoever is not heard because of that.
+func (h *heartbeats) spend() time.Duration {
+	wait := h.limits.datagrams.spend(time.Now(), 1)
+	if wait > 0 {
+		h.drops.failure("Error reading from UDP connection", errFlood)
+	}
+	return wait
+}
+
+var errFlood = errors.New("more datagrams come than all peers send; some are lost")

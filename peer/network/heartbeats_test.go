@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"math"
 	"net"
 	"net/netip"
 	"strings"
@@ -98,12 +97,12 @@ func (f *fakeUDP) WriteTo(b []byte, to netip.AddrPort) error {
 
 func (f *fakeUDP) Close() error { return nil }
 
-// newFakePulse is the UDP lane of host one of names' book, at 10.0.0.1.
-func newFakePulse(n *names, f *fakeUDP) (*pulse, *output) {
+// newFakeHeartbeats is the UDP lane of host one of names' book, at 10.0.0.1.
+func newFakeHeartbeats(n *names, f *fakeUDP) (*heartbeats, *output) {
 	out := newOutput()
-	x := newExchange(1, n.book(), newDrops(newLines(out, 0, nil)))
-	x.book.set(1, []netip.Addr{addr("10.0.0.1")})
-	return newPulse(x, f), out
+	x := newShared(1, n.book(), newDrops(newLines(out, 0, nil)))
+	x.addresses.set(1, []netip.Addr{addr("10.0.0.1")})
+	return newHeartbeats(x, f), out
 }
 
 // Reading goes on after failures and datagrams of any kind; each is told once.
@@ -122,7 +121,7 @@ func TestDatagrams(t *testing.T) {
 		{from: addr("10.0.0.3"), bytes: []byte{1, 7, 0, 9}},
 		{from: addr("::ffff:10.0.0.3"), bytes: good},
 	}}
-	p, out := newFakePulse(&names{}, f)
+	p, out := newFakeHeartbeats(&names{}, f)
 	if n := p.count(); n != 1 || p.heard.From != 3 || p.heard.Number != 3 {
 		t.Errorf("heard %d, the last %+v; want one", n, p.heard)
 	}
@@ -143,7 +142,7 @@ func TestHeartbeatFromNewAddress(t *testing.T) {
 	t.Parallel()
 	m := heartbeat(2)
 	b, _ := types.AppendMessage(nil, &m)
-	p, _ := newFakePulse(&names{addrs: map[string]string{"two": "10.0.0.2"}}, &fakeUDP{})
+	p, _ := newFakeHeartbeats(&names{addrs: map[string]string{"two": "10.0.0.2"}}, &fakeUDP{})
 	if n := p.hear(addr("10.0.0.2"), b); n != 0 || len(p.queries) != 1 {
 		t.Fatalf("%d messages and %d queries, want 0 and 1", n, len(p.queries))
 	}
@@ -156,20 +155,20 @@ func TestHeartbeatFromNewAddress(t *testing.T) {
 
 // count polls until nothing has come, waiting where reading is held back, and returns how many
 // heartbeats it heard.
-func (p *pulse) count() (heard int) {
+func (p *heartbeats) count() (heard int) {
 	for began := time.Now(); ; {
-		<-time.After(p.held - time.Since(began))
-		if e, ok := p.poll(time.Since(began), true); ok && e.kind == said {
+		<-time.After(p.polling.held - time.Since(began))
+		if e, ok := p.poll(time.Since(began), true); ok && e.kind == received {
 			heard++
-		} else if !p.more {
+		} else if !p.polling.more {
 			return heard
 		}
 	}
 }
 
 // hear returns 1 if a datagram is a heartbeat to be handed on, else 0.
-func (p *pulse) hear(from netip.Addr, b []byte) int {
-	return int(min(1, p.read(from, b, &p.heard)))
+func (p *heartbeats) hear(from netip.Addr, b []byte) int {
+	return int(min(1, p.receive(from, b, &p.heard)))
 }
 
 // A socket without Ready is polled when that is wanted, or half of pollEvery after none was left,
@@ -180,7 +179,7 @@ func TestPoll(t *testing.T) {
 	good, _ := types.AppendMessage(nil, &m)
 	from3 := datagram{from: addr("10.0.0.3"), bytes: good}
 	f := &fakeUDP{}
-	p, out := newFakePulse(&names{}, f)
+	p, out := newFakeHeartbeats(&names{}, f)
 	const start = time.Hour
 	poll := func(at time.Duration, wanted bool, want string) {
 		t.Helper()
@@ -202,13 +201,13 @@ func TestPoll(t *testing.T) {
 	poll(pollEvery/2-1, false, "nothing")
 	poll(pollEvery/2, false, "peer 3, 20ms ago")
 	poll(pollEvery/2, false, "ignored")
-	if at := p.nextPoll(); at > start {
+	if at := p.polling.next(); at > start+pollEvery/2 {
 		t.Errorf("more has come, and the next poll is at %v", at-start)
 	}
 	f.lay = time.Hour // the clock was set: it came after the last poll
 	poll(pollEvery/2, false, "peer 3, 50ms ago")
 	poll(pollEvery/2, false, "nothing")
-	if at := p.nextPoll(); at != start+3*pollEvery/2 {
+	if at := p.polling.next(); at != start+3*pollEvery/2 {
 		t.Errorf("the next poll is at %v", at-start)
 	}
 	f.reads, f.lay = []datagram{from3, {err: errors.New("odd")}, from3}, -time.Hour
@@ -221,33 +220,13 @@ func TestPoll(t *testing.T) {
 	poll(2*pollEvery, true, "peer 3, 0s ago")
 	poll(2*pollEvery, true, "peer 3, 0s ago")
 	poll(3*pollEvery, true, "nothing")
-	if at := p.nextPoll(); at < start+2*pollEvery+time.Second {
+	if at := p.polling.next(); at < start+2*pollEvery+time.Second {
 		t.Errorf("with too many, the next poll is at %v", at-start)
 	}
-	poll(p.nextPoll()-start, true, "peer 3, 0s ago")
+	poll(p.polling.next()-start, true, "peer 3, 0s ago")
 	p.notice.close(patience)
 	if want := "Error reading from UDP connection: odd\n"; !strings.Contains(out.String(), want) {
 		t.Errorf("said %q, want %q", out.String(), want)
-	}
-}
-
-// A socket with Ready is polled whenever the loop runs, and again at a time only if more waits.
-func TestPollReady(t *testing.T) {
-	t.Parallel()
-	m := heartbeat(3)
-	good, _ := types.AppendMessage(nil, &m)
-	f := &fakeUDP{ready: make(chan struct{})}
-	p, _ := newFakePulse(&names{}, f)
-	p.poll(0, false)
-	if at := p.nextPoll(); at != math.MaxInt64 {
-		t.Errorf("the next poll is at %v, though the socket reports what comes", at)
-	}
-	f.reads = []datagram{{from: addr("10.0.0.3"), bytes: good}}
-	if e, ok := p.poll(0, false); !ok || e.host != 3 {
-		t.Errorf("got %+v, %t", e, ok)
-	}
-	if at := p.nextPoll(); at != 0 {
-		t.Errorf("the next poll is at %v, though more may wait", at)
 	}
 }
 
@@ -256,13 +235,13 @@ func TestHeartbeatsAllocateNothing(t *testing.T) {
 	m := heartbeat(3)
 	b, _ := types.AppendMessage(nil, &m)
 	f := &fakeUDP{sent: make([]netip.AddrPort, 0, 1<<20)}
-	p, _ := newFakePulse(&names{}, f)
-	p.limits.of(3).heartbeats.allot(0, 1e6)
-	p.spread(b)
+	p, _ := newFakeHeartbeats(&names{}, f)
+	p.limits.of(3)[limitHeartbeats].allot(0, 1e6)
+	p.broadcast(b)
 	if n := testing.AllocsPerRun(1000, func() {
-		p.beat(&m)
+		p.send(&m)
 		b := <-p.beats
-		p.spread(b)
+		p.broadcast(b)
 		p.buffers <- b
 	}); n != 0 {
 		t.Errorf("sending takes %v allocations", n)
@@ -283,17 +262,17 @@ func TestHeartbeatsAllocateNothing(t *testing.T) {
 func TestHeartbeatFails(t *testing.T) {
 	t.Parallel()
 	f := &fakeUDP{fail: errors.New("network is unreachable")}
-	p, out := newFakePulse(&names{}, f)
-	p.spread([]byte("x"))
+	p, out := newFakeHeartbeats(&names{}, f)
+	p.broadcast([]byte("x"))
 	if !p.found.IsZero() {
 		t.Error("the networks are not looked at again")
 	}
-	p.spread([]byte("x"))
+	p.broadcast([]byte("x"))
 	f.fail, f.sent = syscall.EAGAIN, nil
-	if p.spread([]byte("x")); p.found.IsZero() {
+	if p.broadcast([]byte("x")); p.found.IsZero() {
 		t.Error("the networks are looked at again for want of room to send")
 	}
-	if len(f.sent) != mostTries {
+	if len(f.sent) != maxTries {
 		t.Errorf("for want of room it is tried %d times", len(f.sent))
 	}
 	p.notice.close(patience)

@@ -14,11 +14,11 @@ import (
 	"memberly/peer/types"
 )
 
-// This file seals all that goes out, and opens all that comes in, where there are keys (package
-// seal). The protocol never sees it.
+// This file seals everything that goes out, and opens everything that comes in, if there are keys
+// (package seal). The protocol does not know.
 
-// keys are those in use, and what seals datagrams with them. Any goroutine may use it, but for
-// Lane.Open, which is the reader's of datagrams.
+// keys are the current keys, and what seals datagrams with them. Any goroutine may use it, except for
+// Lane.Open, which belongs to the reader of datagrams.
 type keys struct {
 	ring  atomic.Pointer[seal.Ring]
 	lane  *seal.Lane
@@ -39,12 +39,12 @@ func newKeys(c config.Config, start time.Time) (*keys, error) {
 	return k, nil
 }
 
-// stale tells whether c was made with other keys than those of now, such that it is to be closed.
+// stale reports whether c is to be closed because it was made with other keys than the current ones.
 func (k *keys) stale(c *connection) bool { return c.sealed.Stale(*k.ring.Load()) }
 
 func (k *keys) now() time.Duration { return time.Since(k.start) }
 
-// seal returns the datagram with a message, which is the message itself without keys.
+// seal returns the datagram with a message: the message itself without keys.
 func (k *keys) seal(message []byte) []byte {
 	if k == nil {
 		return message
@@ -52,15 +52,15 @@ func (k *keys) seal(message []byte) []byte {
 	return k.lane.Seal(nil, message)
 }
 
-// beat appends to b the datagram with a heartbeat.
-func (k *keys) beat(b, message []byte) []byte { return k.lane.Beat(b, message, k.now()) }
+// sealHeartbeat appends to b the datagram with a heartbeat.
+func (k *keys) sealHeartbeat(b, message []byte) []byte { return k.lane.Beat(b, message, k.now()) }
 
-// Rekey reads the key file again, and has all be sealed and opened with its keys from now on; if
-// it is unsound, that is said, and the keys stay. Connections with keys that are gone, or that are
-// first no more, are replaced. It does nothing without Config.Keys. One goroutine may call it, at any time; it may
-// wait for the file.
+// Rekey reads the key file again, and seals and opens with its keys from now on. If the file is
+// unsound, it reports that and the keys stay. It replaces the connections that were made with keys that
+// are gone or no longer first. It does nothing without Config.Keys. One goroutine may call it, at any
+// time; it may wait for the file.
 func (p *Peer) Rekey() {
-	k := p.sockets.keys
+	k := p.shared.keys
 	if k == nil {
 		return
 	}
@@ -73,11 +73,11 @@ func (p *Peer) Rekey() {
 	k.lane.Rekey(ring)
 	p.sayKeys(ring)
 	for i := range p.config.Hosts {
-		p.sockets.put(event{kind: rekeyed, host: types.ID(i + 1)})
+		p.shared.put(event{kind: rekeyed, host: types.ID(i + 1)})
 	}
 }
 
-// sayKeys says that keys were read.
+// sayKeys reports which keys were read.
 func (p *Peer) sayKeys(ring seal.Ring) {
 	if ring.Len() == 1 {
 		p.notice.printf("Read 1 key from %q, which seals and opens", p.config.KeyFile)
@@ -86,8 +86,8 @@ func (p *Peer) sayKeys(ring seal.Ring) {
 	p.notice.printf("Read %d keys from %q: the first seals, all open", ring.Len(), p.config.KeyFile)
 }
 
-// renew replaces the connections with a host that the keys of now are not for: the protocol
-// looks into the one that closes, by PROBE over a new one, and nobody is unreachable for it.
+// renew replaces the connections with a host that the current keys are not for. The protocol looks
+// into the one that closes by PROBE, over a new one, so this makes no host unreachable.
 func (p *Peer) renew(host types.ID) *handlers.Output {
 	if p.links.renew(host) {
 		return p.protocol.Closed(p.now(), host)
@@ -95,36 +95,36 @@ func (p *Peer) renew(host types.ID) *handlers.Output {
 	return nil
 }
 
-// misled counts a message for another incarnation. Nothing is said of it without keys, as anybody
-// could have sent it, nor where it is only late.
+// misled counts a message for another incarnation. It reports the message unless anyone could have sent
+// it, as there are no keys, or it is only late.
 func (p *Peer) misled(e event, late bool) {
-	if p.sockets.keys == nil || e.conn == nil || late {
-		p.sockets.drops.count(Misled)
+	if p.shared.keys == nil || e.conn == nil || late {
+		p.shared.drops.count(Misled)
 		return
 	}
-	p.sockets.drops.blame(e.conn.addr, &fault{Misled, fmt.Errorf("%v from peer %d was for another life of this peer: "+
+	p.shared.drops.blame(e.conn.addr, &fault{Misled, fmt.Errorf("%v from peer %d was for another life of this peer: "+
 		"nothing needs to be done if this one has just begun", e.message.Kind, e.message.From)})
 }
 
-// greet is shake on a connection that was dialled, within the dial's time.
-func (x *exchange) greet(c *connection, deadline time.Time) error {
-	if x.keys == nil {
+// handshakeBy is handshake on a dialled connection, within the time of the dial.
+func (s *shared) handshakeBy(c *connection, deadline time.Time) error {
+	if s.keys == nil {
 		return nil
 	}
 	c.socket.SetReadDeadline(deadline)
-	err := x.shake(c)
+	err := s.handshake(c)
 	c.socket.SetReadDeadline(time.Time{})
 	return err
 }
 
-// shake agrees with the other end of c on what is sealed with. The error is as receive's.
-func (x *exchange) shake(c *connection) error {
-	if x.keys == nil {
+// handshake agrees with the other end of c on how to seal. Its errors are like those of receive.
+func (s *shared) handshake(c *connection) error {
+	if s.keys == nil {
 		return nil
 	}
-	// The id that the other end claims counts for nothing: its messages have one, and its hosts
-	// file may differ.
-	sealed, _, err := seal.Shake(c.in, c.socket, rand.Reader, *x.keys.ring.Load(), x.self, c.dialled)
+	// The id that the other end claims does not matter: its messages carry one, and its hosts file
+	// may differ.
+	sealed, _, err := seal.Shake(c.in, c.socket, rand.Reader, *s.keys.ring.Load(), s.self, c.dialled)
 	if errors.Is(err, seal.ErrImpostor) {
 		return &fault{Impostor, errors.New("it bears this host's own id: use the same hosts file on all hosts, and start each once")}
 	}
@@ -135,7 +135,7 @@ func (x *exchange) shake(c *connection) error {
 	return nil
 }
 
-// unopenable is the reason to drop what could not be read, or opened.
+// unopenable returns the reason to drop what could not be read or opened.
 func unopenable(err error) Drop {
 	switch {
 	case errors.Is(err, seal.ErrUnsealed):
@@ -148,25 +148,25 @@ func unopenable(err error) Drop {
 	return Malformed
 }
 
-// open returns the message in a sealed datagram from addr, which is a host's; nil if there is
-// none for this peer.
-func (p *pulse) open(addr netip.Addr, host types.ID, b []byte) []byte {
-	message, reply, err := p.keys.lane.Open(host, b, p.keys.now())
+// open returns the message in a sealed datagram from addr, which is a host's; nil if it has none for
+// this peer.
+func (h *heartbeats) open(addr netip.Addr, host types.ID, b []byte) []byte {
+	message, reply, err := h.keys.lane.Open(host, b, h.keys.now())
 	if reply != nil {
-		if err := p.socket.WriteTo(reply, netip.AddrPortFrom(addr, config.UDPPort)); err != nil {
-			p.drops.count(Unsent)
-			p.drops.failure("Error sending heartbeat", err)
+		if err := h.socket.WriteTo(reply, netip.AddrPortFrom(addr, config.UDPPort)); err != nil {
+			h.drops.count(Unsent)
+			h.drops.failure("Error sending heartbeat", err)
 		}
 	}
 	switch {
 	case errors.Is(err, seal.ErrImpostor):
-		p.drops.count(Impostor)
+		h.drops.count(Impostor)
 		from, _ := sender(b)
-		p.ask(query{from, addr})
+		h.ask(query{from, addr})
 	case errors.Is(err, seal.ErrUnasked):
-		p.drops.count(Replayed)
+		h.drops.count(Replayed)
 	case err != nil:
-		p.drops.blame(addr, &fault{unopenable(err), err})
+		h.drops.blame(addr, &fault{unopenable(err), err})
 	}
 	return message
 }

@@ -337,7 +337,7 @@ func TestRekey(t *testing.T) {
 	s.expect("closed")
 	s.answer(handlers.Output{})
 	newer.closed()
-	if _, _, err := lane(t, newRing(t, b), 2).Open(1, s.peer.sockets.keys.seal([]byte("x")), 0); err != nil {
+	if _, _, err := lane(t, newRing(t, b), 2).Open(1, s.peer.shared.keys.seal([]byte("x")), 0); err != nil {
 		t.Errorf("datagrams are not sealed with the new key: %v", err)
 	}
 
@@ -429,8 +429,8 @@ func TestMisled(t *testing.T) {
 	}
 }
 
-// seal has the pulse of newFakePulse have keys.
-func (p *pulse) seal(t *testing.T, ring seal.Ring) {
+// seal gives the heartbeats of newFakeHeartbeats keys.
+func (p *heartbeats) seal(t *testing.T, ring seal.Ring) {
 	t.Helper()
 	var err error
 	if p.keys, err = newKeys(config.Config{ID: p.self, Keys: ring}, time.Now()); err != nil {
@@ -454,7 +454,7 @@ func TestSealedDatagrams(t *testing.T) {
 	t.Parallel()
 	ring := newRing(t, "")
 	f := &fakeUDP{keep: true}
-	p, out := newFakePulse(&names{}, f)
+	p, out := newFakeHeartbeats(&names{}, f)
 	p.seal(t, ring)
 	three := lane(t, ring, 3)
 	m := heartbeat(3)
@@ -505,12 +505,12 @@ func TestSealedSpread(t *testing.T) {
 	t.Parallel()
 	ring := newRing(t, "")
 	f := &fakeUDP{keep: true}
-	p, _ := newFakePulse(&names{}, f)
-	p.book.set(3, []netip.Addr{addr("10.0.0.3"), addr("10.0.0.4")})
+	p, _ := newFakeHeartbeats(&names{}, f)
+	p.addresses.set(3, []netip.Addr{addr("10.0.0.3"), addr("10.0.0.4")})
 	p.seal(t, ring)
 	m := heartbeat(1)
 	plain, _ := types.AppendMessage(nil, &m)
-	p.spread(plain)
+	p.broadcast(plain)
 	three := lane(t, ring, 3)
 	_, challenge, _ := three.Open(1, f.bytes[0], 0)
 	p.hear(addr("10.0.0.3"), bytes.Clone(challenge))
@@ -519,7 +519,7 @@ func TestSealedSpread(t *testing.T) {
 		t.Fatalf("the answer brings %x, %v", introduction, err)
 	}
 	f.bytes = nil
-	p.spread(plain)
+	p.broadcast(plain)
 	if len(f.bytes) < 2 {
 		t.Fatalf("%d datagrams, want one for each address", len(f.bytes))
 	}
@@ -541,17 +541,17 @@ func TestSealedSpread(t *testing.T) {
 func TestSealedHeartbeatsAllocateNothing(t *testing.T) {
 	ring := newRing(t, "")
 	f := &fakeUDP{sent: make([]netip.AddrPort, 0, 1<<20)}
-	p, _ := newFakePulse(&names{}, f)
+	p, _ := newFakeHeartbeats(&names{}, f)
 	p.seal(t, ring)
 	m := heartbeat(1)
 	step := func() {
-		p.beat(&m)
+		p.send(&m)
 		b := <-p.beats
-		p.spread(b)
+		p.broadcast(b)
 		p.buffers <- b
 	}
 	step()
-	p.limits.of(3).heartbeats.allot(0, 1e6)
+	p.limits.of(3)[limitHeartbeats].allot(0, 1e6)
 	if n := testing.AllocsPerRun(1000, step); n != 0 {
 		t.Errorf("sending takes %v allocations", n)
 	}

@@ -7,12 +7,11 @@ import (
 	"time"
 )
 
-// lines writes whole lines to a stream, one write each and in order, from a goroutine of its
-// own: whoever has something to say never waits for a stream that is slow or stuck.
-// Any goroutine may use it.
+// lines writes whole lines to a stream, one write each and in order, from a goroutine of its own, so
+// that its callers never wait for a stream that is slow or stuck. Any goroutine may use it.
 type lines struct {
 	to     io.Writer
-	most   int         // how many lines may wait, the oldest being dropped beyond; 0: any number
+	max    int         // how many lines may wait, the oldest being dropped beyond; 0: any number
 	failed func(error) // told of the first write that fails; may be nil
 
 	mu      sync.Mutex
@@ -23,21 +22,21 @@ type lines struct {
 	done    chan struct{} // closed when all is written
 }
 
-func newLines(to io.Writer, most int, failed func(error)) *lines {
-	l := &lines{to: to, most: most, failed: failed, done: make(chan struct{})}
+func newLines(to io.Writer, limit int, failed func(error)) *lines {
+	l := &lines{to: to, max: limit, failed: failed, done: make(chan struct{})}
 	l.filled.L = &l.mu
 	go l.run()
 	return l
 }
 
-// put adds a line, without its end; the bytes are l's from then on.
+// put adds a line without its end. The bytes belong to l from then on.
 func (l *lines) put(line []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closing {
 		return
 	}
-	if l.most > 0 && len(l.waiting) == l.most {
+	if l.max > 0 && len(l.waiting) == l.max {
 		l.waiting = l.waiting[1:]
 		l.dropped++
 	}

@@ -19,28 +19,27 @@ import (
 const (
 	// dialTimeout is how long a host has to answer a dial; the look-up of its name is part of it.
 	dialTimeout = time.Second
-	// mostConnections is how many connections there may be with one host.
-	mostConnections = 4
-	// mostWaiting is how many frames wait for a host to be dialled. The protocol sends
+	// maxConnections is how many connections there may be with one host.
+	maxConnections = 4
+	// maxWaiting is how many frames wait for a host to be dialled. The protocol sends
 	// everything again, so the newest are enough.
-	mostWaiting = 16
-	// mostShort has room for every message but a whole view.
-	mostShort = 128
+	maxWaiting = 16
+	// maxShort has room for every message but a whole view.
+	maxShort = 128
 	// flushTime bounds the wait for frames to be written when the peer ends.
 	flushTime = 200 * time.Millisecond
 )
 
-// links are the TCP connections with all hosts. The goroutine that owns the protocol owns
-// them too.
+// links are the TCP connections with all hosts. The goroutine that owns the protocol owns them.
 type links struct {
-	*exchange
+	*shared
 	dialer  net.Dialer
 	run     func() time.Duration // the time, as an Instant.Run
 	byHost  []link               // by ID-1
 	writers sync.WaitGroup
 }
 
-// link is what there is with one host.
+// link is the state of the connections with one host.
 type link struct {
 	open     []*connection // the oldest first
 	dialling bool
@@ -50,32 +49,31 @@ type link struct {
 	waiting  []waitingFrame // for the connection that is being dialled; the oldest first
 }
 
-// waitingFrame is a frame, and the only address that it is for; invalid for any of the host's.
+// waitingFrame is a frame, and the only address that it may go to; any of the host's if that is invalid.
 type waitingFrame struct {
 	frame []byte
 	at    netip.Addr
 }
 
-func newLinks(x *exchange, from netip.Addr, run func() time.Duration) *links {
-	l := &links{exchange: x, run: run, byHost: make([]link, len(x.book.hosts))}
+func newLinks(s *shared, from netip.Addr, run func() time.Duration) *links {
+	l := &links{shared: s, run: run, byHost: make([]link, len(s.addresses.hosts))}
 	if from.IsValid() {
 		l.dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
 	}
 	return l
 }
 
-// send sends m to its To, over the newest connection, with its Addr if that is valid. If there is
-// none, or a new one was asked for, m waits for that as well: it may come twice, which the protocol
-// allows for. Where there is none with its Addr, it goes over the newest all the same: the host may
-// have moved.
+// send sends m to its To, over the newest connection with its Addr, if that is valid. If there is none,
+// m goes over the newest connection, as the host may have moved. While a dial is in progress m is also
+// queued for the new connection. The host may receive m twice, which is harmless.
 func (l *links) send(m *types.Message) {
-	frame, err := types.AppendFrame(make([]byte, 0, mostShort), m)
+	frame, err := types.AppendFrame(make([]byte, 0, maxShort), m)
 	if err != nil {
 		l.drops.count(Unencodable)
 		l.drops.failure("Error encoding integer", err)
 		return
 	}
-	l.limits.of(m.To).bytes.spend(time.Now(), len(frame))
+	l.limits.of(m.To)[limitBytes].spend(time.Now(), len(frame))
 	k := &l.byHost[m.To-1]
 	c := k.newest(m.Addr)
 	if c == nil {
@@ -90,8 +88,8 @@ func (l *links) send(m *types.Message) {
 	}
 }
 
-// newest returns the newest connection with that address, or with any if it is not valid; nil if
-// there is none.
+// newest returns the newest connection with that address, or with any if at is not valid; nil if there
+// is none.
 func (k *link) newest(at netip.Addr) *connection {
 	for _, c := range slices.Backward(k.open) {
 		if !at.IsValid() || c.addr == at {
@@ -110,13 +108,13 @@ func (l *links) queue(c *connection, frame []byte) {
 }
 
 func (k *link) wait(f waitingFrame) {
-	if len(k.waiting) == mostWaiting {
+	if len(k.waiting) == maxWaiting {
 		k.waiting = slices.Delete(k.waiting, 0, 1)
 	}
 	k.waiting = append(k.waiting, f)
 }
 
-// redial opens another connection with id, whatever is open; with at alone, if that is valid.
+// redial opens another connection with id, even if there are some; with at alone, if that is valid.
 func (l *links) redial(id types.ID, at netip.Addr) {
 	if k := &l.byHost[id-1]; k.dialling {
 		k.again, k.againAt = true, at
@@ -125,11 +123,11 @@ func (l *links) redial(id types.ID, at netip.Addr) {
 	l.dial(id, at)
 }
 
-// opened takes c into use; the oldest connection makes room, with its own address if there is one:
-// a host that runs twice does not take the other's.
+// opened takes c into use. Beyond maxConnections it closes the oldest, of c's own address if there is
+// one, so that a host that runs twice does not take the other's.
 func (l *links) opened(c *connection) {
 	k := &l.byHost[c.host-1]
-	if len(k.open) == mostConnections {
+	if len(k.open) == maxConnections {
 		oldest := max(0, slices.IndexFunc(k.open, func(o *connection) bool { return o.addr == c.addr }))
 		k.open[oldest].finish()
 		k.open = slices.Delete(k.open, oldest, oldest+1)
@@ -148,8 +146,8 @@ func (l *links) opened(c *connection) {
 	}
 }
 
-// broken ends what opened began. It returns true if the connection was the one in use: that
-// an older one ends says nothing, the other end closes its oldest too.
+// broken ends what opened began. It reports whether c was the connection in use. The end of an older
+// one means nothing, because the other end closes its oldest too.
 func (l *links) broken(c *connection) bool {
 	k := &l.byHost[c.host-1]
 	i := slices.Index(k.open, c)
@@ -157,14 +155,14 @@ func (l *links) broken(c *connection) bool {
 		return false
 	}
 	c.finish()
-	l.book.vouch(c.host, c.addr)
+	l.addresses.trustRecent(c.host, c.addr)
 	newest := i == len(k.open)-1
 	k.open = slices.Delete(k.open, i, i+1)
 	return newest
 }
 
-// renew closes those connections with id that the keys of now are not for, once what is queued
-// is written. It returns true if the one in use was among them.
+// renew closes the connections with id that were made with other keys than the current ones, once what
+// is queued is written. It reports whether the one in use was among them.
 func (l *links) renew(id types.ID) bool {
 	k := &l.byHost[id-1]
 	last := len(k.open) - 1
@@ -177,14 +175,14 @@ func (l *links) renew(id types.ID) bool {
 			return false
 		}
 		c.finish()
-		l.book.vouch(c.host, c.addr)
+		l.addresses.trustRecent(c.host, c.addr)
 		return true
 	})
 	return inUse
 }
 
-// dialled ends a dial, that failed or led to a connection that was opened. What still waits for
-// another address of the host has that dialled.
+// dialled ends a dial that failed, or whose connection was opened. If frames still wait for another
+// address of the host, it dials that.
 func (l *links) dialled(id types.ID, failed bool) {
 	k := &l.byHost[id-1]
 	k.dialling = false
@@ -199,7 +197,7 @@ func (l *links) dialled(id types.ID, failed bool) {
 	}
 }
 
-// close closes all connections once what waits is written, or flushTime has passed.
+// close closes all connections once the queued frames are written, or flushTime has passed.
 func (l *links) close() {
 	for i := range l.byHost {
 		for _, c := range l.byHost[i].open {
@@ -218,14 +216,14 @@ func (l *links) close() {
 	}
 }
 
-// dial dials id in a goroutine, unless one does so already; at alone, if that is valid, and not all
-// that is known of id.
+// dial dials id in a goroutine, unless a dial is in progress; at alone, if that is valid and not the
+// only address known.
 func (l *links) dial(id types.ID, at netip.Addr) {
 	k := &l.byHost[id-1]
 	if k.dialling {
 		return
 	}
-	if known := l.book.known(id); len(known) == 1 && bare(known[0]) == at {
+	if known := l.addresses.known(id); len(known) == 1 && bare(known[0]) == at {
 		at = netip.Addr{}
 	}
 	k.dialling, k.at = true, at
@@ -240,9 +238,9 @@ func (l *links) dial(id types.ID, at netip.Addr) {
 		c := newConnection(socket)
 		defer l.tie(c)()
 		c.host, c.dialled = id, true
-		if err := l.greet(c, deadline); err != nil {
+		if err := l.handshakeBy(c, deadline); err != nil {
 			l.drops.blame(c.addr, err)
-			l.book.doubt(id)
+			l.addresses.expire(id)
 			l.put(event{kind: undialed, host: id, at: at, began: began, outcome: types.NoAnswer})
 			return
 		}
@@ -250,20 +248,20 @@ func (l *links) dial(id types.ID, at netip.Addr) {
 	})
 }
 
-// connect returns a connection with id, by whichever of its addresses answers first; else
-// the outcome. It is a Refusal only if the addresses that the name service confirmed all
-// refused. If at is valid, only that is dialled, and no outcome says anything of the host.
+// connect returns a connection with id, by whichever of its addresses answers first; else the outcome.
+// That is a Refusal only if all addresses that the name service confirmed refused. If at is valid,
+// connect dials it alone, and the outcome says nothing about the host.
 func (l *links) connect(id types.ID, at netip.Addr) (net.Conn, types.Outcome) {
 	ctx, cancel := context.WithTimeout(l.ctx, dialTimeout)
 	defer cancel()
 	if at.IsValid() {
-		socket, _ := l.race(ctx, l.book.named(id, at))
+		socket, _ := l.race(ctx, l.addresses.named(id, at))
 		if socket == nil {
-			l.book.doubt(id)
+			l.addresses.expire(id)
 		}
 		return socket, types.NoAnswer
 	}
-	addrs, err := l.book.toDial(ctx, id)
+	addrs, err := l.addresses.toDial(ctx, id)
 	if utils.NoSuchName(err) {
 		return nil, types.NoName
 	}
@@ -274,14 +272,14 @@ func (l *links) connect(id types.ID, at netip.Addr) (net.Conn, types.Outcome) {
 	if socket != nil {
 		return socket, 0
 	}
-	l.book.doubt(id)
-	if refused && err == nil && !l.book.moved(ctx, id, addrs) {
+	l.addresses.expire(id)
+	if refused && err == nil && !l.addresses.moved(ctx, id, addrs) {
 		return nil, types.Refusal
 	}
 	return nil, types.NoAnswer
 }
 
-// race dials all addrs and returns the first connection, or whether all, of at least one, refused.
+// race dials all addrs and returns the first connection, or reports whether all refused, of at least one.
 func (l *links) race(ctx context.Context, addrs []netip.Addr) (first net.Conn, refused bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -312,7 +310,7 @@ func (l *links) race(ctx context.Context, addrs []netip.Addr) (first net.Conn, r
 	return first, refused
 }
 
-// endpoint is where the peer at addr listens.
+// endpoint returns where the peer at addr listens.
 func endpoint(addr netip.Addr) string {
 	return net.JoinHostPort(addr.String(), strconv.Itoa(config.TCPPort))
 }

@@ -87,7 +87,7 @@ func TestMostConnections(t *testing.T) {
 	s := newStage(t, n.config(), nil)
 	s.answer(handlers.Output{})
 	var open []other
-	for i := range mostConnections + 1 {
+	for i := range maxConnections + 1 {
 		o := n.dial(t, 2)
 		o.says(probe(2, 1, uint64(i)))
 		s.expect("message")
@@ -218,7 +218,7 @@ func TestGather(t *testing.T) {
 	shared := append(make([]byte, 0, 64), "shared "...)
 	var writes [][]byte
 	for _, more := range []string{"with one", "with two"} {
-		c := &connection{out: make(chan []byte, mostFrames)}
+		c := &connection{out: make(chan []byte, maxFrames)}
 		c.out <- []byte(more[:4])
 		c.out <- []byte(more[4:])
 		c.finish()

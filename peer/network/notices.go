@@ -8,8 +8,8 @@ import (
 	"memberly/peer/types"
 )
 
-// mostNamed is how many hosts a notice names.
-const mostNamed = 8
+// maxNamed is how many hosts a notice names.
+const maxNamed = 8
 
 // wording says n for a person.
 func (p *Peer) wording(n handlers.Notice) []byte {
@@ -40,8 +40,8 @@ func (p *Peer) names(ids []types.ID) string {
 	if len(ids) == 0 {
 		return "anybody"
 	}
-	names := make([]string, 0, mostNamed)
-	for _, id := range ids[:min(len(ids), mostNamed)] {
+	names := make([]string, 0, maxNamed)
+	for _, id := range ids[:min(len(ids), maxNamed)] {
 		names = append(names, p.config.Hosts[id-1].Name)
 	}
 	list := strings.Join(names, ", ")

@@ -2,7 +2,7 @@
 // the protocol of package handlers. It decides nothing about the group.
 //
 // One goroutine owns the protocol (peer.go) and, with it, the connections in use (links.go).
-// The others read sockets and tell it what happened there, in events (exchange.go).
+// The others read sockets and tell it what happened there, in events (shared.go).
 package network
 
 import (
@@ -28,18 +28,10 @@ import (
 )
 
 const (
-	// mostNotices is how many lines wait for a reader of stdout.
-	mostNotices = 1000
+	// maxNotices is how many lines wait for a reader of stdout.
+	maxNotices = 1000
 	// drainTime bounds the wait, at the end, for readers of stdout and of stderr.
 	drainTime = time.Second
-	// lateness of a Tick is a sign that the process did not run, and that input waits on
-	// sockets that nobody has read yet: settling is the time that they are given first.
-	lateness = 100 * time.Millisecond
-	settling = 10 * time.Millisecond
-	// leeway is how early the alarm may ring.
-	leeway = 100 * time.Millisecond
-	// mostInput is how many events in a row may pass by a Tick that is due.
-	mostInput = 256
 )
 
 // protocol is handlers.Handler, which says what its methods do.
@@ -63,35 +55,27 @@ type Peer struct {
 	view     datastructures.SafeValue[types.View]
 	start    time.Time // Instant.Run counts from here
 
-	records *lines // stderr
-	notice  *lines // stdout
-	sockets *exchange
-	door    *door
-	links   *links
-	pulse   *pulse
-	timer   rawio.Timer
-	hook    *hook.Hook // nil without -exec
-	window  *window    // nil without -http
+	records    *lines // stderr
+	notice     *lines // stdout
+	shared     *shared
+	acceptor   *acceptor
+	links      *links
+	heartbeats *heartbeats
+	timer      rawio.Timer
+	hook       *hook.Hook // nil without -exec
+	publisher  *publisher // nil without -http
 
-	// These belong to the loop.
-	wake   time.Duration // when a Tick is due, as an Instant.Run
-	armed  time.Duration // when the alarm rings
-	hold   time.Duration // before which there is none
-	rang   bool          // the alarm did, and what came before is still to be handled
-	lapsed bool          // the process did not run, and no Tick has come since
-	waited bool          // the Tick that is due has let input go first
-	inputs int           // events since the last Tick
-	left   bool          // it was told to leave, and has
+	schedule schedule // the loop's
+	left     bool     // the loop's: it was told to leave, and has
 
 	looping sync.Mutex    // held by Run
 	quit    chan struct{} // closed by Close
 	once    sync.Once
 }
 
-// New opens the sockets of the peer that c describes, and may be called at the earliest
-// when its Delay is over. Records go to stderr, everything else that is to be said to stdout,
-// whole lines each. Where a socket cannot be opened, stdout is told in the reference's words,
-// and the error says what to do about it.
+// New opens the sockets of the peer that c describes. Its caller waits for c.Delay first. Records
+// go to stderr, and everything else for people to stdout, in whole lines. If a socket cannot be opened,
+// New writes the reference's words to stdout, and the error says what to do about it.
 func New(c config.Config, stdout, stderr io.Writer) (*Peer, error) {
 	addressed := make([]bool, len(c.Hosts))
 	for i, host := range c.Hosts {
@@ -115,7 +99,7 @@ func open(c config.Config, h protocol, names utils.Resolver, stdout, stderr io.W
 		return nil, refused(stdout, "Error starting UDP listener", config.UDPPort, err)
 	}
 	p := &Peer{config: c, protocol: h, start: time.Now(), quit: make(chan struct{})}
-	p.notice = newLines(stdout, mostNotices, nil)
+	p.notice = newLines(stdout, maxNotices, nil)
 	var k *keys
 	if p.timer, err = rawio.NewTimer(); err == nil {
 		k, err = newKeys(c, p.start)
@@ -133,21 +117,21 @@ func open(c config.Config, h protocol, names utils.Resolver, stdout, stderr io.W
 		return nil, err
 	}
 	p.records = newLines(stderr, 0, func(err error) { p.notice.printf("Error writing records: %v", err) })
-	p.sockets = newExchange(c.ID, newBook(c.Hosts, names), newDrops(p.notice))
-	if p.sockets.keys = k; k != nil {
+	p.shared = newShared(c.ID, newAddressBook(c.Hosts, names), newDrops(p.notice))
+	if p.shared.keys = k; k != nil {
 		p.sayKeys(c.Keys)
 	}
-	p.sockets.limits = newLimits(len(c.Hosts), c.Heartbeat)
-	p.door = &door{exchange: p.sockets, listener: listener}
-	p.links = newLinks(p.sockets, self, p.run)
-	p.pulse = newPulse(p.sockets, socket)
+	p.shared.limits = newLimits(len(c.Hosts), c.Heartbeat)
+	p.acceptor = &acceptor{shared: p.shared, listener: listener}
+	p.links = newLinks(p.shared, self, p.run)
+	p.heartbeats = newHeartbeats(p.shared, socket)
 	if c.HTTP.Port() != 0 {
-		p.window = newWindow()
+		p.publisher = newPublisher()
 	}
 	return p, nil
 }
 
-// command is what -exec asks for.
+// command returns what -exec asks for.
 func (p *Peer) command() hook.Config {
 	c := hook.Config{Command: p.config.Exec, Self: p.config.ID, Report: p.notice.printf}
 	for _, host := range p.config.Hosts {
@@ -156,8 +140,8 @@ func (p *Peer) command() hook.Config {
 	return c
 }
 
-// address returns the only address that the peer uses, if it is on the loopback network: so
-// a whole group can live on one machine.
+// address returns the only address that the peer uses, which it has if it is on the loopback network,
+// so that a whole group can run on one machine.
 func address(c config.Config) netip.Addr {
 	if own := c.Hosts[c.ID-1].Addr.Unmap(); own.IsLoopback() {
 		return own
@@ -169,7 +153,7 @@ func listenTCP(self netip.Addr) (net.Listener, error) {
 	return net.Listen("tcp", local(self, config.TCPPort))
 }
 
-// local is where to listen: on all addresses, if self is not valid.
+// local returns where to listen: on all addresses if self is not valid.
 func local(self netip.Addr, port int) string {
 	if self.IsValid() {
 		return net.JoinHostPort(self.String(), strconv.Itoa(port))
@@ -177,7 +161,7 @@ func local(self netip.Addr, port int) string {
 	return net.JoinHostPort("", strconv.Itoa(port))
 }
 
-// refused tells stdout what failed, and returns the remedy.
+// refused writes what failed to stdout, and returns the remedy.
 func refused(stdout io.Writer, what string, port int, err error) error {
 	fmt.Fprintf(stdout, "%s: %v\n", what, err)
 	switch {
@@ -193,7 +177,7 @@ func refused(stdout io.Writer, what string, port int, err error) error {
 func (p *Peer) View() types.View { return p.view.Load() }
 
 // Drops returns how often something was dropped, by reason. Any goroutine may call it.
-func (p *Peer) Drops() map[Drop]uint64 { return p.sockets.drops.all() }
+func (p *Peer) Drops() map[Drop]uint64 { return p.shared.drops.all() }
 
 // Run runs the peer until it is done, and returns its exit code. The end of ctx makes it
 // leave the group first. It is called once, and closes the peer.
@@ -211,12 +195,12 @@ func (p *Peer) Close() {
 		close(p.quit)
 		p.looping.Lock()
 		defer p.looping.Unlock()
-		p.door.listener.Close()
+		p.acceptor.listener.Close()
 		p.links.close()
-		p.sockets.end()
-		p.pulse.socket.Close()
+		p.shared.end()
+		p.heartbeats.socket.Close()
 		p.timer.Close()
-		p.sockets.tasks.Wait()
+		p.shared.tasks.Wait()
 		p.hook.Close(p.left)
 		p.records.close(drainTime)
 		p.notice.close(drainTime)
@@ -227,10 +211,10 @@ func (p *Peer) Close() {
 func (p *Peer) loop(ctx context.Context) int {
 	p.looping.Lock()
 	defer p.looping.Unlock()
-	for _, task := range []func(){p.door.accept, p.pulse.send, p.pulse.resolve} {
-		p.sockets.tasks.Go(task)
+	for _, task := range []func(){p.acceptor.accept, p.heartbeats.sendLoop, p.heartbeats.resolve} {
+		p.shared.tasks.Go(task)
 	}
-	m := moments{leave: ctx.Done(), quit: p.quit}
+	m := signals{leave: ctx.Done(), quit: p.quit}
 	if p.config.Crash > 0 {
 		m.crash = time.After(p.config.Crash)
 	}
@@ -245,16 +229,16 @@ func (p *Peer) loop(ctx context.Context) int {
 	return 0
 }
 
-// moments are what the loop waits for besides events.
-type moments struct {
+// signals are what the loop waits for besides events.
+type signals struct {
 	crash <-chan time.Time
 	leave <-chan struct{} // nil once it has happened
 	quit  <-chan struct{}
 }
 
-// next waits for the next step of the protocol, and takes it: what came in first, then what
-// time demands. It returns nil when the peer was closed.
-func (p *Peer) next(m *moments) *handlers.Output {
+// next waits for the next step of the protocol and takes it: input comes before time. It returns nil
+// when the peer is closed.
+func (p *Peer) next(m *signals) *handlers.Output {
 	for {
 		if e, ok := p.input(); ok {
 			if out := p.handle(e); out != nil {
@@ -262,23 +246,21 @@ func (p *Peer) next(m *moments) *handlers.Output {
 			}
 			continue
 		}
-		p.inputs = 0
-		if p.rang {
-			p.rang = false
-			if p.due() {
-				p.lapsed, p.waited = false, false
-				return p.protocol.Tick(p.now())
-			}
+		now := p.now()
+		if p.schedule.tick(now.Run) {
+			return p.protocol.Tick(now)
 		}
-		p.arm()
+		if in, change := p.schedule.arm(now.Run, p.heartbeats.polling.next()); change {
+			p.timer.Set(in)
+		}
 		select {
-		case e := <-p.sockets.events:
+		case e := <-p.shared.events:
 			if out := p.handle(e); out != nil {
 				return out
 			}
 		case <-p.timer.C():
-			p.rang = true
-		case <-p.pulse.socket.Ready():
+			p.schedule.fired()
+		case <-p.heartbeats.socket.Ready():
 		case <-m.crash:
 			return p.protocol.Crash(p.now())
 		case <-m.leave:
@@ -290,50 +272,27 @@ func (p *Peer) next(m *moments) *handlers.Output {
 	}
 }
 
-// input returns an event that waits, if there is one, and not too many came in a row.
+// input returns an event that waits; false if there is none, or too many came in a row.
 func (p *Peer) input() (event, bool) {
-	if p.inputs++; p.inputs > mostInput {
+	if !p.schedule.takesInput() {
 		rawio.WakeMonitor()
 		return event{}, false
 	}
-	if e, ok := p.pulse.poll(p.run(), p.rang); ok { // first, as limits bound these in all
+	if e, ok := p.heartbeats.poll(p.run(), p.schedule.urgent()); ok { // first, as limits bound these in all
 		return e, true
 	}
 	select {
-	case e := <-p.sockets.events:
+	case e := <-p.shared.events:
 		return e, true
 	default:
 		return event{}, false
 	}
 }
 
-// arm sets the alarm for the next Tick, or look at the datagrams. One that rings a little early is
-// left as it is: while much happens, each step moves the next a little.
-func (p *Peer) arm() {
-	now, at := p.run(), min(max(p.wake, p.hold), p.pulse.nextPoll())
-	if p.armed > now && p.armed <= at && at-p.armed < leeway {
-		return
-	}
-	p.armed = at
-	p.timer.Set(at - now)
-}
-
-// due tells whether it is time for a Tick. One that comes so late that input may wait on the
-// sockets lets that go first, once: it may be late again.
-func (p *Peer) due() bool {
-	if p.overdue() && !p.waited {
-		p.lapsed, p.waited, p.hold = true, true, p.run()+settling
-	}
-	return p.run() >= max(p.wake, p.hold)
-}
-
-// overdue tells whether a Tick is so late that the process cannot have run meanwhile.
-func (p *Peer) overdue() bool { return p.run()-max(p.wake, p.hold) >= lateness }
-
-// handle takes the step that e stands for. It returns nil if that is none of the protocol's.
+// handle takes the step that e stands for. It returns nil if the protocol has none for e.
 func (p *Peer) handle(e event) *handlers.Output {
 	switch e.kind {
-	case said:
+	case received:
 		if isEcho(e.message) {
 			p.echo(e.host, e.message)
 			return nil
@@ -365,9 +324,9 @@ func (p *Peer) handle(e event) *handlers.Output {
 	return nil
 }
 
-// carry does what a step asks for.
+// carry carries out what a step asks for.
 func (p *Peer) carry(out *handlers.Output) {
-	gone := p.publish()
+	gone := p.publishView()
 	for _, r := range out.Records {
 		p.records.put(r.Append(nil))
 		p.hook.Record(p.protocol.View().Group, r)
@@ -385,18 +344,18 @@ func (p *Peer) carry(out *handlers.Output) {
 		p.links.send(&out.Messages[i])
 	}
 	if out.Heartbeat != nil {
-		p.pulse.beat(out.Heartbeat)
+		p.heartbeats.send(out.Heartbeat)
 	}
-	p.lapsed = p.lapsed || p.overdue()
-	p.wake = out.Wake
-	if p.window != nil {
-		p.window.show(p.run(), p.protocol, out, p.lapsed)
+	now := p.run()
+	p.schedule.stepped(now, out.Wake)
+	if p.publisher != nil {
+		p.publisher.publish(now, p.protocol, out, p.schedule.stalled)
 	}
 }
 
-// publish shows the view to other goroutines. Only this one stores it. It returns true if the
-// peer has just lost its view, and holds none.
-func (p *Peer) publish() bool {
+// publishView publishes the view to other goroutines; no other method stores it. It reports whether
+// the peer has just lost its view, and holds none.
+func (p *Peer) publishView() bool {
 	v, before := p.protocol.View(), p.view.Load()
 	if before.Number == v.Number && before.Group == v.Group {
 		return false

@@ -157,24 +157,6 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// A Tick that comes late, because the process did not run, lets waiting input pass, once: where
-// the process is late whenever it runs, it comes all the same.
-func TestLate(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		p := &Peer{start: time.Now(), pulse: &pulse{socket: &fakeUDP{}}, wake: time.Second}
-		for _, c := range []struct {
-			after time.Duration
-			want  bool
-		}{{time.Second / 2, false}, {time.Second / 2, true}, {time.Second, false}, {settling, true}, {lateness, true}} {
-			<-time.After(c.after)
-			if got := p.due(); got != c.want {
-				t.Errorf("at %v the Tick is due: %t, want %t", p.run(), got, c.want)
-			}
-		}
-	})
-}
-
 // What came over a socket without Ready is handled before a Tick judges who was silent.
 func TestLooksBeforeTick(t *testing.T) {
 	t.Parallel()
@@ -183,12 +165,12 @@ func TestLooksBeforeTick(t *testing.T) {
 		b, _ := types.AppendMessage(nil, &m)
 		f := &fakeUDP{before: time.Now().Add(10*pollEvery + pollEvery/5)}
 		f.reads = []datagram{{from: addr("10.0.0.3"), bytes: b}}
-		pulse, _ := newFakePulse(&names{}, f)
-		defer pulse.notice.close(time.Second)
+		beats, _ := newFakeHeartbeats(&names{}, f)
+		defer beats.notice.close(time.Second)
 		did := &diary{}
-		p := &Peer{start: time.Now(), protocol: did, pulse: pulse, sockets: pulse.exchange, timer: fakeTimer{time.NewTimer(time.Hour)}, wake: 10*pollEvery + pollEvery/4}
+		p := &Peer{start: time.Now(), protocol: did, heartbeats: beats, shared: beats.shared, timer: fakeTimer{time.NewTimer(time.Hour)}, schedule: schedule{wake: 10*pollEvery + pollEvery/4}}
 		defer p.timer.Close()
-		var none moments
+		var none signals
 		for range 2 {
 			p.next(&none)
 		}
@@ -219,21 +201,4 @@ func (d *diary) Message(now handlers.Instant, _ types.ID, _ *types.Message) *han
 func (d *diary) Tick(now handlers.Instant) *handlers.Output {
 	d.steps = append(d.steps, fmt.Sprintf("tick at %v", now.Run))
 	return &handlers.Output{}
-}
-
-// Input without end does not keep time from passing.
-func TestInputIsBounded(t *testing.T) {
-	t.Parallel()
-	p := &Peer{pulse: &pulse{socket: &fakeUDP{}}, sockets: &exchange{events: make(chan event, 2*mostInput)}}
-	for range 2 * mostInput {
-		p.sockets.events <- event{}
-	}
-	for n := 0; ; n++ {
-		if _, ok := p.input(); !ok {
-			if n != mostInput {
-				t.Errorf("%d events in a row, want %d", n, mostInput)
-			}
-			return
-		}
-	}
 }

@@ -140,7 +140,7 @@ func TestRoomByAddress(t *testing.T) {
 	s.answer(handlers.Output{})
 	first := n.dial(t, 2)
 	var seconds []other
-	for i := range mostConnections + 1 {
+	for i := range maxConnections + 1 {
 		from := first
 		if i > 0 {
 			from = n.dial(t, 3)

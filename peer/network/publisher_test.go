@@ -11,10 +11,10 @@ import (
 )
 
 // A peer shows its status and what happens if it is to, and else nothing.
-func TestWindow(t *testing.T) {
+func TestPublisher(t *testing.T) {
 	t.Parallel()
 	c := newSubnet(t).config()
-	c.HTTP = netip.MustParseAddrPort("127.0.0.1:8082") // nothing is served here: that is another room's
+	c.HTTP = netip.MustParseAddrPort("127.0.0.1:8082") // nothing is served here: that is package observe's
 	s := newStage(t, c, nil)
 	s.view.Number = 3
 	s.answer(handlers.Output{Wake: 1, Events: []handlers.Event{{Kind: handlers.Installed, View: 3}}})
@@ -60,25 +60,25 @@ func (c *counting) Message(handlers.Instant, types.ID, *types.Message) *handlers
 
 // A peer that did not run for a while shows nothing new before a Tick has judged what came of
 // that: neither when something comes in first, nor while the late Tick lets it pass.
-func TestWindowAfterALapse(t *testing.T) {
+func TestPublisherAfterAStall(t *testing.T) {
 	t.Parallel()
-	for _, after := range []time.Duration{0, settling / 2} {
+	for _, after := range []time.Duration{0, settleTime / 2} {
 		synctest.Test(t, func(t *testing.T) {
-			p := &Peer{start: time.Now(), protocol: &counting{}, pulse: &pulse{socket: &fakeUDP{}}, window: newWindow(), timer: fakeTimer{time.NewTimer(time.Hour)}, sockets: &exchange{events: make(chan event)}}
-			var m moments
+			p := &Peer{start: time.Now(), protocol: &counting{}, heartbeats: &heartbeats{socket: &fakeUDP{}}, publisher: newPublisher(), timer: fakeTimer{time.NewTimer(time.Hour)}, shared: &shared{events: make(chan event)}}
+			var m signals
 			p.carry(p.next(&m))
 			shown := p.Status()
 			<-time.After(time.Second)
 			for range 2 {
 				go func() {
 					<-time.After(after)
-					p.sockets.events <- event{kind: said, message: &types.Message{}}
+					p.shared.events <- event{kind: received, message: &types.Message{}}
 				}()
 			}
 			synctest.Wait()
 			for range 2 {
 				if p.carry(p.next(&m)); p.Status() != shown {
-					t.Errorf("%v after a lapse it shows something new", after)
+					t.Errorf("%v after a stall it shows something new", after)
 				}
 			}
 			if p.carry(p.next(&m)); p.Status() == shown {
@@ -93,18 +93,18 @@ func TestWindowAfterALapse(t *testing.T) {
 
 // Steps in which nothing happened are looked at only now and then; that the group stands
 // still, and goes on, is told once.
-func TestWindowGlances(t *testing.T) {
+func TestPublisherRefreshes(t *testing.T) {
 	t.Parallel()
-	w, p, nothing := newWindow(), &counting{}, &handlers.Output{}
+	w, p, nothing := newPublisher(), &counting{}, &handlers.Output{}
 	for now := time.Duration(0); now < time.Second; now += time.Millisecond {
-		w.show(now, p, nothing, false)
+		w.publish(now, p, nothing, false)
 	}
 	if p.asked != 10 {
 		t.Errorf("in a second it was looked at %d times, want 10", p.asked)
 	}
-	w.show(time.Second, p, &handlers.Output{Events: make([]handlers.Event, 2)}, false)
+	w.publish(time.Second, p, &handlers.Output{Events: make([]handlers.Event, 2)}, false)
 	for _, p.halt = range []handlers.Halt{handlers.NoQuorum, handlers.NoQuorum, handlers.Going} {
-		w.show(w.looked+glance, p, nothing, false)
+		w.publish(w.refreshed+refreshEvery, p, nothing, false)
 	}
 	events, _, _ := w.events.After(2)
 	if len(events) != 2 || events[0].Halt != handlers.NoQuorum || events[1].Halt != handlers.Going {

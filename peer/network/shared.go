@@ -13,7 +13,7 @@ import (
 type eventKind uint8
 
 const (
-	said     eventKind = iota // a message came from an address of host
+	received eventKind = iota // a message came from an address of host
 	opened                    // a connection with host is there to be used
 	broken                    // it ended
 	undialed                  // host could not be dialled
@@ -21,7 +21,7 @@ const (
 	rekeyed                   // the keys changed, which concerns the connections with host
 )
 
-// event is what the goroutines at the sockets tell the one that owns the protocol.
+// event is what the goroutines at the sockets report to the one that owns the protocol.
 type event struct {
 	kind    eventKind
 	host    types.ID
@@ -32,46 +32,45 @@ type event struct {
 	at      netip.Addr     // undialed: the only address that was dialled; invalid for all
 }
 
-// exchange is what the goroutines at the sockets share.
-type exchange struct {
-	self   types.ID
-	book   *book
-	drops  *drops
-	limits *limits
-	notice *lines
-	keys   *keys      // nil without -key
-	events chan event // in the order in which each goroutine put them
+// shared is what the goroutines at the sockets share.
+type shared struct {
+	self      types.ID
+	addresses *addressBook
+	drops     *drops
+	limits    *limits
+	notice    *lines
+	keys      *keys      // nil without -key
+	events    chan event // in the order in which each goroutine put them
 
 	ctx   context.Context // ends when the sockets shall close
 	end   context.CancelFunc
 	tasks sync.WaitGroup // the goroutines that end with ctx
 }
 
-// mostEvents bounds the input that waits; beyond, it waits in the kernel.
-const mostEvents = 256
+// maxEvents is how many events wait. Further input stays in the kernel.
+const maxEvents = 256
 
-func newExchange(self types.ID, b *book, d *drops) *exchange {
-	x := &exchange{self: self, book: b, drops: d, limits: newLimits(len(b.hosts), usualBeat), notice: d.notice,
-		events: make(chan event, mostEvents)}
-	x.ctx, x.end = context.WithCancel(context.Background())
-	return x
+func newShared(self types.ID, b *addressBook, d *drops) *shared {
+	s := &shared{self: self, addresses: b, drops: d, limits: newLimits(len(b.hosts), usualBeat), notice: d.notice,
+		events: make(chan event, maxEvents)}
+	s.ctx, s.end = context.WithCancel(context.Background())
+	return s
 }
 
-// put hands e over, and waits while too much is waiting. It returns false if nobody will
-// take it any more.
-func (x *exchange) put(e event) bool {
+// put hands e over, and waits while too many events wait. It returns false if the peer has ended.
+func (s *shared) put(e event) bool {
 	select {
-	case x.events <- e:
+	case s.events <- e:
 		return true
-	case <-x.ctx.Done():
+	case <-s.ctx.Done():
 		return false
 	}
 }
 
 // pause waits for d, so that what fails again and again does not spin.
-func (x *exchange) pause(d time.Duration) {
+func (s *shared) pause(d time.Duration) {
 	select {
 	case <-time.After(d):
-	case <-x.ctx.Done():
+	case <-s.ctx.Done():
 	}
 }

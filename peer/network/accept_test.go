@@ -151,7 +151,7 @@ func TestSilentConnections(t *testing.T) {
 	s := newStage(t, n.config(), nil)
 	s.answer(handlers.Output{})
 	var silent []other
-	for i := range 3 * mostUnknown {
+	for i := range 3 * maxPendingUnknown {
 		silent = append(silent, n.dial(t, 2+i%2*7))
 	}
 	silent[0].closed()
@@ -165,8 +165,8 @@ func TestSilentConnections(t *testing.T) {
 	for _, o := range silent {
 		o.closed()
 	}
-	if got := s.peer.Drops(); got[Crowded]+got[Silent]+got[Stranger] != 3*mostUnknown {
-		t.Errorf("counted %v, want %d in all", got, 3*mostUnknown)
+	if got := s.peer.Drops(); got[PendingFull]+got[Silent]+got[Stranger] != 3*maxPendingUnknown {
+		t.Errorf("counted %v, want %d in all", got, 3*maxPendingUnknown)
 	}
 }
 

@@ -3,7 +3,10 @@ package network
 import (
 	"net"
 	"net/netip"
+	"os"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -38,7 +41,7 @@ func TestBucket(t *testing.T) {
 	for _, c := range []struct {
 		n    int
 		wait time.Duration
-	}{{5, 0}, {1, breath + 100*time.Millisecond}, {1, breath + 200*time.Millisecond}, {1000, breath + 500*time.Millisecond}} {
+	}{{5, 0}, {1, backoff + 100*time.Millisecond}, {1, backoff + 200*time.Millisecond}, {1000, backoff + 500*time.Millisecond}} {
 		if got := b.spend(now, c.n); got != c.wait {
 			t.Errorf("when %d are spent it waits %v, want %v", c.n, got, c.wait)
 		}
@@ -49,7 +52,7 @@ func TestBucket(t *testing.T) {
 	}
 	now = now.Add(time.Second)
 	allowed()
-	if now = now.Add(-time.Hour); allowed() != 0 || b.spend(now, 1) != breath+100*time.Millisecond {
+	if now = now.Add(-time.Hour); allowed() != 0 || b.spend(now, 1) != backoff+100*time.Millisecond {
 		t.Error("who looked at the clock long before another was here pays for the time between")
 	}
 	if now = now.Add(time.Hour + 200*time.Millisecond); allowed() != 1 {
@@ -63,16 +66,16 @@ func TestAllowances(t *testing.T) {
 	for _, c := range []struct {
 		hosts       int
 		beat        time.Duration
-		hasty, read float64
+		often, read float64
 	}{
 		{5, 0, 20, 5000 + 4*5/1.1}, {1000, usualBeat, 20, 5000 + 4*1000/1.1},
 		{5, time.Hour, 20, 5000}, {5, time.Millisecond, 20_000, 25_000},
 	} {
 		l := newLimits(c.hosts, c.beat)
 		a := l.of(types.ID(c.hosts))
-		for _, b := range []*bucket{&a.connections, &a.joins, &a.questions, &a.heartbeats, l.connections(addr("10.0.0.1"), 0)} {
-			if b.rate != c.hasty {
-				t.Errorf("%d hosts, a heartbeat in %v: %v a second, want %v", c.hosts, c.beat, b.rate, c.hasty)
+		for _, b := range []*bucket{&a[limitConns], &a[limitJoins], &a[limitQueries], &a[limitHeartbeats], l.connections(addr("10.0.0.1"), 0)} {
+			if b.rate != c.often {
+				t.Errorf("%d hosts, a heartbeat in %v: %v a second, want %v", c.hosts, c.beat, b.rate, c.often)
 			}
 		}
 		if got := l.datagrams.rate; got < c.read-1 || got > c.read+1 {
@@ -81,9 +84,9 @@ func TestAllowances(t *testing.T) {
 	}
 }
 
-// trio is an exchange of three hosts, this one being the first, in a bubble of synctest.
-func trio(t *testing.T) *exchange {
-	x := newExchange(1, (&names{}).book(), newDrops(newLines(newOutput(), 0, nil)))
+// trio is what the goroutines of a peer of three hosts share, this one being the first, in a bubble of synctest.
+func trio(t *testing.T) *shared {
+	x := newShared(1, (&names{}).book(), newDrops(newLines(newOutput(), 0, nil)))
 	t.Cleanup(func() {
 		x.end()
 		x.notice.close(patience)
@@ -92,7 +95,7 @@ func trio(t *testing.T) *exchange {
 }
 
 // speaks has a host say m so many times on a connection, as fast as it is read.
-func speaks(x *exchange, host types.ID, m types.Message, times int) {
+func speaks(x *shared, host types.ID, m types.Message, times int) {
 	near, far := net.Pipe()
 	c := newConnection(near)
 	c.host = host
@@ -118,8 +121,8 @@ func TestHeldBack(t *testing.T) {
 		took time.Duration      // 1000 frames
 	}{
 		{"honest", func(*allowance) {}, 0},
-		{"too many frames", func(a *allowance) { a.frames.allot(100, 200) }, 8 * time.Second},
-		{"too many bytes", func(a *allowance) { a.bytes.allot(10_000, 10_000) }, 5 * time.Second},
+		{"too many frames", func(a *allowance) { a[limitFrames].allot(100, 200) }, 8 * time.Second},
+		{"too many bytes", func(a *allowance) { a[limitBytes].allot(10_000, 10_000) }, 5 * time.Second},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			t.Parallel()
@@ -129,7 +132,7 @@ func TestHeldBack(t *testing.T) {
 				began, heard := time.Now(), map[types.ID]int{}
 				speaks(x, 2, state, 1000)
 				for heard[2] < 1000 {
-					if e := <-x.events; e.kind == said {
+					if e := <-x.events; e.kind == received {
 						heard[e.host]++
 					}
 					if heard[2] == 500 && heard[3] == 0 {
@@ -160,7 +163,7 @@ func TestAnswersCount(t *testing.T) {
 	n := newSubnet(t)
 	two := n.listen(t, 2)
 	s := newStage(t, n.config(), nil)
-	bytes := &s.peer.sockets.limits.of(2).bytes
+	bytes := &s.peer.shared.limits.of(2)[limitBytes]
 	bytes.allot(0, 1000)
 	s.answer(send(probe(1, 2, 1)))
 	accept(t, two).hears()
@@ -176,7 +179,7 @@ func TestTooManyQuestions(t *testing.T) {
 	for _, c := range []struct {
 		kind types.Kind
 		most int
-	}{{types.Join, mostJoins}, {types.Probe, mostAtOnce}} {
+	}{{types.Join, limitTable[limitJoins].burst}, {types.Probe, limitTable[limitQueries].burst}} {
 		t.Run(c.kind.String(), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
@@ -193,7 +196,7 @@ func TestTooManyQuestions(t *testing.T) {
 					}
 					break
 				}
-				if got := x.drops.all(); heard != c.most || got[Insistent] != uint64(c.most) {
+				if got := x.drops.all(); heard != c.most || got[QueryRate] != uint64(c.most) {
 					t.Errorf("%d were handed on and %v dropped, want %d each", heard, got, c.most)
 				}
 				speaks(x, 2, types.Message{Kind: types.State, To: 1, Standing: types.Fresh}, 1)
@@ -203,7 +206,8 @@ func TestTooManyQuestions(t *testing.T) {
 	}
 }
 
-// Datagrams without end, from a stranger and from a host, are read at a bounded rate. Of a host's heartbeats, those beyond its bound go no further.
+// Datagrams without end, from a stranger and from a host, are read at a bounded rate. Of a host's
+// heartbeats, those beyond its limit go no further.
 func TestDatagramsWithoutEnd(t *testing.T) {
 	t.Parallel()
 	const many = 20_000
@@ -214,19 +218,20 @@ func TestDatagramsWithoutEnd(t *testing.T) {
 		bytes  []byte
 		reason Drop
 		most   int
-	}{{"10.0.0.9", []byte("noise"), Stranger, 0}, {"10.0.0.3", beat, Racing, mostAtOnce}} {
+	}{{"10.0.0.9", []byte("noise"), Stranger, 0}, {"10.0.0.3", beat, HeartbeatRate, limitTable[limitHeartbeats].burst}} {
 		t.Run(c.reason.String(), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				f := &fakeUDP{reads: slices.Repeat([]datagram{{from: addr(c.from), bytes: c.bytes}}, many)}
-				p, out := newFakePulse(&names{}, f)
+				p, out := newFakeHeartbeats(&names{}, f)
 				began := time.Now()
 				heard := p.count()
 				took := time.Since(began)
-				if want := time.Duration((many - mostInRow) * int(time.Second) / mostRead); took < want*9/10 || took > 2*want {
+				all := limitTable[limitDatagrams]
+				if want := time.Duration((many - all.burst) * int(time.Second) / all.rate); took < want*9/10 || took > 2*want {
 					t.Errorf("%d datagrams in a row took %v, want about %v", many, took, want)
 				}
-				most := c.most + int(mostHasty*took.Seconds()) + 1
+				most := c.most + int(float64(limitTable[limitHeartbeats].rate)*took.Seconds()) + 1
 				if c.most == 0 {
 					most = 0
 				}
@@ -242,52 +247,52 @@ func TestDatagramsWithoutEnd(t *testing.T) {
 	}
 }
 
-// pipes is so many guests of a host.
-func pipes(t *testing.T, host types.ID, n int) []guest {
-	var guests []guest
+// pipes returns so many pending connections of a host.
+func pipes(t *testing.T, host types.ID, n int) []pendingConn {
+	var conns []pendingConn
 	for range n {
 		near, far := net.Pipe()
 		t.Cleanup(func() { near.Close(); far.Close() })
-		guests = append(guests, guest{near, host})
+		conns = append(conns, pendingConn{near, host})
 	}
-	return guests
+	return conns
 }
 
-// Each host and all strangers have a room in the lobby; in each the oldest makes place. Where file
+// Each host has a quota, and all unknown addresses one; beyond it the oldest is evicted. Where file
 // descriptors lack, all do.
-func TestLobby(t *testing.T) {
+func TestPendingConns(t *testing.T) {
 	t.Parallel()
-	var l lobby
-	twos, threes, strangers := pipes(t, 2, mostShy+1), pipes(t, 3, 1), pipes(t, 0, mostStrangers+1)
-	for _, g := range slices.Concat(threes, twos, strangers[:mostStrangers]) {
-		if !l.enter(g) {
+	var l pendingConns
+	twos, threes, strangers := pipes(t, 2, maxPendingOfHost+1), pipes(t, 3, 1), pipes(t, 0, maxLookedInto+1)
+	for _, g := range slices.Concat(threes, twos, strangers[:maxLookedInto]) {
+		if !l.add(g) {
 			t.Fatal("one was not let in")
 		}
 	}
-	if l.enter(strangers[mostStrangers]) {
+	if l.add(strangers[maxLookedInto]) {
 		t.Errorf("%d strangers were let in", len(strangers))
 	}
-	if got, want := len(l.guests), 1+mostShy+mostUnknown; got != want {
-		t.Errorf("there are %d in the lobby, want %d", got, want)
+	if got, want := len(l.conns), 1+maxPendingOfHost+maxPendingUnknown; got != want {
+		t.Errorf("%d are pending, want %d", got, want)
 	}
 	for _, c := range []struct {
 		what string
-		g    guest
+		g    pendingConn
 		want bool
 	}{
 		{"the only one of three", threes[0], true}, {"the oldest of two", twos[0], false}, {"the second of two", twos[1], true},
-		{"an old stranger", strangers[0], false}, {"a newer one", strangers[mostStrangers-mostUnknown], true},
+		{"an old stranger", strangers[0], false}, {"a newer one", strangers[maxLookedInto-maxPendingUnknown], true},
 	} {
-		if got := l.leave(c.g); got != c.want {
+		if got := l.remove(c.g); got != c.want {
 			t.Errorf("%s was still there: %t, want %t", c.what, got, c.want)
 		}
 	}
-	if !l.enter(strangers[mostStrangers]) {
+	if !l.add(strangers[maxLookedInto]) {
 		t.Error("a stranger is not let in though others have left")
 	}
 	l.clear()
-	if len(l.guests) > 0 || l.leave(strangers[mostStrangers]) {
-		t.Errorf("%d were not turned out", len(l.guests))
+	if len(l.conns) > 0 || l.remove(strangers[maxLookedInto]) {
+		t.Errorf("%d were not evicted", len(l.conns))
 	}
 }
 
@@ -299,7 +304,7 @@ func TestStrangersTakeNoHostsPlace(t *testing.T) {
 	s.answer(handlers.Output{})
 	o := n.dial(t, 2)
 	var strangers []other
-	for range mostUnknown + 1 {
+	for range maxPendingUnknown + 1 {
 		strangers = append(strangers, n.dial(t, 9))
 	}
 	strangers[0].closed()
@@ -323,12 +328,12 @@ func (e *endless) Accept() (net.Conn, error) {
 	return near, nil
 }
 
-// The door lets others have the processor now and then, however fast connections come.
+// The acceptor lets others have the processor now and then, however fast connections come.
 func TestDoorTakesTurns(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		x := trio(t)
-		d := &door{exchange: x, listener: &endless{left: 100 * acceptTurn}}
+		d := &acceptor{shared: x, listener: &endless{left: 100 * acceptTurn}}
 		began := time.Now()
 		d.accept()
 		if took := time.Since(began); took != 100*turnPause {
@@ -340,7 +345,7 @@ func TestDoorTakesTurns(t *testing.T) {
 }
 
 // Connections beyond a bound are closed, of a host and of a stranger, and told once.
-func TestHurried(t *testing.T) {
+func TestTooManyConnections(t *testing.T) {
 	t.Parallel()
 	n := newSubnet(t)
 	s := newStage(t, n.config(), nil)
@@ -350,7 +355,7 @@ func TestHurried(t *testing.T) {
 		host  types.ID
 		words string
 	}{{2, 2, "Error: too many connections: "}, {9, 0, "Error getting hostname from address: "}} {
-		s.peer.sockets.limits.connections(n.Host(c.from), c.host).allot(0, 1)
+		s.peer.shared.limits.connections(n.Host(c.from), c.host).allot(0, 1)
 		n.dial(t, c.from)
 		for range 3 {
 			d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(n.Host(c.from), 0))}
@@ -361,10 +366,78 @@ func TestHurried(t *testing.T) {
 		}
 		s.stdout.await(t, c.words)
 	}
-	if got := s.peer.Drops()[Hurried]; got != 6 {
+	if got := s.peer.Drops()[ConnRate]; got != 6 {
 		t.Errorf("counted %d, want 6", got)
 	}
 	if got := s.stdout.String(); strings.Count(got, "\n") != 2 {
 		t.Errorf("said %q, want two lines", got)
 	}
+}
+
+// README lists every limit, with the numbers, what happens to more, and as what that is counted.
+func TestReadmeListsLimits(t *testing.T) {
+	t.Parallel()
+	rows := readmeLimits(t)
+	if len(rows) != len(limitTable) {
+		t.Errorf("README has %d rows, want %d", len(rows), len(limitTable))
+	}
+	for _, l := range limitTable {
+		row, ok := rows[l.what]
+		if !ok {
+			t.Errorf("README has no row %q", l.what)
+			continue
+		}
+		if got, want := numbersIn(row[0]), l.numbers(); !slices.Equal(got, want) {
+			t.Errorf("%s: README has the numbers %v, want %v", l.what, got, want)
+		}
+		var labels []string
+		for _, reason := range l.counted {
+			labels = append(labels, "`"+reason.String()+"`")
+		}
+		if got, want := row[2], strings.Join(labels, ", "); !strings.Contains(row[1], l.beyond) || got != want {
+			t.Errorf("%s: README says that more are %q, counted as %q; want %q, %q", l.what, row[1], got, l.beyond, want)
+		}
+	}
+}
+
+// numbers returns those that README has for l, in order.
+func (l *limit) numbers() []int {
+	all := append([]int{l.rate, l.burst}, l.also...)
+	return slices.DeleteFunc(all, func(n int) bool { return n == 0 })
+}
+
+// readmeLimits returns the cells of README's table of limits, by the first of each row.
+func readmeLimits(t *testing.T) map[string][]string {
+	t.Helper()
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(readme), "\n### Limits\n")
+	section, _, _ = strings.Cut(section, "\n### ")
+	_, table, _ := strings.Cut(section, "| --- |")
+	rows := make(map[string][]string)
+	for line := range strings.Lines(table) {
+		cells := strings.Split(strings.TrimSpace(line), "|")
+		if len(cells) != 6 || strings.HasPrefix(cells[1], " ---") {
+			continue
+		}
+		for i := range cells {
+			cells[i] = strings.TrimSpace(cells[i])
+		}
+		what, _, _ := strings.Cut(cells[1], ", each of which") // why it is limited
+		rows[what] = cells[2:5]
+	}
+	return rows
+}
+
+var numbered = regexp.MustCompile(`([0-9][0-9,]*)( [KM]iB)?`)
+
+// numbersIn returns the numbers in a text.
+func numbersIn(text string) (found []int) {
+	for _, m := range numbered.FindAllStringSubmatch(text, -1) {
+		n, _ := strconv.Atoi(strings.ReplaceAll(strings.TrimSuffix(m[1], ","), ",", ""))
+		found = append(found, n*map[string]int{"": 1, " KiB": 1 << 10, " MiB": 1 << 20}[m[2]])
+	}
+	return found
 }

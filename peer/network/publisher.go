@@ -12,45 +12,45 @@ import (
 const (
 	// eventsKept is how many events are kept: in a group of a thousand, they take two megabytes.
 	eventsKept = 256
-	// glance is the least time between two looks at a protocol that nothing happened to.
-	glance = 100 * time.Millisecond
+	// refreshEvery is the least time between two statuses while nothing happens.
+	refreshEvery = 100 * time.Millisecond
 )
 
-// window is what the loop shows of the protocol to those who look on. Storing never waits for
-// them, and they never see more than copies.
-type window struct {
+// publisher publishes what the loop does to the protocol. Storing never waits for those who read, and
+// they see nothing but copies.
+type publisher struct {
 	status datastructures.SafeValue[*handlers.Status]
 	events datastructures.SafeRing[handlers.Event]
 
 	// These belong to the loop.
-	looked time.Duration // when it was last looked, as an Instant.Run
-	halt   handlers.Halt // what was seen
+	refreshed time.Duration // when status was stored, as an Instant.Run
+	halt      handlers.Halt // that of status
 }
 
-func newWindow() *window {
-	w := &window{looked: -glance}
-	w.events.Most = eventsKept
-	return w
+func newPublisher() *publisher {
+	b := &publisher{refreshed: -refreshEvery}
+	b.events.Most = eventsKept
+	return b
 }
 
-// show publishes what a step did to the protocol: at once if there are events or a heartbeat
-// goes out, as when a peer begins to lead; else what is to be seen now and then. Of a peer that
-// lapsed, and whose protocol has not judged anybody since, the status is not shown: it would be
-// new, and of before.
-func (w *window) show(now time.Duration, p protocol, out *handlers.Output, lapsed bool) {
+// publish publishes what a step did to the protocol: at once if there are events or a heartbeat
+// goes out, as when a peer begins to lead; else at most every refreshEvery. It does not publish the
+// status of a peer that stalled and has not judged since who was silent: the status would claim to be
+// new, and be of before.
+func (b *publisher) publish(now time.Duration, p protocol, out *handlers.Output, stalled bool) {
 	for _, e := range out.Events {
 		e.Now = types.View{} // nobody asks an old event for more than the members
-		w.events.Append(e)
+		b.events.Append(e)
 	}
-	if lapsed || len(out.Events) == 0 && out.Heartbeat == nil && now-w.looked < glance {
+	if stalled || len(out.Events) == 0 && out.Heartbeat == nil && now-b.refreshed < refreshEvery {
 		return
 	}
-	w.looked = now
+	b.refreshed = now
 	s := p.Status()
-	w.status.Store(s)
-	if s.Halt != w.halt {
-		w.halt = s.Halt
-		w.events.Append(handlers.Event{Kind: handlers.Halted, At: s.At, View: s.View.Number, Leader: s.Follows,
+	b.status.Store(s)
+	if s.Halt != b.halt {
+		b.halt = s.Halt
+		b.events.Append(handlers.Event{Kind: handlers.Halted, At: s.At, View: s.View.Number, Leader: s.Follows,
 			Halt: s.Halt, Awaited: s.Awaited})
 	}
 }
@@ -58,18 +58,18 @@ func (w *window) show(now time.Duration, p protocol, out *handlers.Output, lapse
 // Status returns what the peer last showed of itself; nil before its first step, or if its
 // Config has no HTTP address. It is not to be modified. Any goroutine may call it.
 func (p *Peer) Status() *handlers.Status {
-	if p.window == nil {
+	if p.publisher == nil {
 		return nil
 	}
-	return p.window.status.Load()
+	return p.publisher.status.Load()
 }
 
 // Events returns the log of what happens to the peer; nil if its Config has no HTTP address.
 func (p *Peer) Events() *datastructures.SafeRing[handlers.Event] {
-	if p.window == nil {
+	if p.publisher == nil {
 		return nil
 	}
-	return &p.window.events
+	return &p.publisher.events
 }
 
 // Ended is closed when the peer has taken its last step, before it waits for the command of
@@ -80,14 +80,14 @@ func (p *Peer) Ended() <-chan struct{} { return p.quit }
 func (p *Peer) Age(s *handlers.Status) time.Duration { return p.run() - s.At.Run }
 
 // Addresses returns those that a host was last found to have. Any goroutine may call it.
-func (p *Peer) Addresses(id types.ID) []netip.Addr { return p.sockets.book.known(id) }
+func (p *Peer) Addresses(id types.ID) []netip.Addr { return p.shared.addresses.known(id) }
 
 // DropsByName returns how often something was dropped, for every reason there is. Any
 // goroutine may call it.
 func (p *Peer) DropsByName() map[string]uint64 {
 	counted := make(map[string]uint64, reasons)
 	for reason := range reasons {
-		counted[reason.String()] = p.sockets.drops.counts[reason].Load()
+		counted[reason.String()] = p.shared.drops.counts[reason].Load()
 	}
 	return counted
 }

@@ -1,0 +1,201 @@
+package network
+
+import (
+	"hash/maphash"
+	"net/netip"
+	"sync"
+	"time"
+
+	"memberly/peer/types"
+)
+
+// This file limits what others can make this peer do: unknown addresses, and hosts that misbehave.
+// Where possible, input beyond a limit is not read for a while: nothing is lost, and the sender's queue
+// fills. Else it is dropped. A host that behaves stays far below every limit.
+
+// limit is a row of the table of limits. README has the same rows, which a test compares.
+type limit struct {
+	what    string
+	rate    int    // in a second; 0 if only the number at a time is limited
+	burst   int    // at once, or at a time
+	perBeat bool   // a second is the interval between heartbeats where that is shorter
+	also    []int  // further numbers that README states
+	beyond  string // what happens to more
+	counted []Drop // as what
+}
+
+// limitID is the place of a limit in the table.
+type limitID int
+
+// The limits. Those before hostLimits hold for each host by itself.
+const (
+	limitConns limitID = iota
+	limitJoins
+	limitQueries
+	limitHeartbeats
+	limitFrames
+	limitBytes
+	hostLimits
+)
+
+const (
+	limitDatagrams limitID = iota + hostLimits
+	limitLookups
+	limitPending
+	limitOpen
+	limitQueued
+	limitReports
+	limitRecords
+)
+
+// limitTable has every limit. A peer begins some five connections, JOINs and queries a second, sends
+// one heartbeat, and some thousand short frames while a group forms as fast as it can. More than a
+// few come at once only where this process stood still while they waited in the kernel. Each JOIN of a
+// new life costs the group two views.
+var limitTable = [...]limit{
+	limitConns:      {"new connections of one address", 20, 1000, true, nil, "closed", []Drop{ConnRate}},
+	limitJoins:      {"JOINs of one host", 20, 40, true, nil, "dropped", []Drop{QueryRate}},
+	limitQueries:    {"PROBEs, and doctors' questions, of one host", 20, 1000, true, nil, "dropped", []Drop{QueryRate}},
+	limitHeartbeats: {"heartbeats of one host", 20, 1000, true, nil, "dropped", []Drop{HeartbeatRate}},
+	limitFrames:     {"frames of one host", 20_000, 5000, false, []int{types.MaxFrame}, "not read for 50 ms", nil},
+	// What is sent to a host counts as its bytes too, so that short questions do not draw long answers
+	// without end.
+	limitBytes: {"bytes of one host, and to it", 16 << 20, 4 << 20, false, nil, "not read for 50 ms", nil},
+	// The rate grows by datagramsPerBeat for each host.
+	limitDatagrams: {"datagrams in all", 5000, 2048, false, nil, "none are read for 50 ms", nil},
+	// The burst grows by one for each host.
+	limitLookups: {"look-ups of names that are claimed", 64, 64, false, nil, "not believed", []Drop{Stranger}},
+
+	limitPending: {"connections that have not said who they are", 0, maxPendingUnknown, false,
+		[]int{maxPendingOfHost, int(introduction / time.Second)}, "the oldest of that kind is closed", []Drop{PendingFull, Silent}},
+	limitOpen:    {"open connections with one host", 0, maxConnections, false, nil, "the oldest is closed", nil},
+	limitQueued:  {"frames that wait to be written to a connection", 0, maxFrames, false, []int{int(writeTimeout / time.Second)}, "closed", []Drop{Stuck}},
+	limitReports: {"reports on stdout", 0, maxOfNobody, false, []int{maxReports}, "only counted", nil},
+	limitRecords: {what: "records that nobody reads from stderr"}, // none: each is kept
+}
+
+const (
+	// datagramsPerBeat is how many datagrams each host adds to the limit of all in the time between
+	// two heartbeats.
+	datagramsPerBeat = 4
+	// backoff is the least time for which a reader is held back.
+	backoff = 50 * time.Millisecond
+	// strangerSlots is how many buckets unknown addresses share: by chance two may have the same.
+	strangerSlots = 256
+	// usualBeat is the interval between heartbeats where none is given.
+	usualBeat = 1100 * time.Millisecond
+)
+
+// bucket is an allowance that grows with time, to a bound. Any goroutine may use it.
+type bucket struct {
+	mu    sync.Mutex
+	rate  float64 // in a second
+	burst float64 // the bound
+	left  float64 // below zero: owed
+	at    time.Time
+}
+
+// allot sets how much b grows in a second, and to what bound, and fills it.
+func (b *bucket) allot(rate, burst float64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.rate, b.burst, b.left = rate, burst, burst
+}
+
+// grow adds what has grown until now. If another goroutine has called it with a later time since the
+// caller read the clock, it adds nothing.
+func (b *bucket) grow(now time.Time) {
+	if !b.at.IsZero() {
+		b.left = min(b.burst, b.left+b.rate*max(0, now.Sub(b.at)).Seconds())
+	}
+	if now.After(b.at) {
+		b.at = now
+	}
+}
+
+// allow takes one, and reports whether there was one.
+func (b *bucket) allow(now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.grow(now)
+	if b.left < 1 {
+		return false
+	}
+	b.left--
+	return true
+}
+
+// spend takes n, which may be more than is left: the rest is owed. It returns how long to wait before
+// more is spent; zero while nothing is owed.
+func (b *bucket) spend(now time.Time, n int) time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.grow(now)
+	b.left = max(b.left-float64(n), -b.burst)
+	if b.left >= 0 {
+		return 0
+	}
+	return backoff + time.Duration(-b.left/b.rate*float64(time.Second))
+}
+
+// limits are the buckets of one peer.
+type limits struct {
+	hosts     []allowance // by ID-1
+	strangers [strangerSlots]bucket
+	seed      maphash.Seed // so that nobody can know who shares a slot
+	datagrams bucket       // of all
+}
+
+// allowance is what one host may do.
+type allowance [hostLimits]bucket
+
+// newLimits returns the limits of a peer among so many hosts, with so much time between heartbeats.
+func newLimits(hosts int, beat time.Duration) *limits {
+	if beat <= 0 {
+		beat = usualBeat
+	}
+	l := &limits{hosts: make([]allowance, hosts), seed: maphash.MakeSeed()}
+	for i := range l.hosts {
+		for id := range hostLimits {
+			l.hosts[i][id].allot(limitTable[id].allowed(beat))
+		}
+	}
+	for i := range l.strangers {
+		l.strangers[i].allot(limitTable[limitConns].allowed(beat))
+	}
+	rate, burst := limitTable[limitDatagrams].allowed(beat)
+	l.datagrams.allot(rate+datagramsPerBeat*float64(hosts)/beat.Seconds(), burst)
+	return l
+}
+
+// allowed returns the rate in a second, and the burst, with so much time between heartbeats.
+func (l *limit) allowed(beat time.Duration) (rate, burst float64) {
+	rate = float64(l.rate)
+	if l.perBeat {
+		rate /= min(beat, time.Second).Seconds()
+	}
+	return rate, float64(l.burst)
+}
+
+// connections returns the bucket for connections from addr, which belongs to host, or to none if that
+// is 0.
+func (l *limits) connections(addr netip.Addr, host types.ID) *bucket {
+	if host != 0 {
+		return &l.hosts[host-1][limitConns]
+	}
+	return &l.strangers[maphash.Comparable(l.seed, addr)%strangerSlots]
+}
+
+// of returns what a host may do.
+func (l *limits) of(host types.ID) *allowance { return &l.hosts[host-1] }
+
+// answers reports whether a message of this kind is to be handed on: it is no query, or within the limit.
+func (a *allowance) answers(kind types.Kind, now time.Time) bool {
+	switch kind {
+	case types.Join:
+		return a[limitJoins].allow(now)
+	case types.Probe, types.Echo:
+		return a[limitQueries].allow(now)
+	}
+	return true
+}
