@@ -220,7 +220,9 @@ func (h *Handler) makeGroup() {
 		}
 	}
 	h.becomeFresh()
-	h.renew(newest)
+	if newest >= h.incarnation {
+		h.renew(newest)
+	}
 	last[h.ID-1] = types.Past{Incarnation: h.incarnation}
 	h.counter = 1
 	term := types.Term{Counter: h.counter, Peer: h.ID}

@@ -37,11 +37,15 @@ func (h *Handler) becomeFresh() {
 	h.due(h.now.Run)
 }
 
-// renew takes an incarnation larger than any earlier one, and than last. Where the clock is
-// behind, it is above last by the salt: two lives of a host that are told the same last must
-// not take the same incarnation.
+// renew takes the clock's time as incarnation if that is larger than any earlier one, and than last. Where
+// the clock is behind, the incarnation is above last by the salt: two lives of a host that are told the
+// same last must not take the same incarnation.
 func (h *Handler) renew(last types.Incarnation) {
-	h.incarnation = max(types.Incarnation(h.now.Wall), max(h.incarnation, last)+1+types.Incarnation(h.Salt))
+	before := max(h.incarnation, last)
+	h.incarnation = types.Incarnation(h.now.Wall)
+	if h.incarnation <= before {
+		h.incarnation = before + 1 + types.Incarnation(h.Salt)
+	}
 }
 
 // tickFresh asks for a way in: whoever is said to lead, else the hosts in turn; where it is
@@ -126,13 +130,17 @@ func (f *freshness) prefers(id types.ID, group types.Group, term types.Term) boo
 }
 
 // onJoinState follows what a host's STATE tells a fresh peer. That its incarnation is too low it believes
-// of the leader that it would join alone: another may have let it in meanwhile.
+// of the leader alone that it would join: another may have let it in meanwhile. If it would join nobody, it
+// also believes a member whose leader has this peer's own id: that leader cannot tell it.
 func (h *Handler) onJoinState(m *types.Message) {
 	h.newest = max(h.newest, m.Last)
-	if m.Last >= h.incarnation && m.Leads && h.fresh.prefers(m.From, m.Group, m.Term) {
+	switch low := m.Last >= h.incarnation; {
+	case low && m.Leads && h.fresh.prefers(m.From, m.Group, m.Term):
 		h.renew(m.Last)
 		h.join(m.From)
 		return
+	case low && m.HasLeader && m.Term.Peer == h.ID && h.fresh.leaderHint == 0:
+		h.renew(m.Last)
 	}
 	if m.Leads {
 		h.learnLeader(m.From, m.Group, m.Term)

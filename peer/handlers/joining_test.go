@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"memberly/peer/handlers"
 	"memberly/peer/types"
 )
 
@@ -77,6 +78,28 @@ func TestIncarnation(t *testing.T) {
 		want(t, name, p.hear(m), "JOIN→2")
 		if p.Incarnation() != 508 {
 			t.Errorf("%s: incarnation %d, want 508", name, p.Incarnation())
+		}
+	}
+}
+
+// A founder's incarnation is its clock's, where that is above all it was told: a process of the same
+// host that starts a moment later must be above it.
+func TestIncarnationOfAFounder(t *testing.T) {
+	t.Parallel()
+	const second = int64(time.Second)
+	for _, tt := range []struct {
+		name       string
+		told, want types.Incarnation
+	}{
+		{"a host that started before it", types.Incarnation(second), types.Incarnation(3 * second)},
+		{"a host whose clock is ahead", types.Incarnation(4 * second), types.Incarnation(4*second) + 8},
+	} {
+		h := handlers.New(conf{ID: 1, Hosts: 2, Heartbeat: 1100 * ms, Monitor: 2200 * ms, Salt: 7})
+		h.Start(handlers.Instant{Run: epoch, Wall: 2 * second})
+		h.Message(handlers.Instant{Run: epoch + time.Second, Wall: 3 * second}, 2, &msg{Kind: types.State, From: 2,
+			Incarnation: tt.told, For: h.Incarnation(), Standing: types.Fresh, Request: uint64(epoch)})
+		if v := h.View(); v.Number != 1 || h.Incarnation() != tt.want || v.Group.Made != tt.want {
+			t.Errorf("%s: view %d, incarnation %d, want %d", tt.name, v.Number, h.Incarnation(), tt.want)
 		}
 	}
 }

@@ -227,6 +227,29 @@ func TestTwiceLeader(t *testing.T) {
 	}
 }
 
+// A second process of the leader's host whose clock is behind takes an incarnation that the members heed:
+// only they can tell it, as the leader has its own id.
+func TestTwiceLeaderBehind(t *testing.T) {
+	t.Parallel()
+	state := msg{Kind: types.State, From: 2, Standing: types.Joined, HasLeader: true, Term: types.Term{Counter: 1, Peer: 1}, Last: 500}
+	p := fresh(t, conf{ID: 1, Salt: 7})
+	p.hear(state)
+	if p.Incarnation() != 508 {
+		t.Errorf("incarnation %d, want 508", p.Incarnation())
+	}
+	p.pass(200 * ms)
+	if q := p.sent(2, types.Probe); q.Incarnation != 508 {
+		t.Errorf("it asks in incarnation %d, want 508", q.Incarnation)
+	}
+
+	p = fresh(t, conf{ID: 1})
+	p.hear(msg{Kind: types.Heartbeat, From: 3, Leads: true})
+	was := p.Incarnation()
+	if p.hear(state); p.Incarnation() != was {
+		t.Errorf("one that asks to join another takes incarnation %d", p.Incarnation())
+	}
+}
+
 // Of two processes of a host that lead, a fresh peer asks the one whose group was made earlier, at its
 // address; and so does a member that goes over to it.
 func TestTwoLeaders(t *testing.T) {

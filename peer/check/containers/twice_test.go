@@ -24,6 +24,7 @@ func TestRunsTwice(t *testing.T) {
 		says  func(g *group, first *peer) []*peer // who refuses the second
 	}{
 		{"member", aMember, func(g *group, _ *peer) []*peer { return theLeader(g) }},
+		{"leader", theLeader, func(g *group, _ *peer) []*peer { return g.followers() }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
