@@ -39,7 +39,7 @@ type sender struct {
 
 // receiver is the direction that leads here.
 type receiver struct {
-	ring    Ring // zero: nothing is sealed
+	ring    Keyring // zero: nothing is sealed
 	salt    [sha256.Size]byte
 	info    string
 	sealer  sealer // that opened the first frame
@@ -48,7 +48,7 @@ type receiver struct {
 	opened  atomic.Pointer[key] // of sealer, for other goroutines
 }
 
-// Shake agrees with the other end on what the frames between them are sealed with: it writes
+// Handshake agrees with the other end on what the frames between them are sealed with: it writes
 // this end's hello to w, the connection, in one piece, and reads the other's from r. The two
 // are a header and 32 bytes from random each. It returns the id that the other end says is
 // its own; only when Read has opened a frame, that is the word of somebody with a key. With
@@ -57,7 +57,7 @@ type receiver struct {
 // An error of r, w or random is wrapped: see types.ReadFrame. Any other is the fault of the
 // other end: ErrUnsealed, types.ErrVersion, ErrUnopened for what is no hello, ErrImpostor for
 // one that bears self, which this end may have sent itself.
-func Shake(r *bufio.Reader, w io.Writer, random io.Reader, ring Ring, self types.ID, dialer bool) (*Conn, types.ID, error) {
+func Handshake(r *bufio.Reader, w io.Writer, random io.Reader, ring Keyring, self types.ID, dialer bool) (*Conn, types.ID, error) {
 	if ring.Len() == 0 {
 		return new(Conn), 0, nil
 	}
@@ -98,7 +98,7 @@ func appendFrame(b, payload []byte) []byte {
 
 // newConn returns the Conn of the end that sent own and got other. Both hellos decide the keys,
 // so neither end can be made to use the keys of another connection.
-func newConn(ring Ring, own, other []byte, dialer bool) *Conn {
+func newConn(ring Keyring, own, other []byte, dialer bool) *Conn {
 	c := &Conn{in: receiver{ring: ring}}
 	h, outInfo := sha256.New(), dialerInfo
 	if dialer {
@@ -172,7 +172,7 @@ func (i *receiver) openFirst(payload []byte) ([]byte, error) {
 // Stale reports whether c is to be closed, and another connection made, because the keys are
 // those of ring now: c seals with another key than its first, or opens with one that it lacks.
 // Until then all goes through c as before.
-func (c *Conn) Stale(ring Ring) bool {
+func (c *Conn) Stale(ring Keyring) bool {
 	if ring.Len() == 0 || c.in.ring.Len() == 0 {
 		return ring.Len() != c.in.ring.Len()
 	}

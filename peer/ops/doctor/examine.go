@@ -40,7 +40,7 @@ type examination struct {
 	self   netip.Addr // the only address to use, if it is on the loopback network
 	nonce  uint64     // marks what this doctor asks
 	socket *net.UDPConn
-	lane   *seal.Lane
+	lane   *seal.Datagrams
 	began  time.Time
 	ctx    context.Context
 	tasks  sync.WaitGroup
@@ -60,7 +60,7 @@ func examine(ctx context.Context, c config.Config) *findings {
 		x.self = own
 	}
 	x.found.attached, _ = utils.Attached()              // none found shows in the addresses
-	x.lane, _ = seal.NewLane(c.Keys, c.ID, rand.Reader) // which never fails
+	x.lane, _ = seal.NewDatagrams(c.Keys, c.ID, rand.Reader) // which never fails
 	listener, err := net.Listen("tcp", x.here(config.TCPPort))
 	if x.found.tcp = err; err == nil {
 		x.tasks.Go(func() { x.accept(listener) })
@@ -218,7 +218,7 @@ func (x *examination) converse(c net.Conn, first *types.Message) {
 	c.SetDeadline(time.Now().Add(patience))
 	in := bufio.NewReader(c)
 	ring := x.found.config.Keys
-	sealed, _, err := seal.Shake(in, c, rand.Reader, ring, x.found.config.ID, first != nil)
+	sealed, _, err := seal.Handshake(in, c, rand.Reader, ring, x.found.config.ID, first != nil)
 	if err != nil {
 		x.unread(addr, err, first == nil)
 		return

@@ -128,7 +128,7 @@ func TestWatchSeesWholeStall(t *testing.T) {
 // other; so does one whose hosts file gives two the same id.
 func TestExamineKeys(t *testing.T) {
 	t.Parallel()
-	keys := func(line string) seal.Ring {
+	keys := func(line string) seal.Keyring {
 		ring, err := seal.Parse(strings.Repeat(line, 43) + "=")
 		if err != nil {
 			t.Fatal(err)
@@ -138,14 +138,14 @@ func TestExamineKeys(t *testing.T) {
 	a, b := keys("A"), keys("E")
 	for _, c := range []struct {
 		what       string
-		one, two   seal.Ring
+		one, two   seal.Keyring
 		id         types.ID // that two has
 		ones, twos error
 		twin       bool
 	}{
 		{"the same", a, a, 2, nil, nil, false},
 		{"different", a, b, 2, seal.ErrUnopened, seal.ErrUnopened, false},
-		{"one has none", seal.Ring{}, b, 2, types.ErrSealed, seal.ErrUnsealed, false},
+		{"one has none", seal.Keyring{}, b, 2, types.ErrSealed, seal.ErrUnsealed, false},
 		{"the same id", a, a, 1, nil, nil, true},
 	} {
 		t.Run(c.what, func(t *testing.T) {
@@ -199,7 +199,7 @@ func TestExamineCloses(t *testing.T) {
 				return
 			}
 			in := bufio.NewReader(socket)
-			if _, _, err := seal.Shake(in, socket, rand.Reader, ring, 2, false); err == nil {
+			if _, _, err := seal.Handshake(in, socket, rand.Reader, ring, 2, false); err == nil {
 				types.ReadFrame(in, nil)
 			}
 			socket.Close()

@@ -19,14 +19,14 @@ func line(b byte) string {
 }
 
 // ring returns the ring of keys that are 32 times a byte each.
-func ring(t testing.TB, keys ...byte) Ring {
+func ring(t testing.TB, keys ...byte) Keyring {
 	t.Helper()
 	var content strings.Builder
 	for _, k := range keys {
 		fmt.Fprintln(&content, line(k))
 	}
 	if len(keys) == 0 {
-		return Ring{}
+		return Keyring{}
 	}
 	r, err := Parse(content.String())
 	if err != nil {
@@ -215,7 +215,7 @@ func TestReadPipe(t *testing.T) {
 
 func TestRingIsNotPrinted(t *testing.T) {
 	t.Parallel()
-	r := struct{ Keys Ring }{ring(t, 77, 78)}
+	r := struct{ Keys Keyring }{ring(t, 77, 78)}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d", "%x", "%q"} {
 		got := fmt.Sprintf(verb, r)
 		if !strings.Contains(got, "[2 keys]") || strings.Contains(got, "77") || strings.Contains(got, "4d4d") {

@@ -34,7 +34,7 @@ const (
 	saysAnswer    = 2 // to this number
 )
 
-// Lane seals and opens the datagrams of one life of a process. Any goroutine may call Seal,
+// Datagrams seals and opens the datagrams of one life of a process. Any goroutine may call Seal,
 // Beat and Rekey at any time; one at a time calls Open. With the zero Ring it passes on
 // datagrams as they are.
 //
@@ -47,14 +47,14 @@ const (
 // the counter is one higher in each datagram. Another session than the one that is known of a
 // host may be its new life, or recorded from an old one: it is challenged with a number, and
 // only the answer to that introduces it. A challenge names the session that it is for.
-type Lane struct {
+type Datagrams struct {
 	self   types.ID
 	random io.Reader
 	plain  []byte // what Open returns is in it; only Open uses it
 	reply  []byte // the same
 
 	mu      sync.Mutex // guards all below
-	ring    Ring
+	ring    Keyring
 	session session
 	own     sealer
 	counter uint64
@@ -84,10 +84,10 @@ type host struct {
 	answerFrom    time.Duration // when it may be again
 }
 
-// NewLane returns the Lane of a process that begins as peer self. The error is that of
+// NewDatagrams returns the Lane of a process that begins as peer self. The error is that of
 // reading random, which is kept for challenges.
-func NewLane(ring Ring, self types.ID, random io.Reader) (*Lane, error) {
-	l := &Lane{self: self, random: random, hosts: make(map[types.ID]*host)}
+func NewDatagrams(ring Keyring, self types.ID, random io.Reader) (*Datagrams, error) {
+	l := &Datagrams{self: self, random: random, hosts: make(map[types.ID]*host)}
 	if _, err := io.ReadFull(random, l.session[:]); err != nil {
 		return nil, fmt.Errorf("drawing a session: %w", err)
 	}
@@ -97,7 +97,7 @@ func NewLane(ring Ring, self types.ID, random io.Reader) (*Lane, error) {
 
 // Rekey has l seal with the first key of ring from now on, and open with all. A session whose
 // key is not among them is forgotten, and introduced anew by a challenge.
-func (l *Lane) Rekey(ring Ring) {
+func (l *Datagrams) Rekey(ring Keyring) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.ring, l.own = ring, sealer{}
@@ -112,27 +112,27 @@ func (l *Lane) Rekey(ring Ring) {
 }
 
 // sealer returns what a session of a peer is sealed with, under a key.
-func (l *Lane) sealer(k key, s session, from types.ID) sealer {
+func (l *Datagrams) sealer(k key, s session, from types.ID) sealer {
 	return newSealer(k, s[:], string(binary.BigEndian.AppendUint16([]byte(datagramInfo), uint16(from))))
 }
 
 // Seal appends to b a datagram with message.
-func (l *Lane) Seal(b, message []byte) []byte {
+func (l *Datagrams) Seal(b, message []byte) []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.append(b, saysMessage, 0, message)
 }
 
-// Beat is Seal for a heartbeat, of which each host gets the same copy. For a moment it is kept, to
+// SealHeartbeat is Seal for a heartbeat, of which each host gets the same copy. For a moment it is kept, to
 // go with answers too: so those that did not know this process lose none.
-func (l *Lane) Beat(b, message []byte, now time.Duration) []byte {
+func (l *Datagrams) SealHeartbeat(b, message []byte, now time.Duration) []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.beat, l.beaten = append(l.beat[:0], message...), now
 	return l.append(b, saysMessage, 0, message)
 }
 
-func (l *Lane) append(b []byte, says byte, number uint64, message []byte) []byte {
+func (l *Datagrams) append(b []byte, says byte, number uint64, message []byte) []byte {
 	if l.own.aead == nil {
 		return append(b, message...)
 	}
@@ -159,7 +159,7 @@ func (l *Lane) append(b []byte, says byte, number uint64, message []byte) []byte
 // is of another host (it is not opened then), ErrUnopened, ErrReplayed, ErrUnasked (there may be a
 // reply then, too), or that of reading random.
 // b is left as it is.
-func (l *Lane) Open(from types.ID, b []byte, now time.Duration) (message, reply []byte, err error) {
+func (l *Datagrams) Open(from types.ID, b []byte, now time.Duration) (message, reply []byte, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ring.Len() == 0 {
@@ -194,7 +194,7 @@ type datagram struct {
 
 // open opens b into l.plain, and returns the host that sealed it, or nil. If its session is
 // known, but another key opens it, its sender has changed keys.
-func (l *Lane) open(from types.ID, b []byte, d *datagram) *host {
+func (l *Datagrams) open(from types.ID, b []byte, d *datagram) *host {
 	h := l.hosts[from]
 	known := h != nil && h.knows(d.session)
 	if known && l.try(h.sealer, b, d) {
@@ -218,7 +218,7 @@ func (l *Lane) open(from types.ID, b []byte, d *datagram) *host {
 
 // try opens b with one sealer. It does so beside b, not in place: what does not open would be
 // lost to the other keys.
-func (l *Lane) try(s sealer, b []byte, d *datagram) bool {
+func (l *Datagrams) try(s sealer, b []byte, d *datagram) bool {
 	plain, err := s.aead.Open(l.plain[:0], l.nonce.of(d.counter), b[datagramHeader:], b[:datagramHeader])
 	if err != nil {
 		return false
@@ -244,7 +244,7 @@ func (d *datagram) split(plain []byte) bool {
 }
 
 // heed does what the datagram d of host h calls for, and returns what Open does.
-func (l *Lane) heed(h *host, d *datagram, now time.Duration) (message, reply []byte, err error) {
+func (l *Datagrams) heed(h *host, d *datagram, now time.Duration) (message, reply []byte, err error) {
 	switch {
 	case d.says == saysChallenge && !bytes.Equal(d.message, l.session[:]), d.says == saysAnswer && !h.answers(d, now):
 		return nil, nil, ErrUnasked
@@ -280,7 +280,7 @@ func (l *Lane) heed(h *host, d *datagram, now time.Duration) (message, reply []b
 
 // challenge returns a challenge to session s of h, or nothing if it was sent just now. A number that
 // is still good is repeated, so that an answer which takes longer than the pause counts.
-func (l *Lane) challenge(h *host, s session, now time.Duration) ([]byte, error) {
+func (l *Datagrams) challenge(h *host, s session, now time.Duration) ([]byte, error) {
 	if s == h.asked && now < h.challengeFrom {
 		return nil, nil
 	}
@@ -297,7 +297,7 @@ func (l *Lane) challenge(h *host, s session, now time.Duration) ([]byte, error) 
 }
 
 // answer returns the answer to a challenge of h, or nothing if it was given just now.
-func (l *Lane) answer(h *host, number uint64, now time.Duration) []byte {
+func (l *Datagrams) answer(h *host, number uint64, now time.Duration) []byte {
 	if number == h.answered && now < h.answerFrom {
 		return nil
 	}

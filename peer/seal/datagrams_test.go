@@ -15,9 +15,9 @@ import (
 	"memberly/peer/types"
 )
 
-func newLane(t testing.TB, ring Ring, self types.ID, seed byte) *Lane {
+func newLane(t testing.TB, ring Keyring, self types.ID, seed byte) *Datagrams {
 	t.Helper()
-	l, err := NewLane(ring, self, dice(seed))
+	l, err := NewDatagrams(ring, self, dice(seed))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +25,7 @@ func newLane(t testing.TB, ring Ring, self types.ID, seed byte) *Lane {
 }
 
 // open is Open, whose results stay as they are.
-func open(to *Lane, from types.ID, b []byte, now time.Duration) (message string, reply []byte, err error) {
+func open(to *Datagrams, from types.ID, b []byte, now time.Duration) (message string, reply []byte, err error) {
 	before := bytes.Clone(b)
 	m, reply, err := to.Open(from, b, now)
 	if !bytes.Equal(b, before) {
@@ -35,7 +35,7 @@ func open(to *Lane, from types.ID, b []byte, now time.Duration) (message string,
 }
 
 // introduced returns two lanes of peers 1 and 2; the second knows the first.
-func introduced(t testing.TB, first, second Ring) (one, two *Lane) {
+func introduced(t testing.TB, first, second Keyring) (one, two *Datagrams) {
 	t.Helper()
 	one, two = newLane(t, first, 1, 1), newLane(t, second, 2, 2)
 	introduce(t, one, two, 0)
@@ -43,16 +43,16 @@ func introduced(t testing.TB, first, second Ring) (one, two *Lane) {
 }
 
 // introduce has two hear one for the first time.
-func introduce(t testing.TB, one, two *Lane, now time.Duration) {
+func introduce(t testing.TB, one, two *Datagrams, now time.Duration) {
 	t.Helper()
-	if m, err := exchange(one, two, one.Beat(nil, []byte("hello"), now), now); m != "hello" || err != nil {
+	if m, err := exchange(one, two, one.SealHeartbeat(nil, []byte("hello"), now), now); m != "hello" || err != nil {
 		t.Fatalf("introduced with %q, %v", m, err)
 	}
 }
 
 // exchange has to open b of from, and both answer each other until nothing is left to say. It
 // returns the last message that came to to.
-func exchange(from, to *Lane, b []byte, now time.Duration) (message string, err error) {
+func exchange(from, to *Datagrams, b []byte, now time.Duration) (message string, err error) {
 	for len(b) > 0 {
 		m, reply, err := open(to, from.self, b, now)
 		if err != nil {
@@ -72,7 +72,7 @@ func exchange(from, to *Lane, b []byte, now time.Duration) (message string, err 
 func TestLaneMeets(t *testing.T) {
 	t.Parallel()
 	one, two := newLane(t, ring(t, 1), 1, 1), newLane(t, ring(t, 1), 2, 2)
-	m, challenge, err := open(two, 1, one.Beat(nil, []byte("beat"), 0), 0)
+	m, challenge, err := open(two, 1, one.SealHeartbeat(nil, []byte("beat"), 0), 0)
 	if m != "" || len(challenge) == 0 || err != nil {
 		t.Fatalf("got %q and a reply of %d bytes, %v; want a challenge", m, len(challenge), err)
 	}
@@ -110,7 +110,7 @@ func TestLaneBytes(t *testing.T) {
 		nonce := binary.BigEndian.AppendUint64(make([]byte, 4), counter)
 		return gcm(t, key, session[:], "memberly 1 datagram\x01\x02").Seal(b, nonce, []byte(plain), b)
 	}
-	first := one.Beat([]byte("before"), []byte("beat"), 0)
+	first := one.SealHeartbeat([]byte("before"), []byte("beat"), 0)
 	if want := append([]byte("before"), sealed(0, "\x00beat")...); !bytes.Equal(first, want) {
 		t.Errorf("a message is %x, want %x", first, want)
 	}
@@ -142,11 +142,11 @@ func TestUnsealedPeerIsTold(t *testing.T) {
 // Without keys, datagrams are those of a peer of before.
 func TestPlainLane(t *testing.T) {
 	t.Parallel()
-	one := newLane(t, Ring{}, 1, 1)
+	one := newLane(t, Keyring{}, 1, 1)
 	if got := one.Seal([]byte("x"), []byte("yz")); string(got) != "xyz" {
 		t.Errorf("appends %q", got)
 	}
-	if m, reply, err := open(one, 2, one.Beat(nil, []byte("beat"), 0), 0); m != "beat" || reply != nil || err != nil {
+	if m, reply, err := open(one, 2, one.SealHeartbeat(nil, []byte("beat"), 0), 0); m != "beat" || reply != nil || err != nil {
 		t.Errorf("got %q, %x, %v", m, reply, err)
 	}
 }
@@ -154,11 +154,11 @@ func TestPlainLane(t *testing.T) {
 // A lane can get its first keys later, and lose all of them.
 func TestLaneKeysComeAndGo(t *testing.T) {
 	t.Parallel()
-	one, two := newLane(t, Ring{}, 1, 1), newLane(t, Ring{}, 2, 2)
+	one, two := newLane(t, Keyring{}, 1, 1), newLane(t, Keyring{}, 2, 2)
 	for _, keys := range [][]byte{{1}, nil, {2}} {
 		one.Rekey(ring(t, keys...))
 		two.Rekey(ring(t, keys...))
-		b := one.Beat(nil, []byte("beat"), 0)
+		b := one.SealHeartbeat(nil, []byte("beat"), 0)
 		if sealed := len(b) > len("beat"); sealed != (keys != nil) {
 			t.Errorf("keys %v: a beat is %x", keys, b)
 		}
@@ -179,28 +179,28 @@ func TestLaneRefuses(t *testing.T) {
 		b[i] = to
 		return b
 	}
-	says := func(l *Lane, says byte, message string) []byte { return l.append(nil, says, 0, []byte(message)) }
+	says := func(l *Datagrams, says byte, message string) []byte { return l.append(nil, says, 0, []byte(message)) }
 	for _, c := range []struct {
 		what string
 		from types.ID
-		make func(one *Lane) []byte
+		make func(one *Datagrams) []byte
 		want error
 	}{
-		{"not sealed", 1, func(*Lane) []byte { return beat }, ErrUnsealed},
-		{"another version", 1, func(one *Lane) []byte { return at(0, 0x82, one.Seal(nil, nil)) }, types.ErrVersion},
-		{"a hello", 1, func(one *Lane) []byte { return at(1, kindHello, one.Seal(nil, nil)) }, ErrUnopened},
-		{"another's address", 3, func(one *Lane) []byte { return one.Seal(nil, []byte("x")) }, ErrImpostor},
-		{"another's id", 3, func(one *Lane) []byte { return at(3, 3, one.Seal(nil, []byte("x"))) }, ErrUnopened},
-		{"nothing", 1, func(*Lane) []byte { return nil }, ErrUnopened},
-		{"a header alone", 1, func(one *Lane) []byte { return one.Seal(nil, nil)[:datagramHeader] }, ErrUnopened},
-		{"another key", 1, func(*Lane) []byte { return newLane(t, ring(t, 9), 1, 1).Seal(nil, []byte("x")) }, ErrUnopened},
-		{"another key, another life", 1, func(*Lane) []byte { return newLane(t, ring(t, 9), 1, 5).Seal(nil, []byte("x")) }, ErrUnopened},
-		{"says nothing", 1, func(one *Lane) []byte { return resealed(one, nil) }, ErrUnopened},
-		{"says what nobody does", 1, func(one *Lane) []byte { return says(one, 3, "x") }, ErrUnopened},
-		{"a challenge without number", 1, func(one *Lane) []byte { return resealed(one, []byte{saysChallenge, 1, 2, 3, 4, 5, 6, 7}) }, ErrUnopened},
-		{"an answer to nothing", 1, func(one *Lane) []byte { return says(one, saysAnswer, "x") }, ErrReplayed},
-		{"an answer of an earlier life", 1, func(*Lane) []byte { return says(newLane(t, ring(t, 1), 1, 5), saysAnswer, "x") }, ErrReplayed},
-		{"sound", 1, func(one *Lane) []byte { return one.Seal(nil, []byte("x")) }, nil},
+		{"not sealed", 1, func(*Datagrams) []byte { return beat }, ErrUnsealed},
+		{"another version", 1, func(one *Datagrams) []byte { return at(0, 0x82, one.Seal(nil, nil)) }, types.ErrVersion},
+		{"a hello", 1, func(one *Datagrams) []byte { return at(1, kindHello, one.Seal(nil, nil)) }, ErrUnopened},
+		{"another's address", 3, func(one *Datagrams) []byte { return one.Seal(nil, []byte("x")) }, ErrImpostor},
+		{"another's id", 3, func(one *Datagrams) []byte { return at(3, 3, one.Seal(nil, []byte("x"))) }, ErrUnopened},
+		{"nothing", 1, func(*Datagrams) []byte { return nil }, ErrUnopened},
+		{"a header alone", 1, func(one *Datagrams) []byte { return one.Seal(nil, nil)[:datagramHeader] }, ErrUnopened},
+		{"another key", 1, func(*Datagrams) []byte { return newLane(t, ring(t, 9), 1, 1).Seal(nil, []byte("x")) }, ErrUnopened},
+		{"another key, another life", 1, func(*Datagrams) []byte { return newLane(t, ring(t, 9), 1, 5).Seal(nil, []byte("x")) }, ErrUnopened},
+		{"says nothing", 1, func(one *Datagrams) []byte { return resealed(one, nil) }, ErrUnopened},
+		{"says what nobody does", 1, func(one *Datagrams) []byte { return says(one, 3, "x") }, ErrUnopened},
+		{"a challenge without number", 1, func(one *Datagrams) []byte { return resealed(one, []byte{saysChallenge, 1, 2, 3, 4, 5, 6, 7}) }, ErrUnopened},
+		{"an answer to nothing", 1, func(one *Datagrams) []byte { return says(one, saysAnswer, "x") }, ErrReplayed},
+		{"an answer of an earlier life", 1, func(*Datagrams) []byte { return says(newLane(t, ring(t, 1), 1, 5), saysAnswer, "x") }, ErrReplayed},
+		{"sound", 1, func(one *Datagrams) []byte { return one.Seal(nil, []byte("x")) }, nil},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			t.Parallel()
@@ -217,7 +217,7 @@ func TestLaneRefuses(t *testing.T) {
 }
 
 // resealed returns a datagram of l that holds plain.
-func resealed(l *Lane, plain []byte) []byte {
+func resealed(l *Datagrams, plain []byte) []byte {
 	b := l.Seal(nil, nil)[:datagramHeader]
 	counter := binary.BigEndian.Uint64(b[headerSize+numberLen:])
 	return l.own.aead.Seal(b, l.nonce.of(counter), plain, b)
@@ -229,12 +229,12 @@ func TestLaneTampering(t *testing.T) {
 	t.Parallel()
 	one, two := introduced(t, ring(t, 1), ring(t, 1, 2))
 	late := newLane(t, ring(t, 1, 2), 3, 3)
-	beat := one.Beat(nil, []byte("beat"), 0)
+	beat := one.SealHeartbeat(nil, []byte("beat"), 0)
 	_, challenge, _ := open(late, 1, beat, 0)
 	_, answer, _ := open(one, 3, bytes.Clone(challenge), 0)
 	for _, c := range []struct {
 		what     string
-		to       *Lane
+		to       *Datagrams
 		from     types.ID
 		datagram []byte
 	}{{"message", two, 1, beat}, {"challenge", one, 3, challenge}, {"answer", late, 1, answer}} {
@@ -295,7 +295,7 @@ func TestLaneRecordedElsewhere(t *testing.T) {
 	var tapped [][]byte
 	now := time.Second
 	for i := range 40 {
-		b := one.Beat(nil, []byte("beat"), now)
+		b := one.SealHeartbeat(nil, []byte("beat"), now)
 		tapped = append(tapped, b)
 		if lost := i%3 == 1; !lost {
 			if m, _, err := open(two, 1, b, now); m != "beat" || err != nil {
@@ -320,7 +320,7 @@ func TestLaneChallengeIsForOne(t *testing.T) {
 	t.Parallel()
 	one, two := newLane(t, ring(t, 1), 1, 1), newLane(t, ring(t, 1), 2, 2)
 	_, recorded, _ := open(two, 1, one.Seal(nil, []byte("x")), 0)
-	for what, l := range map[string]*Lane{"a third": newLane(t, ring(t, 1), 3, 3), "its next life": newLane(t, ring(t, 1), 1, 11)} {
+	for what, l := range map[string]*Datagrams{"a third": newLane(t, ring(t, 1), 3, 3), "its next life": newLane(t, ring(t, 1), 1, 11)} {
 		if m, answer, err := open(l, 2, recorded, 0); m != "" || answer != nil || err != ErrUnasked {
 			t.Errorf("%s answers %x, %v", what, answer, err)
 		}
@@ -354,7 +354,7 @@ func TestLaneSlowAnswers(t *testing.T) {
 	heard := 0
 	for now := time.Duration(0); now < 2*time.Second; now += 10 * ms {
 		if now%(100*ms) == 0 {
-			to2 = append(to2, flight{now + 150*ms, one.Beat(nil, []byte("beat"), now)})
+			to2 = append(to2, flight{now + 150*ms, one.SealHeartbeat(nil, []byte("beat"), now)})
 		}
 		if m, _, _ := open(two, 1, recorded, now); m != "" {
 			t.Fatal("an earlier life is heard")
@@ -396,13 +396,13 @@ func TestLaneIntroductionStartsWindow(t *testing.T) {
 func TestLaneReplayFromEarlierLife(t *testing.T) {
 	t.Parallel()
 	one, two := newLane(t, ring(t, 1), 1, 1), newLane(t, ring(t, 1), 2, 2)
-	beat := one.Beat(nil, []byte("old"), 0)
+	beat := one.SealHeartbeat(nil, []byte("old"), 0)
 	_, challenge, _ := open(two, 1, beat, 0)
 	_, answer, _ := open(one, 2, challenge, 0)
 	open(two, 1, answer, 0)
 	recorded := [][]byte{beat, answer, one.Seal(nil, []byte("older"))}
 
-	refuses := func(to *Lane, now time.Duration) {
+	refuses := func(to *Datagrams, now time.Duration) {
 		t.Helper()
 		for i, b := range recorded {
 			if m, _, _ := open(to, 1, b, now); m != "" {
@@ -429,8 +429,8 @@ func TestLaneReflection(t *testing.T) {
 		t.Errorf("its own message is %q, %x, %v", m, reply, err)
 	}
 	three := newLane(t, ring(t, 1), 3, 3)
-	_, toOne, _ := open(three, 1, one.Beat(nil, []byte("1"), 0), 0)
-	open(three, 2, two.Beat(nil, []byte("2"), 0), 0)
+	_, toOne, _ := open(three, 1, one.SealHeartbeat(nil, []byte("1"), 0), 0)
+	open(three, 2, two.SealHeartbeat(nil, []byte("2"), 0), 0)
 	_, answer, _ := open(one, 3, toOne, 0)
 	if m, _, err := open(three, 2, answer, 0); err != ErrImpostor {
 		t.Errorf("another's answer is %q, %v", m, err)
@@ -463,7 +463,7 @@ func TestLanePace(t *testing.T) {
 	var answers []string
 	for now := 2 * time.Second; now <= 2200*ms; now += 10 * ms {
 		if now == 2050*ms {
-			one.Beat(nil, []byte("beat"), now-101*ms)
+			one.SealHeartbeat(nil, []byte("beat"), now-101*ms)
 		}
 		if _, answer, _ := open(one, 2, challenge, now); len(answer) > 0 {
 			answers = append(answers, fmt.Sprintf("%v+%d", now, len(answer)-45))
@@ -496,7 +496,7 @@ func TestLaneAnswerOfKnownSession(t *testing.T) {
 	open(two, 1, passed, 0)
 	challenge, _ := two.challenge(two.hosts[1], one.session, time.Second) // it was under way
 	challenge = bytes.Clone(challenge)
-	one.Beat(nil, []byte("beat"), time.Second)
+	one.SealHeartbeat(nil, []byte("beat"), time.Second)
 	before := one.Seal(nil, []byte("before"))
 	_, answer, _ := open(one, 2, challenge, time.Second)
 	if m, _, err := open(two, 1, answer, time.Second); m != "beat" {
@@ -518,9 +518,9 @@ func TestLaneRotates(t *testing.T) {
 	introduce(t, two, one, time.Second)
 	var held [][]byte
 	for step, keys := range [][]byte{{1}, {1, 2}, {2, 1}, {2}} {
-		for i, l := range []*Lane{one, two} {
+		for i, l := range []*Datagrams{one, two} {
 			l.Rekey(ring(t, keys...))
-			for _, pair := range [][2]*Lane{{one, two}, {two, one}} {
+			for _, pair := range [][2]*Datagrams{{one, two}, {two, one}} {
 				held = append(held, pair[0].Seal(nil, []byte("held")))
 				want := fmt.Sprint(step, i)
 				m, reply, err := open(pair[1], pair[0].self, pair[0].Seal(nil, []byte(want)), time.Second)
@@ -531,7 +531,7 @@ func TestLaneRotates(t *testing.T) {
 		}
 	}
 	for i, b := range held[len(held)-4:] { // of the last step: the window went on
-		to := []*Lane{two, one}[i%2]
+		to := []*Datagrams{two, one}[i%2]
 		if m, _, err := open(to, 3-to.self, b, time.Second); m != "" || err != nil {
 			t.Errorf("what was held back hands on %q, %v", m, err)
 		}
@@ -575,7 +575,7 @@ func TestLaneKeyTakenAway(t *testing.T) {
 		t.Errorf("with the key taken away: %q, %x, %v", m, reply, err)
 	}
 	one.Rekey(ring(t, 2))
-	if m, err := exchange(one, two, one.Beat(nil, []byte("beat"), time.Second), time.Second); m != "beat" || err != nil {
+	if m, err := exchange(one, two, one.SealHeartbeat(nil, []byte("beat"), time.Second), time.Second); m != "beat" || err != nil {
 		t.Errorf("the true one is heard no more: %q, %v", m, err)
 	}
 }
@@ -583,10 +583,10 @@ func TestLaneKeyTakenAway(t *testing.T) {
 func TestLaneWithoutDice(t *testing.T) {
 	t.Parallel()
 	failed := errors.New("no more dice")
-	if _, err := NewLane(ring(t, 1), 1, iotest.ErrReader(failed)); !errors.Is(err, failed) {
+	if _, err := NewDatagrams(ring(t, 1), 1, iotest.ErrReader(failed)); !errors.Is(err, failed) {
 		t.Errorf("error is %v", err)
 	}
-	two, err := NewLane(ring(t, 1), 2, io.MultiReader(bytes.NewReader(make([]byte, 8)), iotest.ErrReader(failed)))
+	two, err := NewDatagrams(ring(t, 1), 2, io.MultiReader(bytes.NewReader(make([]byte, 8)), iotest.ErrReader(failed)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -605,7 +605,7 @@ func TestLaneAtOnce(t *testing.T) {
 	all.Go(func() {
 		defer close(sealed)
 		for i := range 300 {
-			sealed <- one.Beat(nil, []byte("beat"), time.Duration(i))
+			sealed <- one.SealHeartbeat(nil, []byte("beat"), time.Duration(i))
 		}
 	})
 	all.Go(func() {
@@ -628,7 +628,7 @@ func TestLaneAllocations(t *testing.T) {
 	message := make([]byte, 100)
 	var b []byte
 	allocations := testing.AllocsPerRun(100, func() {
-		b = one.Beat(b[:0], message, 0)
+		b = one.SealHeartbeat(b[:0], message, 0)
 		if m, _, err := two.Open(1, b, 0); len(m) != 100 {
 			t.Error(err)
 		}
@@ -671,7 +671,7 @@ func BenchmarkSealHeartbeat(b *testing.B) {
 	var buf []byte
 	b.ReportAllocs()
 	for b.Loop() {
-		buf = one.Beat(buf[:0], message, 0)
+		buf = one.SealHeartbeat(buf[:0], message, 0)
 	}
 }
 
@@ -684,7 +684,7 @@ func BenchmarkOpen(b *testing.B) {
 		var buf []byte
 		b.ReportAllocs()
 		for b.Loop() {
-			buf = one.Beat(buf[:0], message, 0)
+			buf = one.SealHeartbeat(buf[:0], message, 0)
 			if _, _, err := two.Open(1, buf, 0); err != nil {
 				b.Fatal(err)
 			}
