@@ -53,7 +53,9 @@ func (k *keys) seal(message []byte) []byte {
 }
 
 // sealHeartbeat appends to b the datagram with a heartbeat.
-func (k *keys) sealHeartbeat(b, message []byte) []byte { return k.lane.SealHeartbeat(b, message, k.now()) }
+func (k *keys) sealHeartbeat(b, message []byte) []byte {
+	return k.lane.SealHeartbeat(b, message, k.now())
+}
 
 // Rekey reads the key file again, and seals and opens with its keys from now on. If the file is
 // unsound, it reports that and the keys stay. It replaces the connections that were made with keys that

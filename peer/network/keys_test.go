@@ -342,7 +342,7 @@ func TestRekey(t *testing.T) {
 	}
 
 	want := fmt.Sprintf("Read 1 key from %[1]q, which seals and opens\n"+
-		"Error reading keys: key file %[1]q: cannot read it: no such file or directory: name a text file, one key a line, after -key; memberly keygen FILE makes one; the keys in use stay\n"+
+		"Error reading keys: key file %[1]q: cannot read it: no such file or directory: name a text file, one key per line, after -key; memberly keygen FILE makes one; the keys in use stay\n"+
 		"Error reading keys: key file %[1]q: line 2: this key is on line 1 already: remove one of the two; the keys in use stay\n"+
 		"Read 2 keys from %[1]q: the first seals, all open\n"+
 		"Read 2 keys from %[1]q: the first seals, all open\n"+

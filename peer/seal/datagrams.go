@@ -12,46 +12,48 @@ import (
 )
 
 const (
-	// challengePause is the least time between two challenges to one session of a host.
+	// challengePause is the minimum time between two challenges to one session of a host.
 	challengePause = 200 * time.Millisecond
-	// answerPause is the least time between two answers to one challenge.
+	// answerPause is the minimum time between two answers to one challenge.
 	answerPause = 50 * time.Millisecond
-	// challengeLasts is how long an answer may take; for as long the challenge is the same.
+	// challengeLasts is how long an answer may take. Until then the number stays the same.
 	challengeLasts = time.Second
-	// copyLasts is how long after a heartbeat its copies come: one for each address of this host.
+	// copyLasts is how long copies of a heartbeat may follow it: a sender sends one to each
+	// address of this host.
 	copyLasts = 50 * time.Millisecond
-	// beatLasts is how old a heartbeat may be that goes with an answer. Older ones may say what
-	// is true no more.
+	// beatLasts is the maximum age of a heartbeat that goes with an answer. What an older one
+	// says may no longer be true.
 	beatLasts = 200 * time.Millisecond
 )
 
 const datagramInfo = "memberly 1 datagram"
 
-// What the first byte within a sealed datagram says that it is. A number follows in the last two.
+// The kinds of datagrams, in the first byte of the encrypted part. A number follows the last two.
 const (
 	saysMessage   = 0
-	saysChallenge = 1 // answer this number, if the session that follows is yours
-	saysAnswer    = 2 // to this number
+	saysChallenge = 1 // asks for an answer with this number, of the session that follows
+	saysAnswer    = 2 // answers the challenge with this number
 )
 
 // Datagrams seals and opens the datagrams of one life of a process. Any goroutine may call Seal,
-// Beat and Rekey at any time; one at a time calls Open. With the zero Ring it passes on
-// datagrams as they are.
+// SealHeartbeat and Rekey at any time; Open must not be called concurrently with itself. With the
+// zero Keyring datagrams pass unchanged.
 //
-// A heartbeat is sealed once, and goes to all: so what was recorded on its way to another host has
-// a counter that this one knows. What is older than the newest is not handed on, came it or not:
-// who lost some could be told of them after their sender's end.
+// A heartbeat is sealed once for all hosts, so a recording of another host's copy has a counter
+// that this host has seen. Datagrams older than the newest are dropped even if unseen: an attacker
+// could withhold one and send it after its sender died.
 //
-// A datagram is a header (version, kind, sender, session, counter) and what is sealed: what it
-// says, a number if it is a challenge or an answer, and a message. The session is drawn once,
-// the counter is one higher in each datagram. Another session than the one that is known of a
-// host may be its new life, or recorded from an old one: it is challenged with a number, and
-// only the answer to that introduces it. A challenge names the session that it is for.
+// A datagram is a header (version, kind, sender, session, counter), then the encrypted part: its
+// kind, a number if it is a challenge or an answer, and a message. A process draws its session
+// once, and increments the counter with each datagram. A datagram of an unknown session is either
+// from a new life of its sender or a recording from an old one. Datagrams challenges that session
+// with a random number, and accepts it when the answer comes. A challenge names the session that
+// is to answer.
 type Datagrams struct {
 	self   types.ID
 	random io.Reader
-	plain  []byte // what Open returns is in it; only Open uses it
-	reply  []byte // the same
+	plain  []byte // backs the message that Open returns; only Open uses it
+	reply  []byte // backs the reply that Open returns; only Open uses it
 
 	mu      sync.Mutex // guards all below
 	ring    Keyring
@@ -59,33 +61,33 @@ type Datagrams struct {
 	own     sealer
 	counter uint64
 	nonce   nonce
-	beat    []byte // the last one
+	beat    []byte // the last heartbeat
 	beaten  time.Duration
-	hosts   map[types.ID]*host // of which a datagram opened
+	hosts   map[types.ID]*host // those of which a datagram opened
 }
 
-// session names one life of a process.
+// session identifies one life of a process.
 type session [numberLen]byte
 
-// host is what Open knows of another host.
+// host is what Open knows about another host.
 type host struct {
-	session session // introduced last
-	sealer  sealer  // that opened it last; zero: no session is known
+	session session // accepted last
+	sealer  sealer  // opened the last datagram of session; zero if no session is known
 	window  window
-	newest  time.Duration // when the newest of window came
+	newest  time.Duration // when the newest counter of window arrived
 
 	number     uint64 // of the last challenge
 	challenged time.Duration
-	pending    bool // it is not answered yet
+	pending    bool // it has no answer yet
 
-	asked         session       // by that challenge
-	challengeFrom time.Duration // when it may be asked again
-	answered      uint64        // the number answered last
-	answerFrom    time.Duration // when it may be again
+	asked         session       // the session that the last challenge asked
+	challengeFrom time.Duration // earliest time of the next challenge to it
+	answered      uint64        // the number that this process answered last
+	answerFrom    time.Duration // earliest time of the next answer to it
 }
 
-// NewDatagrams returns the Lane of a process that begins as peer self. The error is that of
-// reading random, which is kept for challenges.
+// NewDatagrams returns the Datagrams of a process that starts as peer self. It keeps random for
+// challenges. The error is that of reading random.
 func NewDatagrams(ring Keyring, self types.ID, random io.Reader) (*Datagrams, error) {
 	l := &Datagrams{self: self, random: random, hosts: make(map[types.ID]*host)}
 	if _, err := io.ReadFull(random, l.session[:]); err != nil {
@@ -95,8 +97,8 @@ func NewDatagrams(ring Keyring, self types.ID, random io.Reader) (*Datagrams, er
 	return l, nil
 }
 
-// Rekey has l seal with the first key of ring from now on, and open with all. A session whose
-// key is not among them is forgotten, and introduced anew by a challenge.
+// Rekey makes l seal with the first key of ring from now on, and open with all of them. It
+// forgets sessions under other keys: they have to answer a challenge again.
 func (l *Datagrams) Rekey(ring Keyring) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -111,20 +113,20 @@ func (l *Datagrams) Rekey(ring Keyring) {
 	}
 }
 
-// sealer returns what a session of a peer is sealed with, under a key.
+// sealer returns the sealer of a peer's session under key k.
 func (l *Datagrams) sealer(k key, s session, from types.ID) sealer {
 	return newSealer(k, s[:], string(binary.BigEndian.AppendUint16([]byte(datagramInfo), uint16(from))))
 }
 
-// Seal appends to b a datagram with message.
+// Seal appends a datagram with message to b.
 func (l *Datagrams) Seal(b, message []byte) []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.append(b, saysMessage, 0, message)
 }
 
-// SealHeartbeat is Seal for a heartbeat, of which each host gets the same copy. For a moment it is kept, to
-// go with answers too: so those that did not know this process lose none.
+// SealHeartbeat is Seal for a heartbeat, to be sent to all hosts. For 0.2 s after now, answers to
+// challenges repeat the heartbeat, so that hosts which do not know this session yet miss none.
 func (l *Datagrams) SealHeartbeat(b, message []byte, now time.Duration) []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -150,15 +152,14 @@ func (l *Datagrams) append(b []byte, says byte, number uint64, message []byte) [
 	return b
 }
 
-// Open opens the datagram b from an address of host from. It returns the message, if one is to
-// be handed on, and the reply to send to that address, if there is one, without waiting; both
-// are valid until the next Open. That there is neither, and no error, is what happens when two
-// meet, and to what is overtaken or a second copy.
+// Open opens the datagram b, which came from an address of host from. It returns the message to
+// hand on and the reply to send to that address; either can be nil, and both are valid until the
+// next Open. Both are nil, without error, during a handshake and for reordered or duplicate
+// datagrams. Open does not modify b.
 //
-// The error is why b is to be dropped: ErrUnsealed, types.ErrVersion, ErrImpostor if it says it
-// is of another host (it is not opened then), ErrUnopened, ErrReplayed, ErrUnasked (there may be a
-// reply then, too), or that of reading random.
-// b is left as it is.
+// The error says why to drop b: ErrUnsealed, types.ErrVersion, ErrImpostor if b claims another
+// host (b stays unopened then), ErrUnopened, ErrReplayed, ErrUnasked (possibly with a reply), or
+// the error of reading random.
 func (l *Datagrams) Open(from types.ID, b []byte, now time.Duration) (message, reply []byte, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -179,21 +180,21 @@ func (l *Datagrams) Open(from types.ID, b []byte, now time.Duration) (message, r
 	if h == nil || !d.split(l.plain) {
 		return nil, nil, ErrUnopened
 	}
-	return l.heed(h, &d, now)
+	return l.handle(h, &d, now)
 }
 
-// datagram is one that is being opened.
+// datagram is a datagram that Open works on.
 type datagram struct {
 	session session
 	counter uint64
-	sealer  sealer // that opened it
+	sealer  sealer // opened it
 	says    byte
 	number  uint64
 	message []byte
 }
 
-// open opens b into l.plain, and returns the host that sealed it, or nil. If its session is
-// known, but another key opens it, its sender has changed keys.
+// open opens b into l.plain, and returns the host that sealed it, or nil if no key opens it. If
+// another key opens a known session, the sender has changed keys.
 func (l *Datagrams) open(from types.ID, b []byte, d *datagram) *host {
 	h := l.hosts[from]
 	known := h != nil && h.knows(d.session)
@@ -216,8 +217,8 @@ func (l *Datagrams) open(from types.ID, b []byte, d *datagram) *host {
 	return nil
 }
 
-// try opens b with one sealer. It does so beside b, not in place: what does not open would be
-// lost to the other keys.
+// try opens b with one sealer, into l.plain, because a failure in place would destroy b for the
+// other keys.
 func (l *Datagrams) try(s sealer, b []byte, d *datagram) bool {
 	plain, err := s.aead.Open(l.plain[:0], l.nonce.of(d.counter), b[datagramHeader:], b[:datagramHeader])
 	if err != nil {
@@ -227,7 +228,7 @@ func (l *Datagrams) try(s sealer, b []byte, d *datagram) bool {
 	return true
 }
 
-// split sets what plain says. It returns false if no peer says that.
+// split parses the decrypted part. It returns false if that is malformed.
 func (d *datagram) split(plain []byte) bool {
 	if len(plain) == 0 {
 		return false
@@ -243,8 +244,8 @@ func (d *datagram) split(plain []byte) bool {
 	return true
 }
 
-// heed does what the datagram d of host h calls for, and returns what Open does.
-func (l *Datagrams) heed(h *host, d *datagram, now time.Duration) (message, reply []byte, err error) {
+// handle handles the opened datagram d of host h. Its results are those of Open.
+func (l *Datagrams) handle(h *host, d *datagram, now time.Duration) (message, reply []byte, err error) {
 	switch {
 	case d.says == saysChallenge && !bytes.Equal(d.message, l.session[:]), d.says == saysAnswer && !h.answers(d, now):
 		return nil, nil, ErrUnasked
@@ -254,11 +255,11 @@ func (l *Datagrams) heed(h *host, d *datagram, now time.Duration) (message, repl
 		waits := h.pending
 		reply, err := l.challenge(h, d.session, now)
 		if waits && err == nil {
-			err = ErrUnasked // the first of a new life is in the answer; this may be of an old one
+			err = ErrUnasked // a new life repeats its message in the answer; this may be an old one's
 		}
 		return nil, reply, err
 	case !h.knows(d.session):
-		h.introduce(d, now)
+		h.accept(d, now)
 	default:
 		copied := d.counter == h.window.newest && now-h.newest < copyLasts
 		switch h.window.admit(d.counter) {
@@ -278,8 +279,8 @@ func (l *Datagrams) heed(h *host, d *datagram, now time.Duration) (message, repl
 	return d.message, nil, nil
 }
 
-// challenge returns a challenge to session s of h, or nothing if it was sent just now. A number that
-// is still good is repeated, so that an answer which takes longer than the pause counts.
+// challenge returns a challenge to session s of h, or nil within challengePause of the last one.
+// It repeats a number that is still valid, so that an answer slower than the pause counts.
 func (l *Datagrams) challenge(h *host, s session, now time.Duration) ([]byte, error) {
 	if s == h.asked && now < h.challengeFrom {
 		return nil, nil
@@ -296,7 +297,7 @@ func (l *Datagrams) challenge(h *host, s session, now time.Duration) ([]byte, er
 	return l.reply, nil
 }
 
-// answer returns the answer to a challenge of h, or nothing if it was given just now.
+// answer returns the answer to a challenge of h, or nil within answerPause of the last one.
 func (l *Datagrams) answer(h *host, number uint64, now time.Duration) []byte {
 	if number == h.answered && now < h.answerFrom {
 		return nil
@@ -310,10 +311,10 @@ func (l *Datagrams) answer(h *host, number uint64, now time.Duration) []byte {
 	return l.reply
 }
 
-// knows reports whether s is the session that was introduced last.
+// knows reports whether s is the session of h that was accepted last.
 func (h *host) knows(s session) bool { return h.sealer.aead != nil && h.session == s }
 
-// answers reports whether d answers the pending challenge, and ends it if so.
+// answers reports whether d answers the pending challenge, which then pends no more.
 func (h *host) answers(d *datagram, now time.Duration) bool {
 	if !h.pending || d.number != h.number || now-h.challenged > challengeLasts {
 		return false
@@ -322,29 +323,29 @@ func (h *host) answers(d *datagram, now time.Duration) bool {
 	return true
 }
 
-// introduce makes the session of d the one that is known. Of what was sealed before d, nobody
-// can tell how old it is.
-func (h *host) introduce(d *datagram, now time.Duration) {
+// accept makes the session of d the known one. It marks all counters below d's as seen, because
+// nothing tells the age of a datagram sealed before d.
+func (h *host) accept(d *datagram, now time.Duration) {
 	h.session, h.sealer, h.newest = d.session, d.sealer, now
 	h.window = window{newest: d.counter, seen: ^uint64(0)}
 }
 
-// window tells which counters came, of the newest 64.
+// window records which of the newest 64 counters were seen.
 type window struct {
 	newest uint64
-	seen   uint64 // bit i: newest-i came
+	seen   uint64 // bit i stands for newest-i
 }
 
-// place is how a counter stands to those that came.
+// place is how a counter relates to those seen before.
 type place int
 
 const (
 	ahead     place = iota // newer than all
-	overtaken              // older than the newest, and comes for the first time
-	again                  // it came before, or is so old that it may have
+	overtaken              // older than the newest, but not seen before
+	again                  // seen before, or so old that it may have been
 )
 
-// admit notes that a counter came.
+// admit records a counter, and returns its place.
 func (w *window) admit(counter uint64) place {
 	if counter > w.newest {
 		w.seen = w.seen<<(counter-w.newest) | 1

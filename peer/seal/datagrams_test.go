@@ -15,7 +15,7 @@ import (
 	"memberly/peer/types"
 )
 
-func newLane(t testing.TB, ring Keyring, self types.ID, seed byte) *Datagrams {
+func newDatagrams(t testing.TB, ring Keyring, self types.ID, seed byte) *Datagrams {
 	t.Helper()
 	l, err := NewDatagrams(ring, self, dice(seed))
 	if err != nil {
@@ -37,7 +37,7 @@ func open(to *Datagrams, from types.ID, b []byte, now time.Duration) (message st
 // introduced returns two lanes of peers 1 and 2; the second knows the first.
 func introduced(t testing.TB, first, second Keyring) (one, two *Datagrams) {
 	t.Helper()
-	one, two = newLane(t, first, 1, 1), newLane(t, second, 2, 2)
+	one, two = newDatagrams(t, first, 1, 1), newDatagrams(t, second, 2, 2)
 	introduce(t, one, two, 0)
 	return one, two
 }
@@ -69,9 +69,9 @@ func exchange(from, to *Datagrams, b []byte, now time.Duration) (message string,
 }
 
 // Two meet: nothing that comes first is believed, the answer is, with the heartbeat in it.
-func TestLaneMeets(t *testing.T) {
+func TestDatagramsMeets(t *testing.T) {
 	t.Parallel()
-	one, two := newLane(t, ring(t, 1), 1, 1), newLane(t, ring(t, 1), 2, 2)
+	one, two := newDatagrams(t, ring(t, 1), 1, 1), newDatagrams(t, ring(t, 1), 2, 2)
 	m, challenge, err := open(two, 1, one.SealHeartbeat(nil, []byte("beat"), 0), 0)
 	if m != "" || len(challenge) == 0 || err != nil {
 		t.Fatalf("got %q and a reply of %d bytes, %v; want a challenge", m, len(challenge), err)
@@ -95,9 +95,9 @@ func TestLaneMeets(t *testing.T) {
 }
 
 // The bytes, and what they are sealed with, so that nothing moves unnoticed.
-func TestLaneBytes(t *testing.T) {
+func TestDatagramsBytes(t *testing.T) {
 	t.Parallel()
-	one, two := newLane(t, ring(t, 9), 0x102, 1), newLane(t, ring(t, 9), 2, 2)
+	one, two := newDatagrams(t, ring(t, 9), 0x102, 1), newDatagrams(t, ring(t, 9), 2, 2)
 	var session, number [8]byte
 	io.ReadFull(dice(1), session[:])
 	twos := dice(2)
@@ -129,7 +129,7 @@ func TestLaneBytes(t *testing.T) {
 // A peer without keys is told what to do by what one with keys sends, whatever it is.
 func TestUnsealedPeerIsTold(t *testing.T) {
 	t.Parallel()
-	lane := newLane(t, ring(t, 1), 2, 0)
+	lane := newDatagrams(t, ring(t, 1), 2, 0)
 	for what, payload := range map[string][]byte{"hello": hello(t, accepting, 1)[4:], "datagram": lane.Seal(nil, []byte("beat"))} {
 		err := types.DecodeMessage(payload, 5, new(types.Message))
 		if !errors.Is(err, types.ErrVersion) {
@@ -140,9 +140,9 @@ func TestUnsealedPeerIsTold(t *testing.T) {
 }
 
 // Without keys, datagrams are those of a peer of before.
-func TestPlainLane(t *testing.T) {
+func TestPlainDatagrams(t *testing.T) {
 	t.Parallel()
-	one := newLane(t, Keyring{}, 1, 1)
+	one := newDatagrams(t, Keyring{}, 1, 1)
 	if got := one.Seal([]byte("x"), []byte("yz")); string(got) != "xyz" {
 		t.Errorf("appends %q", got)
 	}
@@ -152,9 +152,9 @@ func TestPlainLane(t *testing.T) {
 }
 
 // A lane can get its first keys later, and lose all of them.
-func TestLaneKeysComeAndGo(t *testing.T) {
+func TestDatagramsKeysComeAndGo(t *testing.T) {
 	t.Parallel()
-	one, two := newLane(t, Keyring{}, 1, 1), newLane(t, Keyring{}, 2, 2)
+	one, two := newDatagrams(t, Keyring{}, 1, 1), newDatagrams(t, Keyring{}, 2, 2)
 	for _, keys := range [][]byte{{1}, nil, {2}} {
 		one.Rekey(ring(t, keys...))
 		two.Rekey(ring(t, keys...))
@@ -169,7 +169,7 @@ func TestLaneKeysComeAndGo(t *testing.T) {
 }
 
 // Every reason why a datagram is dropped. Peer 2 opens; it knows peer 1, but not peer 3.
-func TestLaneRefuses(t *testing.T) {
+func TestDatagramsRefuses(t *testing.T) {
 	t.Parallel()
 	beat, err := types.AppendMessage(nil, &types.Message{Kind: types.Heartbeat, From: 1})
 	if err != nil {
@@ -193,13 +193,13 @@ func TestLaneRefuses(t *testing.T) {
 		{"another's id", 3, func(one *Datagrams) []byte { return at(3, 3, one.Seal(nil, []byte("x"))) }, ErrUnopened},
 		{"nothing", 1, func(*Datagrams) []byte { return nil }, ErrUnopened},
 		{"a header alone", 1, func(one *Datagrams) []byte { return one.Seal(nil, nil)[:datagramHeader] }, ErrUnopened},
-		{"another key", 1, func(*Datagrams) []byte { return newLane(t, ring(t, 9), 1, 1).Seal(nil, []byte("x")) }, ErrUnopened},
-		{"another key, another life", 1, func(*Datagrams) []byte { return newLane(t, ring(t, 9), 1, 5).Seal(nil, []byte("x")) }, ErrUnopened},
+		{"another key", 1, func(*Datagrams) []byte { return newDatagrams(t, ring(t, 9), 1, 1).Seal(nil, []byte("x")) }, ErrUnopened},
+		{"another key, another life", 1, func(*Datagrams) []byte { return newDatagrams(t, ring(t, 9), 1, 5).Seal(nil, []byte("x")) }, ErrUnopened},
 		{"says nothing", 1, func(one *Datagrams) []byte { return resealed(one, nil) }, ErrUnopened},
 		{"says what nobody does", 1, func(one *Datagrams) []byte { return says(one, 3, "x") }, ErrUnopened},
 		{"a challenge without number", 1, func(one *Datagrams) []byte { return resealed(one, []byte{saysChallenge, 1, 2, 3, 4, 5, 6, 7}) }, ErrUnopened},
 		{"an answer to nothing", 1, func(one *Datagrams) []byte { return says(one, saysAnswer, "x") }, ErrReplayed},
-		{"an answer of an earlier life", 1, func(*Datagrams) []byte { return says(newLane(t, ring(t, 1), 1, 5), saysAnswer, "x") }, ErrReplayed},
+		{"an answer of an earlier life", 1, func(*Datagrams) []byte { return says(newDatagrams(t, ring(t, 1), 1, 5), saysAnswer, "x") }, ErrReplayed},
 		{"sound", 1, func(one *Datagrams) []byte { return one.Seal(nil, []byte("x")) }, nil},
 	} {
 		t.Run(c.what, func(t *testing.T) {
@@ -225,10 +225,10 @@ func resealed(l *Datagrams, plain []byte) []byte {
 
 // Any bit that is changed, and any byte that is cut off, is noticed; whether the session is
 // known, or the datagram is a challenge or an answer.
-func TestLaneTampering(t *testing.T) {
+func TestDatagramsTampering(t *testing.T) {
 	t.Parallel()
 	one, two := introduced(t, ring(t, 1), ring(t, 1, 2))
-	late := newLane(t, ring(t, 1, 2), 3, 3)
+	late := newDatagrams(t, ring(t, 1, 2), 3, 3)
 	beat := one.SealHeartbeat(nil, []byte("beat"), 0)
 	_, challenge, _ := open(late, 1, beat, 0)
 	_, answer, _ := open(one, 3, bytes.Clone(challenge), 0)
@@ -261,7 +261,7 @@ func TestLaneTampering(t *testing.T) {
 
 // Of datagrams that come in another order, those that are older than the newest are not handed on;
 // what came, or may have, is told.
-func TestLaneWindow(t *testing.T) {
+func TestDatagramsWindow(t *testing.T) {
 	t.Parallel()
 	one, two := introduced(t, ring(t, 1), ring(t, 1))
 	now := time.Duration(0)
@@ -287,10 +287,10 @@ func TestLaneWindow(t *testing.T) {
 
 // What was recorded on its way to another host is of no use, during the sender's life and after it,
 // even to one that lost some; neither is a copy that comes to another address of this host.
-func TestLaneRecordedElsewhere(t *testing.T) {
+func TestDatagramsRecordedElsewhere(t *testing.T) {
 	t.Parallel()
 	one, two := introduced(t, ring(t, 1), ring(t, 1))
-	three := newLane(t, ring(t, 1), 3, 3)
+	three := newDatagrams(t, ring(t, 1), 3, 3)
 	introduce(t, one, three, 0)
 	var tapped [][]byte
 	now := time.Second
@@ -316,11 +316,11 @@ func TestLaneRecordedElsewhere(t *testing.T) {
 
 // A challenge is answered by the session that it names alone, as often as it comes, but no more
 // than its pace; another is answered at once all the same.
-func TestLaneChallengeIsForOne(t *testing.T) {
+func TestDatagramsChallengeIsForOne(t *testing.T) {
 	t.Parallel()
-	one, two := newLane(t, ring(t, 1), 1, 1), newLane(t, ring(t, 1), 2, 2)
+	one, two := newDatagrams(t, ring(t, 1), 1, 1), newDatagrams(t, ring(t, 1), 2, 2)
 	_, recorded, _ := open(two, 1, one.Seal(nil, []byte("x")), 0)
-	for what, l := range map[string]*Datagrams{"a third": newLane(t, ring(t, 1), 3, 3), "its next life": newLane(t, ring(t, 1), 1, 11)} {
+	for what, l := range map[string]*Datagrams{"a third": newDatagrams(t, ring(t, 1), 3, 3), "its next life": newDatagrams(t, ring(t, 1), 1, 11)} {
 		if m, answer, err := open(l, 2, recorded, 0); m != "" || answer != nil || err != ErrUnasked {
 			t.Errorf("%s answers %x, %v", what, answer, err)
 		}
@@ -341,10 +341,10 @@ func TestLaneChallengeIsForOne(t *testing.T) {
 
 // Where an answer takes longer than the pause between challenges, or something of an earlier life
 // comes all the time, a new life is heard all the same.
-func TestLaneSlowAnswers(t *testing.T) {
+func TestDatagramsSlowAnswers(t *testing.T) {
 	t.Parallel()
 	const ms = time.Millisecond
-	old, one, two := newLane(t, ring(t, 1), 1, 11), newLane(t, ring(t, 1), 1, 1), newLane(t, ring(t, 1), 2, 2)
+	old, one, two := newDatagrams(t, ring(t, 1), 1, 11), newDatagrams(t, ring(t, 1), 1, 1), newDatagrams(t, ring(t, 1), 2, 2)
 	recorded := old.Seal(nil, []byte("old"))
 	type flight struct {
 		at time.Duration
@@ -382,9 +382,9 @@ func TestLaneSlowAnswers(t *testing.T) {
 
 // What was sealed before the answer that introduced its session is not taken after it: it may
 // have been held back.
-func TestLaneIntroductionStartsWindow(t *testing.T) {
+func TestDatagramsIntroductionStartsWindow(t *testing.T) {
 	t.Parallel()
-	one, two := newLane(t, ring(t, 1), 1, 1), newLane(t, ring(t, 1), 2, 2)
+	one, two := newDatagrams(t, ring(t, 1), 1, 1), newDatagrams(t, ring(t, 1), 2, 2)
 	held := one.Seal(nil, []byte("held"))
 	introduce(t, one, two, 0)
 	if m, _, err := open(two, 1, held, 0); err != ErrReplayed {
@@ -393,9 +393,9 @@ func TestLaneIntroductionStartsWindow(t *testing.T) {
 }
 
 // A peer that restarts believes nothing that was recorded, nor do the others of one that did.
-func TestLaneReplayFromEarlierLife(t *testing.T) {
+func TestDatagramsReplayFromEarlierLife(t *testing.T) {
 	t.Parallel()
-	one, two := newLane(t, ring(t, 1), 1, 1), newLane(t, ring(t, 1), 2, 2)
+	one, two := newDatagrams(t, ring(t, 1), 1, 1), newDatagrams(t, ring(t, 1), 2, 2)
 	beat := one.SealHeartbeat(nil, []byte("old"), 0)
 	_, challenge, _ := open(two, 1, beat, 0)
 	_, answer, _ := open(one, 2, challenge, 0)
@@ -410,10 +410,10 @@ func TestLaneReplayFromEarlierLife(t *testing.T) {
 			}
 		}
 	}
-	restarted := newLane(t, ring(t, 1), 2, 22)
+	restarted := newDatagrams(t, ring(t, 1), 2, 22)
 	refuses(restarted, 0) // with its challenge pending, too
 	refuses(restarted, time.Hour)
-	next := newLane(t, ring(t, 1), 1, 11)
+	next := newDatagrams(t, ring(t, 1), 1, 11)
 	introduce(t, next, two, time.Hour)
 	refuses(two, time.Hour)
 	if m, _, err := open(two, 1, next.Seal(nil, []byte("new")), time.Hour); m != "new" {
@@ -422,13 +422,13 @@ func TestLaneReplayFromEarlierLife(t *testing.T) {
 }
 
 // What a host sealed for one is nothing to its own lane, nor to a third that expects an answer.
-func TestLaneReflection(t *testing.T) {
+func TestDatagramsReflection(t *testing.T) {
 	t.Parallel()
 	one, two := introduced(t, ring(t, 1), ring(t, 1))
 	if m, reply, err := open(two, 1, two.Seal(nil, []byte("mine")), 0); err != ErrImpostor {
 		t.Errorf("its own message is %q, %x, %v", m, reply, err)
 	}
-	three := newLane(t, ring(t, 1), 3, 3)
+	three := newDatagrams(t, ring(t, 1), 3, 3)
 	_, toOne, _ := open(three, 1, one.SealHeartbeat(nil, []byte("1"), 0), 0)
 	open(three, 2, two.SealHeartbeat(nil, []byte("2"), 0), 0)
 	_, answer, _ := open(one, 3, toOne, 0)
@@ -439,10 +439,10 @@ func TestLaneReflection(t *testing.T) {
 
 // Challenges and answers are few, whatever comes; each number and each heartbeat is good for
 // a while, and a number for one answer.
-func TestLanePace(t *testing.T) {
+func TestDatagramsPace(t *testing.T) {
 	t.Parallel()
 	const ms = time.Millisecond
-	one, two := newLane(t, ring(t, 1), 1, 1), newLane(t, ring(t, 1), 2, 2)
+	one, two := newDatagrams(t, ring(t, 1), 1, 1), newDatagrams(t, ring(t, 1), 2, 2)
 	challengeAt := func(now time.Duration) []byte {
 		_, challenge, err := open(two, 1, one.Seal(nil, []byte("x")), now)
 		if err != nil && err != ErrUnasked {
@@ -489,7 +489,7 @@ func TestLanePace(t *testing.T) {
 }
 
 // An answer of the session that is known goes through its window: it opens nothing again.
-func TestLaneAnswerOfKnownSession(t *testing.T) {
+func TestDatagramsAnswerOfKnownSession(t *testing.T) {
 	t.Parallel()
 	one, two := introduced(t, ring(t, 1), ring(t, 1))
 	passed := one.Seal(nil, []byte("passed"))
@@ -512,7 +512,7 @@ func TestLaneAnswerOfKnownSession(t *testing.T) {
 
 // A group of two changes its key in three steps, one peer after the other: no message is lost,
 // and nobody needs to be introduced again.
-func TestLaneRotates(t *testing.T) {
+func TestDatagramsRotates(t *testing.T) {
 	t.Parallel()
 	one, two := introduced(t, ring(t, 1), ring(t, 1))
 	introduce(t, two, one, time.Second)
@@ -542,7 +542,7 @@ func TestLaneRotates(t *testing.T) {
 }
 
 // What is under way while a sender changes keys, may come in any order.
-func TestLaneKeysMixed(t *testing.T) {
+func TestDatagramsKeysMixed(t *testing.T) {
 	t.Parallel()
 	one, two := introduced(t, ring(t, 1, 2), ring(t, 1, 2))
 	old := [][]byte{one.Seal(nil, []byte("a")), one.Seal(nil, []byte("b"))}
@@ -562,10 +562,10 @@ func TestLaneKeysMixed(t *testing.T) {
 
 // A key that is taken away opens nothing more, and whom it introduced must be introduced anew:
 // so nobody who stole it can have spoilt the counters for good.
-func TestLaneKeyTakenAway(t *testing.T) {
+func TestDatagramsKeyTakenAway(t *testing.T) {
 	t.Parallel()
 	one, two := introduced(t, ring(t, 1), ring(t, 1, 2))
-	thief := newLane(t, ring(t, 1), 1, 1) // the same session
+	thief := newDatagrams(t, ring(t, 1), 1, 1) // the same session
 	thief.counter = 1 << 63
 	if m, _, _ := open(two, 1, thief.Seal(nil, []byte("forged")), 0); m != "forged" {
 		t.Fatal("a thief with the key is not heard")
@@ -580,7 +580,7 @@ func TestLaneKeyTakenAway(t *testing.T) {
 	}
 }
 
-func TestLaneWithoutDice(t *testing.T) {
+func TestDatagramsWithoutDice(t *testing.T) {
 	t.Parallel()
 	failed := errors.New("no more dice")
 	if _, err := NewDatagrams(ring(t, 1), 1, iotest.ErrReader(failed)); !errors.Is(err, failed) {
@@ -590,14 +590,14 @@ func TestLaneWithoutDice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, reply, err := open(two, 1, newLane(t, ring(t, 1), 1, 1).Seal(nil, []byte("x")), 0)
+	m, reply, err := open(two, 1, newDatagrams(t, ring(t, 1), 1, 1).Seal(nil, []byte("x")), 0)
 	if m != "" || reply != nil || !errors.Is(err, failed) {
 		t.Errorf("got %q, %x, %v", m, reply, err)
 	}
 }
 
 // One goroutine seals, another opens, a third changes keys.
-func TestLaneAtOnce(t *testing.T) {
+func TestDatagramsAtOnce(t *testing.T) {
 	t.Parallel()
 	one, two := introduced(t, ring(t, 1, 2), ring(t, 1, 2))
 	sealed := make(chan []byte)
@@ -623,7 +623,7 @@ func TestLaneAtOnce(t *testing.T) {
 }
 
 // A heartbeat costs no memory to seal, nor to open.
-func TestLaneAllocations(t *testing.T) {
+func TestDatagramsAllocations(t *testing.T) {
 	one, two := introduced(t, ring(t, 1), ring(t, 1))
 	message := make([]byte, 100)
 	var b []byte
@@ -638,12 +638,12 @@ func TestLaneAllocations(t *testing.T) {
 	}
 }
 
-// FuzzLane is a datagram of a stranger, which does not open unless it is one that was sealed;
+// FuzzDatagrams is a datagram of a stranger, which does not open unless it is one that was sealed;
 // and what a member gone mad seals, which is handed on only if it is a message.
-func FuzzLane(f *testing.F) {
+func FuzzDatagrams(f *testing.F) {
 	one, two := introduced(f, ring(f, 1), ring(f, 1, 2))
 	sound := one.Seal(nil, []byte("message"))
-	_, challenge, _ := open(newLane(f, ring(f, 1), 1, 9), 2, two.Seal(nil, nil), 0)
+	_, challenge, _ := open(newDatagrams(f, ring(f, 1), 1, 9), 2, two.Seal(nil, nil), 0)
 	for _, seed := range [][]byte{sound, challenge, sound[:36], {}, {0, 'x'}, {saysChallenge, 1, 2, 3, 4, 5, 6, 7, 8}, {saysAnswer, 1}} {
 		f.Add(seed)
 	}
@@ -666,7 +666,7 @@ func FuzzLane(f *testing.F) {
 }
 
 func BenchmarkSealHeartbeat(b *testing.B) {
-	one := newLane(b, ring(b, 1), 1, 1)
+	one := newDatagrams(b, ring(b, 1), 1, 1)
 	message := make([]byte, 60)
 	var buf []byte
 	b.ReportAllocs()
@@ -694,7 +694,7 @@ func BenchmarkOpen(b *testing.B) {
 		for i, what := range []string{"known", "other"} {
 			b.Run(fmt.Sprintf("forged/session=%s/keys=%d", what, len(keys)), func(b *testing.B) {
 				_, two := introduced(b, ring(b, 1), ring(b, keys...))
-				forged := newLane(b, ring(b, 99), 1, byte(i+1)).Seal(nil, make([]byte, 60))
+				forged := newDatagrams(b, ring(b, 99), 1, byte(i+1)).Seal(nil, make([]byte, 60))
 				b.ReportAllocs()
 				for b.Loop() {
 					if _, _, err := two.Open(1, forged, 0); err != ErrUnopened {

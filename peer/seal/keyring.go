@@ -12,15 +12,15 @@ import (
 )
 
 const (
-	keySize  = 32
-	mostKeys = 16
-	maxFile  = 64 << 10 // bytes of a key file
+	keySize = 32
+	maxKeys = 16
+	maxFile = 64 << 10 // bytes of a key file
 )
 
 type key [keySize]byte
 
-// Keyring is the keys of a group: the first seals, all open. The zero Keyring holds none, and with
-// it nothing is sealed. A Keyring never changes. However it is printed, its keys are not.
+// Keyring holds the keys of a group: the first seals, all open. With the zero Keyring nothing is
+// sealed. A Keyring is immutable, and no print verb reveals its keys.
 type Keyring struct{ keys []key }
 
 // Len returns how many keys r holds.
@@ -28,12 +28,11 @@ func (r Keyring) Len() int { return len(r.keys) }
 
 func (r Keyring) has(k key) bool { return slices.Contains(r.keys, k) }
 
-// Format writes how many keys r holds, whatever the verb.
+// Format writes the number of keys, whatever the verb, so that no key gets into output.
 func (r Keyring) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "[%d keys]", len(r.keys)) }
 
-// Read returns the keys of the file at path, which may be a pipe: see Parse. A file that
-// anybody but its owner can read or write is refused. The error names the file, and says what
-// to do.
+// Read returns the keys of the file at path, which may be a pipe (see Parse). It refuses a file
+// that others than its owner can read or write. The error names the file and the remedy.
 func Read(path string) (Keyring, error) {
 	ring, err := read(path)
 	if err != nil {
@@ -48,7 +47,7 @@ func read(path string) (Keyring, error) {
 		return Keyring{}, unreadable(err)
 	}
 	defer f.Close()
-	about, err := f.Stat() // of what was opened: the path may lead elsewhere by now
+	about, err := f.Stat() // not os.Stat: the path may name another file by now
 	switch {
 	case err != nil:
 		return Keyring{}, unreadable(err)
@@ -56,7 +55,7 @@ func read(path string) (Keyring, error) {
 		return Keyring{}, errors.New("it is a directory: " + remedy)
 	case about.Mode()&0o077 != 0:
 		return Keyring{}, fmt.Errorf("others than its owner can read or write it (its mode is %04o): run chmod 600 %s, "+
-			"and make a new key if somebody may have read this one", about.Mode().Perm(), path)
+			"and make a new key if others may have read this one", about.Mode().Perm(), path)
 	}
 	content, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
@@ -68,9 +67,10 @@ func read(path string) (Keyring, error) {
 	return Parse(string(content))
 }
 
-const remedy = "name a text file, one key a line, after -key; memberly keygen FILE makes one"
+const remedy = "name a text file, one key per line, after -key; memberly keygen FILE makes one"
 
-// unreadable adds what to do to an error of reading the key file, and leaves out its path.
+// unreadable adds the remedy to an error from reading the key file, and removes its path, which
+// Read adds.
 func unreadable(err error) error {
 	if failed, ok := errors.AsType[*fs.PathError](err); ok {
 		err = failed.Err
@@ -78,13 +78,13 @@ func unreadable(err error) error {
 	return fmt.Errorf("cannot read it: %w: %s", err, remedy)
 }
 
-// Parse returns the keys that a key file of this content lists: from 1 to 16, all different,
-// each the base64 of 32 bytes on a line of its own. Blank lines, surrounding space and lines
-// that begin with # are ignored. The error names the line, and never what is on it.
+// Parse returns the keys in the content of a key file: 1 to 16 different keys, each as the base64
+// of 32 bytes on its own line. It ignores blank lines, surrounding space and lines that begin
+// with #. The error names the line but never quotes it, because it may hold a key.
 func Parse(content string) (Keyring, error) {
 	content = strings.TrimPrefix(content, "\ufeff") // a byte order mark
 	var ring Keyring
-	var lines []int // that each key is on
+	var lines []int // by key
 	number := 0
 	for line := range strings.SplitSeq(content, "\n") {
 		number++
@@ -98,18 +98,19 @@ func Parse(content string) (Keyring, error) {
 			return Keyring{}, fmt.Errorf("line %d: not a key: write 44 characters of base64, as memberly keygen prints them, or # before a comment", number)
 		case i >= 0:
 			return Keyring{}, fmt.Errorf("line %d: this key is on line %d already: remove one of the two", number, lines[i])
-		case len(ring.keys) == mostKeys:
-			return Keyring{}, fmt.Errorf("line %d: more than %d keys: remove those that nobody seals with any more", number, mostKeys)
+		case len(ring.keys) == maxKeys:
+			return Keyring{}, fmt.Errorf("line %d: more than %d keys: remove those that no peer seals with any more", number, maxKeys)
 		}
 		ring.keys, lines = append(ring.keys, k), append(lines, number)
 	}
 	if len(ring.keys) == 0 {
-		return Keyring{}, errors.New("it holds no key: write one a line, as memberly keygen prints them, first the one that seals")
+		return Keyring{}, errors.New("it holds no key: write one per line, as memberly keygen prints them, first the one that seals")
 	}
 	return ring, nil
 }
 
-// parseKey returns the key that s spells. There is one way to spell it.
+// parseKey returns the key that s encodes. It accepts only the canonical encoding, so that no two
+// lines hold the same key.
 func parseKey(s string) (k key, ok bool) {
 	if len(s) != base64.StdEncoding.EncodedLen(keySize) {
 		return key{}, false
@@ -121,8 +122,8 @@ func parseKey(s string) (k key, ok bool) {
 	return key(b), true
 }
 
-// NewKey returns the line of a key file that holds a new key, without its end. The error is
-// that of reading random.
+// NewKey returns a new key as a line of a key file, without the newline. The error is that of
+// reading random.
 func NewKey(random io.Reader) (string, error) {
 	var k key
 	if _, err := io.ReadFull(random, k[:]); err != nil {

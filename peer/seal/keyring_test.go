@@ -83,7 +83,7 @@ func keys(n int) string {
 func TestBadKeyFile(t *testing.T) {
 	t.Parallel()
 	cases := []struct{ what, content, want string }{
-		{"empty", "", "it holds no key: write one a line"},
+		{"empty", "", "it holds no key: write one per line"},
 		{"comments alone", "\ufeff# " + line(1) + "\n\n", "it holds no key"},
 		{"short", line(1)[1:], "line 1: not a key: write 44 characters of base64"},
 		{"long", "# a\n\n" + line(1) + "A", "line 3: not a key"},
@@ -260,7 +260,7 @@ func FuzzParse(f *testing.F) {
 				t.Errorf("key %d is not in %q", i, content)
 			}
 		}
-		if r.Len() < 1 || r.Len() > mostKeys {
+		if r.Len() < 1 || r.Len() > maxKeys {
 			t.Errorf("%d keys", r.Len())
 		}
 	})

@@ -59,7 +59,7 @@ func examine(ctx context.Context, c config.Config) *findings {
 	if own := c.Hosts[c.ID-1].Addr.Unmap(); own.IsLoopback() {
 		x.self = own
 	}
-	x.found.attached, _ = utils.Attached()              // none found shows in the addresses
+	x.found.attached, _ = utils.Attached()                   // none found shows in the addresses
 	x.lane, _ = seal.NewDatagrams(c.Keys, c.ID, rand.Reader) // which never fails
 	listener, err := net.Listen("tcp", x.here(config.TCPPort))
 	if x.found.tcp = err; err == nil {
