@@ -18,27 +18,27 @@ type findings struct {
 	stall    time.Duration
 }
 
-// lane is how a datagram is sent.
-type lane int
+// route is how a datagram is sent.
+type route int
 
 const (
-	single lane = iota
+	unicast route = iota
 	broadcast
-	lanes
+	routes
 )
 
-func laneOf(m *types.Message) lane {
+func routeOf(m *types.Message) route {
 	if m.Broadcast {
 		return broadcast
 	}
-	return single
+	return unicast
 }
 
 // kind is what runs on a host, as far as is known.
 type kind int
 
 const (
-	nobody kind = iota // or nobody knows who
+	unidentified kind = iota // or nobody knows who
 	aDoctor
 	aPeer
 )
@@ -48,21 +48,21 @@ type evidence struct {
 	addrs  []netip.Addr
 	lookup error // of the name; nil if there are addrs
 
-	dialled  error       // the last failure to dial it; nil once a connection was opened
-	reached  bool        // a connection to it was opened
-	echoed   bool        // it answered over TCP
-	called   bool        // it opened a connection to here, and said something
-	version  error       // it speaks another wire version
-	keys     error       // what it sends cannot be understood: types.ErrSealed, seal.ErrUnsealed or seal.ErrUnopened
-	twin     bool        // it says that it has this host's id
-	digest   uint64      // of its hosts file, if it said so
-	kind     kind        // what runs there
-	view     int64       // that this peer holds, if it echoed; 0 for none
-	sent     [lanes]bool // a datagram of this lane reached it, and its answer came back
-	came     [lanes]bool // a datagram of this lane came from it
-	beats    bool        // a heartbeat came from it
-	stray    netip.Addr  // it came from this address, which is not its own
-	everSeen bool        // anything came from it
+	dialled   error        // the last failure to dial it; nil once a connection was opened
+	reached   bool         // a connection to it was opened
+	echoed    bool         // it answered over TCP
+	called    bool         // it opened a connection to here, and said something
+	version   error        // it speaks another wire version
+	keys      error        // what it sends cannot be understood: types.ErrSealed, seal.ErrUnsealed or seal.ErrUnopened
+	sameID    bool         // it says that it has this host's id
+	digest    uint64       // of its hosts file, if it said so
+	kind      kind         // what runs there
+	view      int64        // that this peer holds, if it echoed; 0 for none
+	answered  [routes]bool // a datagram of this lane reached it, and its answer came back
+	received  [routes]bool // a datagram of this lane came from it
+	heartbeat bool         // a heartbeat came from it
+	foreign   netip.Addr   // it came from this address, which is not its own
+	seen      bool         // anything came from it
 }
 
 // other tells of every host but this one.
@@ -83,11 +83,11 @@ func (f *findings) broadcastTo(e *evidence) (netip.Addr, bool) {
 }
 
 // uses returns the lane of heartbeats between here and a host.
-func (f *findings) uses(e *evidence) lane {
+func (f *findings) uses(e *evidence) route {
 	if _, ok := f.broadcastTo(e); ok {
 		return broadcast
 	}
-	return single
+	return unicast
 }
 
 // isOwn reports whether addr is this machine's, loopback aside.

@@ -22,28 +22,28 @@ import (
 )
 
 const (
-	// pace is how often everything that is not well yet is tried again.
-	pace = 300 * time.Millisecond
-	// patience bounds one look-up, one dial, and one answer.
-	patience = time.Second
-	// mostAtOnce is how many hosts are asked at a time, and mostCallers how many may ask.
-	mostAtOnce  = 64
-	mostCallers = 256
+	// retryEvery is how often everything that is not well yet is tried again.
+	retryEvery = 300 * time.Millisecond
+	// timeout bounds one look-up, one dial, and one answer.
+	timeout = time.Second
+	// maxAsked is how many hosts are asked at a time, and mostCallers how many may ask.
+	maxAsked   = 64
+	maxCallers = 256
 	// stallTick is how often the clock is looked at.
 	stallTick = 50 * time.Millisecond
 
-	mostDatagram = 2048
+	maxDatagram = 2048
 )
 
 // examination is one at work. The goroutines at the sockets share the findings.
 type examination struct {
-	self   netip.Addr // the only address to use, if it is on the loopback network
-	nonce  uint64     // marks what this doctor asks
-	socket *net.UDPConn
-	lane   *seal.Datagrams
-	began  time.Time
-	ctx    context.Context
-	tasks  sync.WaitGroup
+	self      netip.Addr // the only address to use, if it is on the loopback network
+	nonce     uint64     // marks what this doctor asks
+	socket    *net.UDPConn
+	datagrams *seal.Datagrams
+	began     time.Time
+	ctx       context.Context
+	tasks     sync.WaitGroup
 
 	mu    sync.Mutex
 	found findings
@@ -59,8 +59,8 @@ func examine(ctx context.Context, c config.Config) *findings {
 	if own := c.Hosts[c.ID-1].Addr.Unmap(); own.IsLoopback() {
 		x.self = own
 	}
-	x.found.attached, _ = utils.Attached()                   // none found shows in the addresses
-	x.lane, _ = seal.NewDatagrams(c.Keys, c.ID, rand.Reader) // which never fails
+	x.found.attached, _ = utils.Attached()                        // none found shows in the addresses
+	x.datagrams, _ = seal.NewDatagrams(c.Keys, c.ID, rand.Reader) // which never fails
 	listener, err := net.Listen("tcp", x.here(config.TCPPort))
 	if x.found.tcp = err; err == nil {
 		x.tasks.Go(func() { x.accept(listener) })
@@ -69,10 +69,10 @@ func examine(ctx context.Context, c config.Config) *findings {
 	socket, err := net.ListenPacket("udp", x.here(config.UDPPort))
 	if x.found.udp = err; err == nil {
 		x.socket = socket.(*net.UDPConn)
-		x.tasks.Go(x.hear)
+		x.tasks.Go(x.readDatagrams)
 		context.AfterFunc(ctx, func() { socket.Close() })
 	}
-	x.tasks.Go(func() { x.watch(began) })
+	x.tasks.Go(func() { x.watchStalls(began) })
 	x.rounds()
 	cancel()
 	x.tasks.Wait()
@@ -98,7 +98,7 @@ func (x *examination) rounds() {
 // pause waits for the next round, or the end.
 func (x *examination) pause() {
 	select {
-	case <-time.After(pace):
+	case <-time.After(retryEvery):
 	case <-x.ctx.Done():
 	}
 }
@@ -118,7 +118,7 @@ func (x *examination) done() bool {
 // round looks up and asks each host once.
 func (x *examination) round() {
 	var asking sync.WaitGroup
-	places := make(chan struct{}, mostAtOnce)
+	places := make(chan struct{}, maxAsked)
 	for id := range x.found.hosts {
 		places <- struct{}{}
 		asking.Go(func() {
@@ -127,7 +127,7 @@ func (x *examination) round() {
 		})
 	}
 	asking.Wait()
-	x.shout()
+	x.broadcast()
 }
 
 // ask looks a host up, and asks it over TCP and by a datagram of its own.
@@ -137,7 +137,7 @@ func (x *examination) ask(id types.ID) {
 		return
 	}
 	for _, addr := range addrs {
-		x.datagram(addr, single)
+		x.sendEcho(addr, unicast)
 	}
 	if e := x.of(id); !e.echoed || !e.called {
 		x.dial(id, addrs)
@@ -160,7 +160,7 @@ func (x *examination) note(id types.ID, change func(e *evidence)) {
 
 // resolve looks a host up.
 func (x *examination) resolve(id types.ID) []netip.Addr {
-	ctx, cancel := context.WithTimeout(x.ctx, patience)
+	ctx, cancel := context.WithTimeout(x.ctx, timeout)
 	defer cancel()
 	host := x.found.config.Hosts[id-1]
 	addrs, err := utils.Resolver{}.Addrs(ctx, host.Name, host.Addr)
@@ -180,7 +180,7 @@ func bare(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
 
 // dial asks a host over TCP, at the first of its addresses that lets a connection be opened.
 func (x *examination) dial(id types.ID, addrs []netip.Addr) {
-	ctx, cancel := context.WithTimeout(x.ctx, patience)
+	ctx, cancel := context.WithTimeout(x.ctx, timeout)
 	defer cancel()
 	var d net.Dialer
 	if x.self.IsValid() {
@@ -197,14 +197,14 @@ func (x *examination) dial(id types.ID, addrs []netip.Addr) {
 			}
 		})
 		if err == nil {
-			x.converse(c, x.message(types.Echo, single))
+			x.converse(c, x.message(types.Echo, unicast))
 			return
 		}
 	}
 }
 
 // message is one of this doctor's, about all that is to be told.
-func (x *examination) message(kind types.Kind, l lane) *types.Message {
+func (x *examination) message(kind types.Kind, l route) *types.Message {
 	c := &x.found.config
 	return &types.Message{Kind: kind, From: c.ID, Request: x.nonce, Digest: c.Digest, Broadcast: l == broadcast}
 }
@@ -215,12 +215,12 @@ func (x *examination) converse(c net.Conn, first *types.Message) {
 	defer c.Close()
 	defer context.AfterFunc(x.ctx, func() { c.Close() })()
 	addr := bare(c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr())
-	c.SetDeadline(time.Now().Add(patience))
+	c.SetDeadline(time.Now().Add(timeout))
 	in := bufio.NewReader(c)
 	ring := x.found.config.Keys
 	sealed, _, err := seal.Handshake(in, c, rand.Reader, ring, x.found.config.ID, first != nil)
 	if err != nil {
-		x.unread(addr, err, first == nil)
+		x.noteUnreadable(addr, err, first == nil)
 		return
 	}
 	if first != nil {
@@ -232,7 +232,7 @@ func (x *examination) converse(c net.Conn, first *types.Message) {
 			if !heard && first != nil && ring.Len() > 0 && ended(err) {
 				err = seal.ErrUnopened // it agreed on keys, and could not open what came with them
 			}
-			x.unread(addr, err, first == nil)
+			x.noteUnreadable(addr, err, first == nil)
 			return
 		}
 		var m types.Message
@@ -242,7 +242,7 @@ func (x *examination) converse(c net.Conn, first *types.Message) {
 		case !known:
 			return // as a peer would
 		case err == nil && m.Kind == types.Echo:
-			answer := x.message(types.Echoed, single)
+			answer := x.message(types.Echoed, unicast)
 			answer.Request = m.Request
 			x.write(c, sealed, answer)
 		case first != nil && m.Kind == types.Echoed:
@@ -254,8 +254,8 @@ func (x *examination) converse(c net.Conn, first *types.Message) {
 // ended reports whether err is that the other end closed a connection.
 func ended(err error) bool { return err == io.EOF || errors.Is(err, syscall.ECONNRESET) }
 
-// unread notes of the host at addr that what it sent could not be read, if that is what err says.
-func (x *examination) unread(addr netip.Addr, err error, called bool) {
+// noteUnreadable notes of the host at addr that what it sent could not be read, if that is what err says.
+func (x *examination) noteUnreadable(addr netip.Addr, err error, called bool) {
 	if keyFault(err) != nil || errors.Is(err, types.ErrVersion) || errors.Is(err, seal.ErrImpostor) {
 		x.overTCP(addr, new(types.Message), err, called)
 	}
@@ -311,7 +311,7 @@ func (e *evidence) understand(err error) {
 	case fault == nil && errors.Is(err, types.ErrVersion):
 		e.version = err
 	case errors.Is(err, seal.ErrImpostor):
-		e.twin = true
+		e.sameID = true
 	}
 }
 
@@ -319,18 +319,18 @@ func (e *evidence) understand(err error) {
 // that the message says it is from. The caller holds mu.
 func (x *examination) sender(addr netip.Addr, m *types.Message) *evidence {
 	if id := x.owner[addr]; id != 0 && id != x.found.config.ID {
-		x.found.hosts[id-1].everSeen = true
+		x.found.hosts[id-1].seen = true
 		return &x.found.hosts[id-1]
 	}
 	if id := m.From; id >= 1 && int(id) <= len(x.found.hosts) && id != x.found.config.ID && x.owner[addr] == 0 {
-		x.found.hosts[id-1].stray = addr
+		x.found.hosts[id-1].foreign = addr
 	}
 	return nil
 }
 
 // accept answers those who ask over TCP.
 func (x *examination) accept(l net.Listener) {
-	places := make(chan struct{}, mostCallers)
+	places := make(chan struct{}, maxCallers)
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -348,8 +348,8 @@ func (x *examination) accept(l net.Listener) {
 	}
 }
 
-// shout asks everybody by broadcast.
-func (x *examination) shout() {
+// broadcast asks everybody by broadcast.
+func (x *examination) broadcast() {
 	x.mu.Lock()
 	targets := make(map[netip.Addr]bool)
 	for _, e := range x.found.other {
@@ -359,19 +359,19 @@ func (x *examination) shout() {
 	}
 	x.mu.Unlock()
 	for addr := range targets {
-		x.datagram(addr, broadcast)
+		x.sendEcho(addr, broadcast)
 	}
 }
 
-// datagram sends a question.
-func (x *examination) datagram(to netip.Addr, l lane) { x.send(to, x.message(types.Echo, l)) }
+// sendEcho sends a question.
+func (x *examination) sendEcho(to netip.Addr, l route) { x.send(to, x.message(types.Echo, l)) }
 
 func (x *examination) send(to netip.Addr, m *types.Message) {
 	b, err := types.AppendMessage(nil, m)
 	if x.socket == nil || err != nil {
 		return
 	}
-	x.sendBytes(to, x.lane.Seal(nil, b))
+	x.sendBytes(to, x.datagrams.Seal(nil, b))
 }
 
 func (x *examination) sendBytes(to netip.Addr, b []byte) {
@@ -379,9 +379,9 @@ func (x *examination) sendBytes(to netip.Addr, b []byte) {
 	x.socket.WriteToUDPAddrPort(b, netip.AddrPortFrom(to, config.UDPPort))
 }
 
-// hear notes and answers datagrams.
-func (x *examination) hear() {
-	buf := make([]byte, mostDatagram)
+// readDatagrams notes and answers datagrams.
+func (x *examination) readDatagrams() {
+	buf := make([]byte, maxDatagram)
 	for {
 		n, from, err := x.socket.ReadFromUDPAddrPort(buf)
 		if err != nil {
@@ -428,7 +428,7 @@ func (x *examination) open(from netip.Addr, b []byte, m *types.Message) ([]byte,
 		x.overUDP(bare(from), m, nil)
 		return nil, nil
 	}
-	b, reply, err := x.lane.Open(host, b, time.Since(x.began))
+	b, reply, err := x.datagrams.Open(host, b, time.Since(x.began))
 	if reply != nil {
 		x.sendBytes(from, reply)
 	}
@@ -454,18 +454,18 @@ func (x *examination) overUDP(addr netip.Addr, m *types.Message, err error) bool
 	}
 	switch m.Kind {
 	case types.Echo:
-		e.came[laneOf(m)], e.kind = true, aDoctor
+		e.received[routeOf(m)], e.kind = true, aDoctor
 	case types.Echoed:
-		e.sent[laneOf(m)] = e.sent[laneOf(m)] || m.Request == x.nonce
+		e.answered[routeOf(m)] = e.answered[routeOf(m)] || m.Request == x.nonce
 	case types.Heartbeat:
-		e.beats, e.kind = true, aPeer
+		e.heartbeat, e.kind = true, aPeer
 	}
 	return true
 }
 
-// watch looks at the clock for moments in which this process did not run, from began to the end:
+// watchStalls looks at the clock for moments in which this process did not run, from began to the end:
 // the time may have ended in one.
-func (x *examination) watch(began time.Time) {
+func (x *examination) watchStalls(began time.Time) {
 	tick := time.NewTicker(stallTick)
 	defer tick.Stop()
 	for last, ended := began, false; !ended; {

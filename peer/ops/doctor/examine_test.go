@@ -93,8 +93,8 @@ func TestExamineOddOnes(t *testing.T) {
 	for {
 		select {
 		case f := <-done:
-			if f.hosts[1].version == nil || f.hosts[2].stray != elsewhere {
-				t.Errorf("of two: %v, of three: %v", f.hosts[1].version, f.hosts[2].stray)
+			if f.hosts[1].version == nil || f.hosts[2].foreign != elsewhere {
+				t.Errorf("of two: %v, of three: %v", f.hosts[1].version, f.hosts[2].foreign)
 			}
 			return
 		case <-tick.C:
@@ -118,7 +118,7 @@ func TestWatchSeesWholeStall(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	x := &examination{ctx: ctx}
-	x.watch(time.Now().Add(-2 * longStall))
+	x.watchStalls(time.Now().Add(-2 * longStall))
 	if x.found.stall < longStall {
 		t.Errorf("it was %v", x.found.stall)
 	}
@@ -161,8 +161,8 @@ func TestExamineKeys(t *testing.T) {
 			}
 			var both sync.WaitGroup
 			both.Go(func() {
-				if e := examine(ctx, one).hosts[1]; e.keys != c.ones || e.echoed != (c.ones == nil && !c.twin) || e.twin != c.twin {
-					t.Errorf("one finds %v, answered %v, twin %v", e.keys, e.echoed, e.twin)
+				if e := examine(ctx, one).hosts[1]; e.keys != c.ones || e.echoed != (c.ones == nil && !c.twin) || e.sameID != c.twin {
+					t.Errorf("one finds %v, answered %v, twin %v", e.keys, e.echoed, e.sameID)
 				}
 			})
 			both.Go(func() {
@@ -190,7 +190,7 @@ func TestExamineCloses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer two.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	go func() {
 		for range 3 {

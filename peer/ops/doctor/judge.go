@@ -74,7 +74,7 @@ func judge(f *findings) report {
 // row judges a host. Of one whose address is another's, nothing more is known.
 func (j judged) row(id types.ID) row {
 	r := row{j.name, []cell{j.resolves(id), j.file(), j.tcpTo(), j.tcpFrom(),
-		j.udpTo(single), j.udpFrom(single), j.udpTo(broadcast), j.udpFrom(broadcast)}, j.runs()}
+		j.udpTo(unicast), j.udpFrom(unicast), j.udpTo(broadcast), j.udpFrom(broadcast)}, j.runs()}
 	if r.cells[0].mark == red && len(j.addrs) > 0 {
 		for i := range r.cells[1:] {
 			r.cells[i+1] = cell{mark: unknown}
@@ -99,7 +99,7 @@ func (j judged) runs() string {
 		return fmt.Sprintf("peer, view %d", j.view)
 	case j.kind == aDoctor:
 		return "doctor"
-	case j.everSeen:
+	case j.seen:
 		return "peer or doctor"
 	}
 	return "no answer"
@@ -216,7 +216,7 @@ func (j judged) tcpTo() cell {
 		return check(false, "%s runs another release: %v", j.name, j.version)
 	case j.keys != nil:
 		return check(false, otherKeys[j.keys].remedy, j.name)
-	case j.twin:
+	case j.sameID:
 		return check(false, "%s says that it has this host's id: use the same names in the same order everywhere", j.name)
 	case j.reached && j.misplaced:
 		return cell{mark: unknown}
@@ -229,22 +229,22 @@ func (j judged) tcpTo() cell {
 			"or of another release%s; or the hosts file there has this host at another address, or not at all", j.name, keyless)
 	case errors.Is(j.dialled, syscall.ECONNREFUSED):
 		return check(false, "Nothing listens on TCP 8080 of %s: start `memberly doctor` there too, or the peer", j.name)
-	case j.isStray():
+	case j.isForeign():
 		return cell{mark: unknown} // it is elsewhere
 	}
 	start := "start the host, and "
-	if j.everSeen {
+	if j.seen {
 		start = ""
 	}
 	return check(false, "No connection to TCP 8080 of %s at %s (%v): %slet TCP 8080 through to it "+
 		"(its firewall, security groups, routes)", j.name, list(j.addrs), j.dialled, start)
 }
 
-// isStray reports whether it came from an address that is not its own. What came before its name was
+// isForeign reports whether it came from an address that is not its own. What came before its name was
 // looked up shows nothing.
-func (j judged) isStray() bool {
-	return j.stray.IsValid() && len(j.addrs) > 0 &&
-		!slices.ContainsFunc(j.addrs, func(a netip.Addr) bool { return bare(a) == j.stray })
+func (j judged) isForeign() bool {
+	return j.foreign.IsValid() && len(j.addrs) > 0 &&
+		!slices.ContainsFunc(j.addrs, func(a netip.Addr) bool { return bare(a) == j.foreign })
 }
 
 // tcpFrom goes by what a doctor does unasked, and a peer that was asked over TCP.
@@ -252,55 +252,55 @@ func (j judged) tcpFrom() cell {
 	switch {
 	case j.called:
 		return cell{mark: good}
-	case j.isStray():
+	case j.isForeign():
 		return check(false, "%s came from %v, but here it is at %s: peers drop that. Correct its address in the name service or the "+
-			"hosts file, or take the address translation between the two away", j.name, j.stray, list(j.addrs))
+			"hosts file, or take the address translation between the two away", j.name, j.foreign, list(j.addrs))
 	case j.tcp != nil || j.misplaced || j.kind != aDoctor && !j.echoed:
 		return cell{mark: unknown}
 	}
 	return check(false, "%s does not reach TCP 8080 here: let TCP 8080 through to this machine, from %s", j.name, list(j.addrs))
 }
 
-func (j judged) udpTo(l lane) cell {
+func (j judged) udpTo(l route) cell {
 	target, usable := j.broadcastTo(j.evidence)
 	switch {
 	case l == broadcast && !usable:
 		return cell{mark: unused}
-	case j.sent[l]:
+	case j.answered[l]:
 		return cell{mark: good}
-	case j.untold() || j.kind == aDoctor && !j.came[single]:
+	case j.udpUnknown() || j.kind == aDoctor && !j.received[unicast]:
 		return cell{mark: unknown} // its answer would not have come
-	case l == single && (j.came[single] || j.beats && j.uses(j.evidence) == single):
+	case l == unicast && (j.received[unicast] || j.heartbeat && j.uses(j.evidence) == unicast):
 		return check(false, "Datagrams reach this host from %s, but not the other way: let UDP 8081 through to %s", j.name, j.name)
-	case l == single:
+	case l == unicast:
 		return check(false, "Datagrams to %s, or its answers, are lost: let UDP 8081 through to %s, and to this machine", j.name, j.name)
-	case !j.sent[single] && !j.came[single]:
+	case !j.answered[unicast] && !j.received[unicast]:
 		return cell{mark: unknown} // the same for its answer to a broadcast
 	}
 	without := ""
-	if j.sent[single] {
+	if j.answered[unicast] {
 		without = ". Where the network has no broadcast, see docs/deploy.md: the group works without, by asking over TCP"
 	}
 	return check(false, "Broadcasts to %v do not reach %s: let UDP 8081 to that address through%s", target, j.name, without)
 }
 
-// untold reports whether nothing can be said of datagrams: by whom they would be sent, or answered.
-func (j judged) untold() bool {
-	return j.kind == nobody || j.udp != nil || j.misplaced || (j.version != nil || j.keys != nil) && !j.echoed
+// udpUnknown reports whether nothing can be said of datagrams: by whom they would be sent, or answered.
+func (j judged) udpUnknown() bool {
+	return j.kind == unidentified || j.udp != nil || j.misplaced || (j.version != nil || j.keys != nil) && !j.echoed
 }
 
 // udpFrom goes by what a doctor sends unasked on both lanes, and a peer on the one that it uses.
-func (j judged) udpFrom(l lane) cell {
+func (j judged) udpFrom(l route) cell {
 	_, usable := j.broadcastTo(j.evidence)
 	used := j.uses(j.evidence) == l
 	switch {
 	case l == broadcast && !usable:
 		return cell{mark: unused}
-	case j.came[l] || used && j.beats:
+	case j.received[l] || used && j.heartbeat:
 		return cell{mark: good}
 	case j.kind == aPeer && !used:
 		return cell{mark: unused} // it sends nothing there
-	case j.untold():
+	case j.udpUnknown():
 		return cell{mark: unknown}
 	case j.kind == aPeer && j.view == 0:
 		return cell{mark: unused} // it sends nothing yet
