@@ -22,23 +22,23 @@ import (
 )
 
 const (
-	// retryEvery is how often everything that is not well yet is tried again.
+	// retryEvery is the pause between two rounds of checks.
 	retryEvery = 300 * time.Millisecond
-	// timeout bounds one look-up, one dial, and one answer.
+	// timeout bounds each look-up, each dial and each conversation.
 	timeout = time.Second
-	// maxAsked is how many hosts are asked at a time, and mostCallers how many may ask.
+	// maxAsked bounds how many hosts are asked at once, maxCallers how many connections are served.
 	maxAsked   = 64
 	maxCallers = 256
-	// stallTick is how often the clock is looked at.
+	// stallTick is how often watchStalls reads the clock.
 	stallTick = 50 * time.Millisecond
 
 	maxDatagram = 2048
 )
 
-// examination is one at work. The goroutines at the sockets share the findings.
+// examination is a running examination. Its goroutines share the findings.
 type examination struct {
 	self      netip.Addr // the only address to use, if it is on the loopback network
-	nonce     uint64     // marks what this doctor asks
+	nonce     uint64     // marks this doctor's questions
 	socket    *net.UDPConn
 	datagrams *seal.Datagrams
 	began     time.Time
@@ -50,7 +50,7 @@ type examination struct {
 	owner map[netip.Addr]types.ID
 }
 
-// examine examines until ctx ends, or all is well and nobody else needs an answer.
+// examine runs until ctx ends, or until all is well and no other doctor may still need answers.
 func examine(ctx context.Context, c config.Config) *findings {
 	began := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
@@ -59,8 +59,8 @@ func examine(ctx context.Context, c config.Config) *findings {
 	if own := c.Hosts[c.ID-1].Addr.Unmap(); own.IsLoopback() {
 		x.self = own
 	}
-	x.found.attached, _ = utils.Attached()                        // none found shows in the addresses
-	x.datagrams, _ = seal.NewDatagrams(c.Keys, c.ID, rand.Reader) // which never fails
+	x.found.attached, _ = utils.Attached()                        // on failure judge finds that no address is this machine's
+	x.datagrams, _ = seal.NewDatagrams(c.Keys, c.ID, rand.Reader) // crypto/rand never fails
 	listener, err := net.Listen("tcp", x.here(config.TCPPort))
 	if x.found.tcp = err; err == nil {
 		x.tasks.Go(func() { x.accept(listener) })
@@ -79,7 +79,7 @@ func examine(ctx context.Context, c config.Config) *findings {
 	return &x.found
 }
 
-// here is where this doctor listens.
+// here returns the address on which this doctor listens.
 func (x *examination) here(port int) string {
 	if x.self.IsValid() {
 		return net.JoinHostPort(x.self.String(), strconv.Itoa(port))
@@ -87,7 +87,7 @@ func (x *examination) here(port int) string {
 	return net.JoinHostPort("", strconv.Itoa(port))
 }
 
-// rounds asks everybody again and again.
+// rounds asks all hosts again and again.
 func (x *examination) rounds() {
 	for x.ctx.Err() == nil && !x.done() {
 		x.round()
@@ -95,7 +95,7 @@ func (x *examination) rounds() {
 	}
 }
 
-// pause waits for the next round, or the end.
+// pause waits for the next round, or the end of the examination.
 func (x *examination) pause() {
 	select {
 	case <-time.After(retryEvery):
@@ -103,7 +103,7 @@ func (x *examination) pause() {
 	}
 }
 
-// done reports whether all is well, and only peers run on the others, who ask nothing.
+// done reports whether all is well and peers run on all other hosts, which ask nothing.
 func (x *examination) done() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -130,7 +130,7 @@ func (x *examination) round() {
 	x.broadcast()
 }
 
-// ask looks a host up, and asks it over TCP and by a datagram of its own.
+// ask looks up a host, and asks it over UDP and TCP.
 func (x *examination) ask(id types.ID) {
 	addrs := x.resolve(id)
 	if id == x.found.config.ID {
@@ -144,28 +144,28 @@ func (x *examination) ask(id types.ID) {
 	}
 }
 
-// of returns what is known of a host at the moment.
+// of returns the evidence about a host so far.
 func (x *examination) of(id types.ID) evidence {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.found.hosts[id-1]
 }
 
-// note has change note something of a host.
+// note applies change to the evidence about a host.
 func (x *examination) note(id types.ID, change func(e *evidence)) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	change(&x.found.hosts[id-1])
 }
 
-// resolve looks a host up.
+// resolve looks up a host.
 func (x *examination) resolve(id types.ID) []netip.Addr {
 	ctx, cancel := context.WithTimeout(x.ctx, timeout)
 	defer cancel()
 	host := x.found.config.Hosts[id-1]
 	addrs, err := utils.Resolver{}.Addrs(ctx, host.Name, host.Addr)
 	if x.ctx.Err() != nil {
-		return nil // not the name service's fault
+		return nil // the examination ended: the name service is not to blame
 	}
 	x.note(id, func(e *evidence) {
 		e.addrs, e.lookup = addrs, err
@@ -178,7 +178,7 @@ func (x *examination) resolve(id types.ID) []netip.Addr {
 
 func bare(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
 
-// dial asks a host over TCP, at the first of its addresses that lets a connection be opened.
+// dial asks a host over TCP, at the first of its addresses that accepts a connection.
 func (x *examination) dial(id types.ID, addrs []netip.Addr) {
 	ctx, cancel := context.WithTimeout(x.ctx, timeout)
 	defer cancel()
@@ -203,14 +203,14 @@ func (x *examination) dial(id types.ID, addrs []netip.Addr) {
 	}
 }
 
-// message is one of this doctor's, about all that is to be told.
+// message returns a message of this doctor.
 func (x *examination) message(kind types.Kind, l route) *types.Message {
 	c := &x.found.config
 	return &types.Message{Kind: kind, From: c.ID, Request: x.nonce, Digest: c.Digest, Broadcast: l == broadcast}
 }
 
-// converse sends first, if there is one, and hears what comes until it is the answer, or
-// nothing comes any more.
+// converse sends first, if it is not nil, and reads messages until the answer to it, the end of the
+// connection, or the timeout. It answers every ECHO.
 func (x *examination) converse(c net.Conn, first *types.Message) {
 	defer c.Close()
 	defer context.AfterFunc(x.ctx, func() { c.Close() })()
@@ -230,7 +230,7 @@ func (x *examination) converse(c net.Conn, first *types.Message) {
 		payload, err := sealed.Read(in, nil)
 		if err != nil {
 			if !heard && first != nil && ring.Len() > 0 && ended(err) {
-				err = seal.ErrUnopened // it agreed on keys, and could not open what came with them
+				err = seal.ErrUnopened // it completed the handshake, then closed: it could not open first
 			}
 			x.noteUnreadable(addr, err, first == nil)
 			return
@@ -240,7 +240,7 @@ func (x *examination) converse(c net.Conn, first *types.Message) {
 		known := x.overTCP(addr, &m, err, first == nil)
 		switch {
 		case !known:
-			return // as a peer would
+			return // a peer too closes connections from unknown addresses
 		case err == nil && m.Kind == types.Echo:
 			answer := x.message(types.Echoed, unicast)
 			answer.Request = m.Request
@@ -251,17 +251,17 @@ func (x *examination) converse(c net.Conn, first *types.Message) {
 	}
 }
 
-// ended reports whether err is that the other end closed a connection.
+// ended reports whether err means that the other end closed the connection.
 func ended(err error) bool { return err == io.EOF || errors.Is(err, syscall.ECONNRESET) }
 
-// noteUnreadable notes of the host at addr that what it sent could not be read, if that is what err says.
+// noteUnreadable records that the host at addr sent something unreadable, if that is what err says.
 func (x *examination) noteUnreadable(addr netip.Addr, err error, called bool) {
 	if keyFault(err) != nil || errors.Is(err, types.ErrVersion) || errors.Is(err, seal.ErrImpostor) {
 		x.overTCP(addr, new(types.Message), err, called)
 	}
 }
 
-// keyFault returns that of the errors about keys which err is, if any.
+// keyFault returns which of the errors about keys err wraps, or nil.
 func keyFault(err error) error {
 	for _, fault := range []error{types.ErrSealed, seal.ErrUnsealed, seal.ErrUnopened} {
 		if errors.Is(err, fault) {
@@ -273,13 +273,13 @@ func keyFault(err error) error {
 
 func (x *examination) write(c net.Conn, sealed *seal.Conn, m *types.Message) {
 	if b, err := types.AppendMessage(nil, m); err == nil {
-		c.Write(sealed.Append(nil, b)) // what fails shows in that no answer comes
+		c.Write(sealed.Append(nil, b)) // a failure shows as a missing answer
 	}
 }
 
-// overTCP notes what m from addr shows: called, that it came by a connection which the other
-// side opened. What is no message of this release, such as a view over other hosts, shows
-// that too. It returns false if addr is no host's.
+// overTCP records what the message m from addr shows. called says that the other side opened the
+// connection, which even a message that failed to decode (err) proves. It returns false if addr
+// belongs to no host.
 func (x *examination) overTCP(addr netip.Addr, m *types.Message, err error, called bool) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -303,10 +303,10 @@ func (x *examination) overTCP(addr netip.Addr, m *types.Message, err error, call
 	return true
 }
 
-// understand notes why what came from a host could not be understood, if err says so.
+// understand records why a message from a host could not be read, if err says so.
 func (e *evidence) understand(err error) {
 	switch fault := keyFault(err); {
-	case fault != nil && (e.keys == nil || fault != seal.ErrUnopened): // anybody can send what does not open
+	case fault != nil && (e.keys == nil || fault != seal.ErrUnopened): // ErrUnopened proves least: anyone can cause it
 		e.keys = fault
 	case fault == nil && errors.Is(err, types.ErrVersion):
 		e.version = err
@@ -315,8 +315,8 @@ func (e *evidence) understand(err error) {
 	}
 }
 
-// sender returns the host that addr belongs to. If it is nobody's, that is noted of the host
-// that the message says it is from. The caller holds mu.
+// sender returns the evidence about the host that addr belongs to. If addr belongs to no host, it
+// returns nil, and records addr with the host that the message claims to be from. The caller holds mu.
 func (x *examination) sender(addr netip.Addr, m *types.Message) *evidence {
 	if id := x.owner[addr]; id != 0 && id != x.found.config.ID {
 		x.found.hosts[id-1].seen = true
@@ -328,7 +328,7 @@ func (x *examination) sender(addr netip.Addr, m *types.Message) *evidence {
 	return nil
 }
 
-// accept answers those who ask over TCP.
+// accept serves connections from other hosts.
 func (x *examination) accept(l net.Listener) {
 	places := make(chan struct{}, maxCallers)
 	for {
@@ -348,7 +348,7 @@ func (x *examination) accept(l net.Listener) {
 	}
 }
 
-// broadcast asks everybody by broadcast.
+// broadcast asks all hosts by broadcast.
 func (x *examination) broadcast() {
 	x.mu.Lock()
 	targets := make(map[netip.Addr]bool)
@@ -363,7 +363,7 @@ func (x *examination) broadcast() {
 	}
 }
 
-// sendEcho sends a question.
+// sendEcho asks the hosts at an address.
 func (x *examination) sendEcho(to netip.Addr, l route) { x.send(to, x.message(types.Echo, l)) }
 
 func (x *examination) send(to netip.Addr, m *types.Message) {
@@ -375,11 +375,11 @@ func (x *examination) send(to netip.Addr, m *types.Message) {
 }
 
 func (x *examination) sendBytes(to netip.Addr, b []byte) {
-	// What fails shows in that no answer comes.
+	// A failure shows as a missing answer.
 	x.socket.WriteToUDPAddrPort(b, netip.AddrPortFrom(to, config.UDPPort))
 }
 
-// readDatagrams notes and answers datagrams.
+// readDatagrams records and answers datagrams.
 func (x *examination) readDatagrams() {
 	buf := make([]byte, maxDatagram)
 	for {
@@ -395,7 +395,7 @@ func (x *examination) readDatagrams() {
 	}
 }
 
-// datagramFrom notes and answers a datagram.
+// datagramFrom records and answers a datagram.
 func (x *examination) datagramFrom(from netip.Addr, b []byte) {
 	var m types.Message
 	b, err := x.open(from, b, &m)
@@ -411,8 +411,9 @@ func (x *examination) datagramFrom(from netip.Addr, b []byte) {
 	}
 }
 
-// open returns the message in a datagram, if there is one, and replies to what is none. Of a
-// sealed one that comes from an address that is no host's, it tells only who m claims to be from.
+// open returns the message in a datagram, if it has one, and sends the reply that a handshake of
+// sealed datagrams needs. From a sealed datagram of an unknown address it records only the claimed
+// sender.
 func (x *examination) open(from netip.Addr, b []byte, m *types.Message) ([]byte, error) {
 	if x.found.config.Keys.Len() == 0 {
 		return b, nil
@@ -435,14 +436,14 @@ func (x *examination) open(from netip.Addr, b []byte, m *types.Message) ([]byte,
 	return b, err
 }
 
-// overUDP notes what the datagram m from addr shows, or that it was none of this release. It
-// returns false if that is no host's.
+// overUDP records what the datagram m from addr shows, or that it could not be read (err). It
+// returns false if addr belongs to no other host.
 func (x *examination) overUDP(addr netip.Addr, m *types.Message, err error) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	odd := errors.Is(err, types.ErrVersion) || keyFault(err) != nil
 	if x.found.isOwn(addr) || err != nil && !odd {
-		return false // this doctor's own broadcast, or rubbish
+		return false // this doctor's own broadcast, or garbage
 	}
 	e := x.sender(addr, m)
 	if e == nil {
@@ -463,8 +464,8 @@ func (x *examination) overUDP(addr netip.Addr, m *types.Message, err error) bool
 	return true
 }
 
-// watchStalls looks at the clock for moments in which this process did not run, from began to the end:
-// the time may have ended in one.
+// watchStalls measures the longest time in which this process did not run, from began to the end of
+// the examination, which may itself come late because of a stall.
 func (x *examination) watchStalls(began time.Time) {
 	tick := time.NewTicker(stallTick)
 	defer tick.Stop()

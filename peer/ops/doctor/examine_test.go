@@ -6,30 +6,24 @@ import (
 	"crypto/rand"
 	"net"
 	"net/netip"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"memberly/peer/check/loopback"
 	"memberly/peer/config"
 	"memberly/peer/seal"
 	"memberly/peer/types"
 )
 
-// three returns the configuration of the first of three hosts, on addresses that no other test
-// uses.
+// three returns the configuration of the first of three hosts on a subnet of its own.
 func three(t *testing.T) config.Config {
 	t.Helper()
-	for i := os.Getpid(); ; i++ {
-		at := func(n byte) netip.Addr { return netip.AddrFrom4([4]byte{127, byte(192 + i/256%60), byte(i), n}) }
-		if guard, err := net.Listen("tcp", at(254).String()+":8080"); err == nil {
-			t.Cleanup(func() { guard.Close() })
-			return config.Config{ID: 1, Name: "one", Digest: 7, Hosts: []config.Host{
-				{Name: "one", Addr: at(1)}, {Name: "two", Addr: at(2)}, {Name: "three", Addr: at(3)}}}
-		}
-	}
+	s := loopback.NewSubnet(t)
+	return config.Config{ID: 1, Name: "one", Digest: 7, Hosts: []config.Host{
+		{Name: "one", Addr: s.Host(1)}, {Name: "two", Addr: s.Host(2)}, {Name: "three", Addr: s.Host(3)}}}
 }
 
 // as returns c as the host id has it.

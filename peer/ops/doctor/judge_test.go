@@ -76,14 +76,14 @@ var ailing = []struct {
 	{"address translation", func(f *findings, two, three *evidence) {
 		two.called, two.foreign = false, netip.MustParseAddr("10.9.9.9")
 	},
-		"++++ +++!++++ +++++-++", "two came from 10.9.9.9, but here it is at 10.0.0.2"},
+		"++++ +++!++++ +++++-++", "two sends from 10.9.9.9, but here its address is 10.0.0.2"},
 	{"UDP out is blocked", func(f *findings, two, three *evidence) { two.answered = [routes]bool{} }, "++++ ++++!+!+ +++++-++", "but not the other way"},
 	{"UDP in is blocked", func(f *findings, two, three *evidence) { two.received, two.answered = [routes]bool{}, [routes]bool{} }, "++++ ++++?!?! +++++-++", "UDP 8081 from 10.0.0.2"},
 	{"no broadcast", func(f *findings, two, three *evidence) {
 		two.received[broadcast], two.answered[broadcast] = false, false
 	},
 		"++++ ++++++!! +++++-++", "Broadcasts to 10.0.0.255 do not reach two"},
-	{"no heartbeat", func(f *findings, two, three *evidence) { three.heartbeat = false }, "++++ ++++++++ +++++-+!", "Broadcasts of three do not come"},
+	{"no heartbeat", func(f *findings, two, three *evidence) { three.heartbeat = false }, "++++ ++++++++ +++++-+!", "Broadcasts of three do not arrive"},
 	{"a peer's answers lost", func(f *findings, two, three *evidence) { three.answered = [routes]bool{} }, "++++ ++++++++ ++++!-?+", "or its answers, are lost"},
 	{"no way to a peer", func(f *findings, two, three *evidence) {
 		three.reached, three.echoed, three.called, three.view, three.digest = false, false, false, 0, 0
@@ -111,7 +111,7 @@ var ailing = []struct {
 		silent(two, nil)
 		two.reached, two.seen, two.sameID = true, true, true
 	}, "++++ +?!????? +++++-++", "two says that it has this host's id"},
-	{"no time", func(f *findings, two, three *evidence) { *two = evidence{} }, "++++ ??????-- +++++-++", "give it more time"},
+	{"no time", func(f *findings, two, three *evidence) { *two = evidence{} }, "++++ ??????-- +++++-++", "allow more time"},
 	{"looked for elsewhere, and refused", func(f *findings, two, three *evidence) {
 		f.hosts[0].addrs[0] = netip.MustParseAddr("10.0.0.99")
 		*two = evidence{addrs: two.addrs, reached: true, seen: true, kind: aDoctor, received: [routes]bool{broadcast: true}}
@@ -121,11 +121,11 @@ var ailing = []struct {
 	}, "++++ +++!++++ +++++-++", "two does not reach TCP 8080 here"},
 	{"seen, and never looked up", func(f *findings, two, three *evidence) {
 		*two = evidence{foreign: netip.MustParseAddr("10.0.0.2")}
-	}, "++++ ??????-- +++++-++", "give it more time"},
+	}, "++++ ??????-- +++++-++", "allow more time"},
 	{"elsewhere", func(f *findings, two, three *evidence) {
 		silent(two, errors.New("i/o timeout"))
 		two.foreign = netip.MustParseAddr("10.9.9.9")
-	}, "++++ +??!???? +++++-++", "two came from 10.9.9.9"},
+	}, "++++ +??!???? +++++-++", "two sends from 10.9.9.9"},
 	{"all UDP out is blocked", func(f *findings, two, three *evidence) { two.answered = [routes]bool{} }, "++++ ++++!+!+ +++++-++", "to that address through.\n"},
 	{"heartbeats come one by one, answers do not", func(f *findings, two, three *evidence) {
 		f.attached, f.hosts[0].addrs, three.answered = nil, nil, [routes]bool{}
@@ -186,7 +186,7 @@ two    ok    ok    ok      RED       ok      ok        ok            ok         
   TCP from: two does not reach TCP 8080 here: let TCP 8080 through to this machine, from 10.0.0.2.
 three  ok    ok    ok      ok        ok      -         ok            ok              peer, view 5
 
-What is RED is to be mended; ? could not be found out because of it.
+Repair what is RED. It keeps the checks marked ? from a result.
 `
 	if out.String() != want {
 		t.Errorf("got\n%swant\n%s", out.String(), want)
@@ -206,12 +206,12 @@ func TestUsage(t *testing.T) {
 		"-h f -for 10":            {2, "-for"},
 		"-h f -for 1ms":           {2, "from 1s to 24h"},
 		"-h /no/such/file -n one": {1, "no such file"},
-		"-help":                   {0, Usage},
+		"-help":                   {0, usage},
 	} {
 		var stdout, stderr strings.Builder
 		code := Run(t.Context(), strings.Fields(args), nil, &stdout, &stderr)
 		if all := stdout.String() + stderr.String(); code != want.code || !strings.Contains(all, want.text) ||
-			strings.Contains(all, Usage) != (code != 1) || (stderr.Len() > 0) != (code > 0) {
+			strings.Contains(all, usage) != (code != 1) || (stderr.Len() > 0) != (code > 0) {
 			t.Errorf("%q: code %d, %q, %q", args, code, stdout.String(), stderr.String())
 		}
 	}
