@@ -108,7 +108,7 @@ func passes(t *testing.T, from, to *Conn, messages ...string) {
 func TestConn(t *testing.T) {
 	t.Parallel()
 	dialer, acceptor := meet(t, ring(t, 1), ring(t, 1), 0)
-	longest := strings.Repeat("m", types.MaxFrame-Overhead)
+	longest := strings.Repeat("m", types.MaxFrame-tagSize)
 	passes(t, dialer, acceptor, "one", "t", longest, "three")
 	passes(t, acceptor, dialer, longest, "back")
 	passes(t, dialer, acceptor, "four", "five")
@@ -152,8 +152,8 @@ func TestLongestMessage(t *testing.T) {
 	}
 	m.Change = types.Change{Operation: types.Del, Member: types.Member{ID: 1, Incarnation: 1}, Cause: types.Left}
 	b, err := types.AppendMessage(nil, m)
-	if err != nil || len(b)+Overhead > types.MaxFrame {
-		t.Errorf("the longest message has %d bytes, %v: with %d more it must fit %d", len(b), err, Overhead, types.MaxFrame)
+	if err != nil || len(b)+tagSize > types.MaxFrame {
+		t.Errorf("the longest message has %d bytes, %v: with %d more it must fit %d", len(b), err, tagSize, types.MaxFrame)
 	}
 }
 
@@ -491,7 +491,7 @@ func BenchmarkConn(b *testing.B) {
 	for _, size := range []int{100, 10_000} {
 		b.Run(fmt.Sprintf("bytes=%d", size), func(b *testing.B) {
 			dialer, acceptor := meet(b, ring(b, 1), ring(b, 1), 0)
-			message, buf := make([]byte, size), make([]byte, 0, size+Overhead)
+			message, buf := make([]byte, size), make([]byte, 0, size+tagSize)
 			var frame []byte
 			source := bytes.NewReader(nil)
 			r := bufio.NewReader(source)

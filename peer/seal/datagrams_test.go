@@ -114,8 +114,8 @@ func TestDatagramsBytes(t *testing.T) {
 	if want := append([]byte("before"), sealed(0, "\x00beat")...); !bytes.Equal(first, want) {
 		t.Errorf("a message is %x, want %x", first, want)
 	}
-	if n := len(first) - len("beforebeat"); n != DatagramOverhead {
-		t.Errorf("it grew by %d bytes, want %d", n, DatagramOverhead)
+	if n, want := len(first)-len("beforebeat"), datagramHeader+1+tagSize; n != want {
+		t.Errorf("it grew by %d bytes, want %d", n, want)
 	}
 	_, challenge, _ := open(two, 0x102, first[len("before"):], 0)
 	if _, answer, _ := open(one, 2, challenge, 0); !bytes.Equal(answer, sealed(1, "\x02"+string(number[:])+"beat")) {

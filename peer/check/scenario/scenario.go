@@ -45,7 +45,7 @@ func Scenarios() []Scenario {
 		if err != nil {
 			panic(err)
 		}
-		s, err := Parse(strings.TrimSuffix(path.Base(file), ".txt"), string(text))
+		s, err := parse(strings.TrimSuffix(path.Base(file), ".txt"), string(text))
 		if err != nil {
 			panic(err)
 		}
@@ -57,7 +57,7 @@ func Scenarios() []Scenario {
 // Parse reads the table of the scenario called name. `[host] arguments` opens a peer, its
 // records follow, one a line; empty lines and lines that begin with # say nothing. An error
 // names the scenario and the line.
-func Parse(name, text string) (Scenario, error) {
+func parse(name, text string) (Scenario, error) {
 	s := Scenario{Name: name}
 	for i, line := range strings.Split(text, "\n") {
 		switch {
