@@ -9,20 +9,20 @@ import (
 // never waits for readers: it drops the oldest item when the ring is full.
 type SafeRing[T any] struct {
 	mu      sync.Mutex
-	items   []T           // the latest; a circular buffer once there are Most of them
+	items   []T           // the latest; a circular buffer once there are Max of them
 	last    uint64        // the number of the newest item; 0 for none
 	changed chan struct{} // closed at the next Append; nil while no reader waits
-	Most    int           // how many items to keep, at least 1; must not change after first use
+	Max    int           // how many items to keep, at least 1; must not change after first use
 }
 
 // Append adds item to the log, and wakes the readers that wait.
 func (r *SafeRing[T]) Append(item T) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.items) < r.Most {
+	if len(r.items) < r.Max {
 		r.items = append(r.items, item)
 	} else {
-		r.items[r.last%uint64(r.Most)] = item
+		r.items[r.last%uint64(r.Max)] = item
 	}
 	r.last++
 	if r.changed != nil {
@@ -45,7 +45,7 @@ func (r *SafeRing[T]) After(number uint64) (items []T, last uint64, more <-chan 
 		return nil, r.last, r.changed
 	}
 	oldest := r.last % max(kept, 1) // its index
-	if kept < uint64(r.Most) {
+	if kept < uint64(r.Max) {
 		oldest = 0
 	}
 	all := slices.Concat(r.items[oldest:], r.items[:oldest])

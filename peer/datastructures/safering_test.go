@@ -23,7 +23,7 @@ func TestSafeRing(t *testing.T) {
 		{8, 8, nil},
 		{8, 99, nil},
 	} {
-		r := SafeRing[int]{Most: 3}
+		r := SafeRing[int]{Max: 3}
 		for i := range c.appended {
 			r.Append(i + 1)
 		}
@@ -38,7 +38,7 @@ func TestSafeRing(t *testing.T) {
 func TestSafeRingWakes(t *testing.T) {
 	t.Parallel()
 	const items = 1000
-	r := SafeRing[int]{Most: items}
+	r := SafeRing[int]{Max: items}
 	var readers sync.WaitGroup
 	for range 4 {
 		readers.Go(func() {

@@ -29,7 +29,7 @@ type publisher struct {
 
 func newPublisher() *publisher {
 	b := &publisher{refreshed: -refreshEvery}
-	b.events.Most = eventsKept
+	b.events.Max = eventsKept
 	return b
 }
 

@@ -95,7 +95,7 @@ func three() *fake {
 		Hosts: []handlers.HostStatus{{State: handlers.Self, Told: true}, {State: handlers.Present, Heard: time.Second, Told: true,
 			Deaf: []types.ID{3}}, {State: handlers.Present, Heard: 1500 * time.Millisecond}},
 	}}
-	f.log.Most = 4
+	f.log.Max = 4
 	return f
 }
 
