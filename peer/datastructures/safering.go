@@ -12,7 +12,7 @@ type SafeRing[T any] struct {
 	items   []T           // the latest; a circular buffer once there are Max of them
 	last    uint64        // the number of the newest item; 0 for none
 	changed chan struct{} // closed at the next Append; nil while no reader waits
-	Max    int           // how many items to keep, at least 1; must not change after first use
+	Max     int           // how many items to keep, at least 1; must not change after first use
 }
 
 // Append adds item to the log, and wakes the readers that wait.

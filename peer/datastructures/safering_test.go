@@ -34,7 +34,7 @@ func TestSafeRing(t *testing.T) {
 	}
 }
 
-// Who waits for more is woken, and misses nothing as long as the ring is long enough.
+// Append wakes readers that wait, and they miss nothing if the ring is long enough.
 func TestSafeRingWakes(t *testing.T) {
 	t.Parallel()
 	const items = 1000
