@@ -20,7 +20,7 @@ import (
 
 // flooder builds the program that floods peers, once: it is one of the roles of peer/check/bench.
 var flooder = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(filepath.Dir(program), "figures")
+	path := filepath.Join(filepath.Dir(program), "bench")
 	out, err := exec.Command("go", "build", "-o", path, root+"/peer/check/bench").CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("building the flooder: %w\n%s", err, out)
