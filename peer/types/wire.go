@@ -97,7 +97,7 @@ func ReadFrame(r *bufio.Reader, buf []byte) ([]byte, error) {
 	buf = buf[:0]
 	for len(buf) < length {
 		if _, err := r.Peek(1); err != nil {
-			return nil, fmt.Errorf("%d of a frame's %d bytes came: %w", len(buf), length, unexpected(err))
+			return nil, fmt.Errorf("reading a frame, of which %d of %d bytes came: %w", len(buf), length, unexpected(err))
 		}
 		// Peek of buffered bytes cannot fail.
 		chunk, _ := r.Peek(min(r.Buffered(), length-len(buf)))
@@ -118,7 +118,7 @@ func readLength(r *bufio.Reader) (int, error) {
 	length := binary.BigEndian.Uint32(b)
 	r.Discard(frameLength)
 	if length == 0 || length > MaxFrame {
-		return 0, fmt.Errorf("a frame of %d bytes is claimed, not 1 to %d: its sender is no peer", length, MaxFrame)
+		return 0, fmt.Errorf("a frame claims %d bytes, not 1 to %d: its sender is no peer", length, MaxFrame)
 	}
 	return int(length), nil
 }
@@ -260,7 +260,7 @@ func (c *codec) change(m *Message) {
 	change := &m.Change
 	enum(c, &change.Operation, Nothing, Pending, "operation")
 	if !suits(change.Operation, m.Kind) {
-		c.fail("%v says nothing in a %v", change.Operation, m.Kind)
+		c.fail("%v is not allowed in %v", change.Operation, m.Kind)
 	}
 	if change.Operation == Add || change.Operation == Del {
 		c.id(&change.Member.ID, 1)
@@ -292,7 +292,7 @@ func (c *codec) view(m *Message) {
 		m.View = &View{Group: m.Group, Number: m.Number}
 	}
 	if m.View.Group != m.Group || m.View.Number != m.Number {
-		c.fail("about view %d of %v, it carries view %d of %v", m.Number, m.Group, m.View.Number, m.View.Group)
+		c.fail("a message about view %d of %v has view %d of %v", m.Number, m.Group, m.View.Number, m.View.Group)
 	}
 	c.id(&m.View.Leader, 1)
 	c.ids(&m.View.Members)
@@ -338,7 +338,7 @@ func (c *codec) pasts(last *[]Past) {
 		c.incarnation(&past.Incarnation, 0)
 		enum(c, &past.Cause, Present, Expelled, "cause of a removal")
 		if past.Incarnation == 0 && past.Cause != Present {
-			c.fail("host %d never was a member, yet it was removed: %v", i+1, past.Cause)
+			c.fail("host %d never was a member, but has the cause of removal %v", i+1, past.Cause)
 		}
 	}
 }
@@ -353,7 +353,7 @@ func (c *codec) sound(v *View) {
 	}
 	for _, id := range v.Members {
 		if !v.Has(id) {
-			c.fail("peer %d is listed as a member, but is none", id)
+			c.fail("peer %d is listed as a member, but the view does not hold it", id)
 		}
 	}
 	present := 0
@@ -453,7 +453,7 @@ func code64[T ~int64 | ~uint64](c *codec, v *T) {
 // take returns the next n bytes, or nil if there are fewer.
 func (c *codec) take(n int) []byte {
 	if len(c.bytes) < n {
-		c.fail("cut short: a field of %d bytes has %d", n, len(c.bytes))
+		c.fail("cut short: %d bytes are left of a field of %d", len(c.bytes), n)
 		c.bytes = nil
 		return nil
 	}

@@ -69,7 +69,7 @@ func TestAddrs(t *testing.T) {
 	}
 }
 
-// Only the strict look-up may say that there is no such name.
+// Only the strict look-up may report that there is no such name.
 func TestAskStrictlyFirst(t *testing.T) {
 	t.Parallel()
 	noSuch := &net.DNSError{Err: "no such host", IsNotFound: true}
@@ -104,7 +104,7 @@ func TestAskStrictlyFirst(t *testing.T) {
 	}
 }
 
-// The zero Resolver answers for an address without a name service, and stops with its context.
+// The zero Resolver returns an address without a name service, and stops when its context ends.
 func TestAddrsOfThisMachine(t *testing.T) {
 	t.Parallel()
 	got, err := Resolver{}.Addrs(t.Context(), "127.0.0.3", netip.Addr{})
@@ -134,7 +134,7 @@ func TestTargets(t *testing.T) {
 		broadcasts string
 		singles    string
 	}{
-		{"nobody", lan, "", "", ""},
+		{"no hosts", lan, "", "", ""},
 		{"one network", lan, "10.0.0.2 10.0.0.3 10.0.0.4", "10.0.0.255", ""},
 		{"alone on it", lan, "10.0.0.2", "", ""},
 		{"bits that are no whole byte", odd, "192.168.15.7", "192.168.15.255", ""},
