@@ -162,7 +162,10 @@ func parseFlags(args []string) (Config, error) {
 	flags.Func("monitor", "", interval(&c.Monitor, maxMonitor))
 	flags.Func("exec", "", text(&c.Exec, "give the command to run on each view"))
 	flags.Func("key", "", text(&c.KeyFile, "give the path of the key file"))
-	flags.Func("http", "", c.setHTTP)
+	flags.Func("http", "", func(s string) (err error) {
+		c.HTTP, err = ParseHTTP(s) // without the address of a port alone, which placeHTTP adds
+		return err
+	})
 	flags.BoolVar(&c.Drill, "t", false, "")
 	flags.BoolVar(&c.Local, "local", false, "")
 	flags.BoolVar(&c.Version, "version", false, "")

@@ -137,7 +137,7 @@ func Targets(hosts []netip.Addr, attached []Network) (broadcasts, singles []neti
 	named := make(map[netip.Addr]bool)
 	for _, host := range hosts {
 		host = host.Unmap()
-		if !host.IsValid() || isOwn(host, attached) {
+		if !host.IsValid() || IsOwn(host, attached) {
 			continue
 		}
 		target, broadcast := broadcastTo(host, attached)
@@ -156,8 +156,9 @@ func Targets(hosts []netip.Addr, attached []Network) (broadcasts, singles []neti
 	return broadcasts, singles
 }
 
-// isOwn reports whether host is an address of this machine that no other peer can have.
-func isOwn(host netip.Addr, attached []Network) bool {
+// IsOwn reports whether host is an address of this machine that no other machine can have: loopback
+// addresses are not.
+func IsOwn(host netip.Addr, attached []Network) bool {
 	return !host.IsLoopback() && slices.ContainsFunc(attached, func(n Network) bool {
 		return n.Prefix.Addr() == host.WithZone("")
 	})
