@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// floodHost is the host of whom no peer runs, and from whose address members gone floodHost speak.
+// floodHost is a host without a peer, as which faulty members flood the leader.
 const floodHost = 6
 
 // flooded measures view changes in a group of five while its leader is flooded: it kills and restarts
