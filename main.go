@@ -20,6 +20,7 @@ import (
 	"memberly/peer/network"
 	"memberly/peer/ops/commands"
 	"memberly/peer/ops/doctor"
+	"memberly/peer/ops/hook"
 	"memberly/peer/ops/local"
 	"memberly/peer/ops/observe"
 	"memberly/peer/seal"
@@ -87,24 +88,36 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err != nil {
 		return fail(stderr, err)
 	}
-	go rekey(ctx, peer, hangups)
-	if c.HTTP.Port() == 0 {
-		return peer.Run(ctx)
-	}
-	if err := observe.Start(observation(c), peer); err != nil {
+	if err := listen(c, peer); err != nil {
 		peer.Close()
 		return fail(stderr, err)
 	}
+	go rekey(ctx, peer, hangups)
 	return peer.Run(ctx)
 }
 
-// observation is what -http shows besides what the peer knows.
-func observation(c config.Config) observe.Config {
-	o := observe.Config{Addr: c.HTTP, Monitor: c.Monitor, Build: build()}
+// listen adds the listeners that c asks for.
+func listen(c config.Config, peer *network.Peer) error {
+	var names []string
 	for _, h := range c.Hosts {
-		o.Names = append(o.Names, h.Name)
+		names = append(names, h.Name)
 	}
-	return o
+	peer.Listen(observe.Notices{Names: names, Say: peer.Say})
+	if c.Exec != "" {
+		h, err := hook.New(hook.Config{Command: c.Exec, Self: c.ID, Names: names, Report: peer.Say})
+		if err != nil {
+			return err
+		}
+		peer.Listen(h)
+	}
+	if c.HTTP.Port() != 0 {
+		s, err := observe.Start(observe.Config{Addr: c.HTTP, Names: names, Monitor: c.Monitor, Build: build()}, peer)
+		if err != nil {
+			return err
+		}
+		peer.Listen(s)
+	}
+	return nil
 }
 
 // hangups delivers SIGHUP, which with -key has the key file read again. Without, it ends the

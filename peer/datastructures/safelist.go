@@ -1,5 +1,5 @@
 // Package datastructures holds what one goroutine publishes to others: the one that owns the
-// protocol writes, any other may read. Both types are ready for use as zero values, and must
+// protocol writes, any other may read. All types are ready for use as zero values, and must
 // not be copied after first use.
 package datastructures
 

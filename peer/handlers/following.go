@@ -152,8 +152,6 @@ func (h *Handler) install(next *types.View) {
 	if !next.Has(h.following) {
 		h.following = next.Leader
 	}
-	h.out.Records = append(h.out.Records, types.Record{
-		Peer: h.ID, View: next.Number, Leader: h.following, Members: next.Members})
 	h.reform = reforming{}
 	h.recount()
 	if h.candidacy != nil {
@@ -167,11 +165,11 @@ func (h *Handler) removed(past types.Past) {
 	case h.leaving != never || past.Incarnation == h.incarnation && past.Cause == types.Left:
 		h.exit(0)
 	case past.Incarnation == h.incarnation && past.Cause == types.Expelled:
-		h.record("removed from the group")
+		h.note(Said).Text = "removed from the group"
 		h.standing, h.view = types.Out, types.View{}
 		h.standDown()
 	default:
-		h.record("removed from the group")
+		h.note(Said).Text = "removed from the group"
 		leader, group, term := h.following, h.view.Group, h.followed
 		h.becomeFresh()
 		h.learnLeader(leader, group, term)

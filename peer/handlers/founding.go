@@ -167,7 +167,7 @@ func (h *Handler) tickReforming() {
 		return
 	}
 	h.until(e.inquorate + h.Monitor)
-	h.noticeWaiting()
+	h.noteWaiting()
 	if h.lowerHolds() {
 		h.reform = reforming{}
 		return

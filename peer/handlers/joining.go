@@ -32,7 +32,7 @@ func (h *Handler) becomeFresh() {
 	h.leading, h.candidacy, h.departure = nil, nil, nil
 	h.election, h.reform = noElection(), reforming{}
 	h.fresh = freshness{since: h.now.Run, waits: h.now.Run, most: never, named: never, hinted: never, asked: never}
-	h.noticed = never
+	h.waited = never
 	h.order = newOrder(len(h.hosts))
 	h.due(h.now.Run)
 }
@@ -69,7 +69,7 @@ func (h *Handler) tickFresh() {
 		h.inquire(h.fresh.since, pause)
 		h.found()
 	}
-	h.noticeWaiting()
+	h.noteWaiting()
 }
 
 // join sends JOIN to id.
@@ -199,7 +199,7 @@ func (h *Handler) joinEarlierGroup(m *types.Message) {
 	default:
 		return
 	}
-	h.record("leaving")
+	h.note(Said).Text = "leaving"
 	h.becomeFresh()
 	if m.Leads {
 		h.locate(m)
@@ -226,30 +226,21 @@ func (h *Handler) refuseFile(remote types.ID, m *types.Message) {
 func (h *Handler) differs(remote types.ID) {
 	if h.known(remote) && h.since(h.hosts[remote-1].differed) >= time.Minute {
 		h.hosts[remote-1].differed = h.now.Run
-		h.notify(FilesDiffer, remote)
+		h.note(FilesDiffer).Host = remote
 	}
 }
 
-// noticeWaiting says for whom this peer waits: once, then rarely.
-func (h *Handler) noticeWaiting() {
+// noteWaiting tells what this peer waits for, once its group has not been able to go on for noticeAfter, and
+// again every noticeEvery.
+func (h *Handler) noteWaiting() {
 	since := h.fresh.since
 	if h.standing == types.Joined {
 		since = h.election.inquorate
 	}
-	if !h.lasts(since, noticeAfter) || h.since(h.noticed) < noticeEvery {
-		return
-	}
-	h.noticed = h.now.Run
-	switch {
-	case h.standing == types.Joined:
-		h.notify(AwaitQuorum, h.unreachable()...)
-	case h.fresh.leaderHint != 0:
-		h.notify(AwaitGroup, h.fresh.leaderHint)
-	case h.nameless():
-		h.notify(AwaitNames, h.unaccounted(h.foundingEvidence)...)
-	case h.mayFound():
-		h.notify(AwaitHosts, h.unaccounted(h.foundingEvidence)...)
-	default:
-		h.notify(AwaitGroup, h.unaccounted(h.foundingEvidence)...)
+	if h.lasts(since, noticeAfter) && h.since(h.waited) >= noticeEvery {
+		h.waited = h.now.Run
+		halt, awaited := h.halt()
+		e := h.note(Waits)
+		e.Halt, e.Awaited = halt, awaited
 	}
 }

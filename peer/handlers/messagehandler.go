@@ -34,42 +34,20 @@ type Config struct {
 	Addressed []bool        // by ID-1: the hosts file has the host's address, so its name is not looked up; may be nil
 }
 
-// Output is what a step asks of its caller, in this order: to write records, to send, to exit.
-// It is good until the next step.
+// Output is what a step did and asks of its caller, in this order: to tell the listeners, to send, to
+// exit. It is good until the next step.
 type Output struct {
-	Records   []types.Record
-	Notices   []Notice
+	Events    []Event         // what happened, for the listeners
 	Redial    []types.ID      // open a new connection to each before sending to it
 	RedialAt  []types.Addr    // for each of Redial, the only address to dial; invalid for any of the host's
 	Messages  []types.Message // over TCP, each to its To
 	Heartbeat *types.Message  // over UDP, to every other host of the file
-	Events    []Event         // for those who look on; nothing needs to be done about them
 	Misled    bool            // the message was for another incarnation, and was dropped; nothing needs to be done
 	Late      bool            // and that incarnation was this process's own, before it took a new one
 	Exit      bool            // the peer is done, with
 	Code      int             // this exit code
 	Wake      time.Duration   // call Tick no later than this Instant.Run
 }
-
-// Notice is something for a person, on stdout.
-type Notice struct {
-	Topic Topic
-	Hosts []types.ID    // whom it is about
-	Lives [2]types.Addr // RunsTwice: where
-}
-
-// Topic is what a Notice says.
-type Topic uint8
-
-// The notices. Those that wait are said once, then rarely.
-const (
-	AwaitGroup  Topic = iota + 1 // fresh: waits for a leader to let it in; Hosts did not answer
-	AwaitHosts                   // fresh, first to found: Hosts are not accounted for
-	AwaitQuorum                  // its view has no reachable quorum: Hosts are missing
-	FilesDiffer                  // the hosts file of Hosts differs from this one
-	RunsTwice                    // the host runs twice, at Lives
-	AwaitNames                   // fresh: the name service knows none of the others, who are Hosts
-)
 
 // Handler is the protocol state of one peer. It is not safe for concurrent use: one
 // goroutine owns it.
@@ -95,9 +73,9 @@ type Handler struct {
 	leading   *leadership // while it has a term to lead under
 	candidacy *round      // while it stands: its NEWLEADER
 	departing
-	reform  reforming
-	noticed time.Duration // when it last said on stdout for whom it waits
-	totals  Tally         // for Status alone
+	reform reforming
+	waited time.Duration // when it last told what it waits for
+	totals Tally         // for Status alone
 }
 
 // identity is who this peer is, and what it must be above.
@@ -193,7 +171,7 @@ func (h *Handler) Leave(now Instant) *Output {
 		h.exit(0)
 		return h.end()
 	}
-	h.record("leaving")
+	h.note(Said).Text = "leaving"
 	h.askToLeave()
 	return h.end()
 }
@@ -345,8 +323,7 @@ func (h *Handler) onAnswer(m *types.Message) {
 // its time: nobody has been silent in it, and nothing has waited (section 4).
 func (h *Handler) begin(now Instant) {
 	o := &h.out
-	*o = Output{Records: o.Records[:0], Notices: o.Notices[:0], Redial: o.Redial[:0], RedialAt: o.RedialAt[:0],
-		Messages: o.Messages[:0], Events: o.Events[:0], Code: o.Code}
+	*o = Output{Events: o.Events[:0], Redial: o.Redial[:0], RedialAt: o.RedialAt[:0], Messages: o.Messages[:0], Code: o.Code}
 	if h.clock.advance(now, h.scaled(stallLimit)) {
 		h.resume()
 	}
@@ -385,18 +362,8 @@ func (h *Handler) answer(m *types.Message, kind types.Kind) *types.Message {
 	return a
 }
 
-func (h *Handler) record(message string) {
-	h.out.Records = append(h.out.Records, types.Record{
-		Peer: h.ID, View: h.view.Number, Leader: h.following, Message: message})
-	h.note(Said).Text = message
-}
-
-func (h *Handler) notify(t Topic, hosts ...types.ID) {
-	h.out.Notices = append(h.out.Notices, Notice{Topic: t, Hosts: hosts})
-}
-
 func (h *Handler) crash() {
-	h.record("crashing")
+	h.note(Said).Text = "crashing"
 	h.exit(1)
 }
 

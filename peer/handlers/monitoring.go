@@ -3,7 +3,6 @@ package handlers
 import (
 	"math"
 	"slices"
-	"strconv"
 	"time"
 
 	"memberly/peer/types"
@@ -146,7 +145,7 @@ func (p *host) revivedBy(m *types.Message) bool {
 	return m.Kind == types.State && time.Duration(m.Request) > p.lost
 }
 
-// report writes the record of a failure, once for each failure and at most once for a
+// report tells of a failure, once for each failure and at most once for a
 // member's incarnation and a view number.
 func (h *Handler) report(id types.ID) {
 	p := &h.hosts[id-1]
@@ -158,12 +157,9 @@ func (h *Handler) report(id types.ID) {
 		return
 	}
 	p.reported = h.view.Number
-	message := "peer " + strconv.Itoa(int(id))
-	if id == h.following {
-		message += " (leader)"
-	}
-	h.record(message + " unreachable")
-	h.noteFailure(id)
+	e := h.note(Failed)
+	e.Host, e.Silence = id, h.ago(p.heard)
+	h.totals.Silence.add(e.Silence)
 }
 
 // lose holds a member unreachable, and records its failure.

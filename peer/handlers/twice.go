@@ -126,7 +126,7 @@ func (h *Handler) refuseTwice(m *types.Message) {
 func (h *Handler) refusedTwice(m *types.Message) {
 	if h.standing == types.Fresh && h.fresh.target == m.From {
 		h.fresh.asked = h.now.Run + h.paced(twiceRefusal) - h.retry() // so it asks in a second, not in 0.2
-		h.noticed = h.now.Run                                         // it knows what it waits for
+		h.waited = h.now.Run                                          // it knows what it waits for
 	}
 	h.sayTwice(h.ID, m.Lives)
 }
@@ -136,7 +136,8 @@ func (h *Handler) sayTwice(id types.ID, where [2]types.Addr) {
 	l := &h.hosts[id-1].lives
 	if h.since(l.said) >= time.Minute {
 		l.said = h.now.Run
-		h.out.Notices = append(h.out.Notices, Notice{Topic: RunsTwice, Hosts: []types.ID{id}, Lives: where})
+		e := h.note(RunsTwice)
+		e.Host, e.Lives = id, where
 	}
 }
 

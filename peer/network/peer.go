@@ -13,16 +13,15 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
 	"time"
 
 	"memberly/peer/config"
-	"memberly/peer/datastructures"
 	"memberly/peer/handlers"
 	"memberly/peer/network/rawio"
-	"memberly/peer/ops/hook"
 	"memberly/peer/types"
 	"memberly/peer/utils"
 )
@@ -50,20 +49,17 @@ type protocol interface {
 
 // Peer is one peer of the group.
 type Peer struct {
-	config   config.Config
-	protocol protocol
-	view     datastructures.SafeValue[types.View]
-	start    time.Time // Instant.Run counts from here
+	config    config.Config
+	protocol  protocol
+	start     time.Time // Instant.Run counts from here
+	listeners []handlers.Listener
 
-	records    *lines // stderr
 	notice     *lines // stdout
 	shared     *shared
 	acceptor   *acceptor
 	links      *links
 	heartbeats *heartbeats
 	timer      rawio.Timer
-	hook       *hook.Hook // nil without -exec
-	publisher  *publisher // nil without -http
 
 	schedule schedule // the loop's
 	left     bool     // the loop's: it was told to leave, and has
@@ -74,7 +70,7 @@ type Peer struct {
 }
 
 // New opens the sockets of the peer that c describes. Its caller waits for c.Delay first. Records
-// go to stderr, and everything else for people to stdout, in whole lines. If a socket cannot be opened,
+// go to stderr, and everything else for operators to stdout, in whole lines. If a socket cannot be opened,
 // New writes the reference's words to stdout, and the error says what to do about it.
 func New(c config.Config, stdout, stderr io.Writer) (*Peer, error) {
 	addressed := make([]bool, len(c.Hosts))
@@ -104,9 +100,6 @@ func open(c config.Config, h protocol, names utils.Resolver, stdout, stderr io.W
 	if p.timer, err = rawio.NewTimer(); err == nil {
 		k, err = newKeys(c, p.start)
 	}
-	if err == nil {
-		p.hook, err = hook.New(p.command())
-	}
 	if err != nil {
 		listener.Close()
 		socket.Close()
@@ -116,7 +109,7 @@ func open(c config.Config, h protocol, names utils.Resolver, stdout, stderr io.W
 		p.notice.close(drainTime)
 		return nil, err
 	}
-	p.records = newLines(stderr, 0, func(err error) { p.notice.printf("Error writing records: %v", err) })
+	p.Listen(recorder{newLines(stderr, 0, func(err error) { p.Say("Error writing records: %v", err) }), c.ID})
 	p.shared = newShared(c.ID, newAddressBook(c.Hosts, names), newDrops(p.notice))
 	if p.shared.keys = k; k != nil {
 		p.sayKeys(c.Keys)
@@ -125,20 +118,15 @@ func open(c config.Config, h protocol, names utils.Resolver, stdout, stderr io.W
 	p.acceptor = &acceptor{shared: p.shared, listener: listener}
 	p.links = newLinks(p.shared, self, p.run)
 	p.heartbeats = newHeartbeats(p.shared, socket)
-	if c.HTTP.Port() != 0 {
-		p.publisher = newPublisher()
-	}
 	return p, nil
 }
 
-// command returns what -exec asks for.
-func (p *Peer) command() hook.Config {
-	c := hook.Config{Command: p.config.Exec, Self: p.config.ID, Report: p.notice.printf}
-	for _, host := range p.config.Hosts {
-		c.Names = append(c.Names, host.Name)
-	}
-	return c
-}
+// Listen has l told of every step from now on, after the listeners before it. It is called before Run.
+func (p *Peer) Listen(l handlers.Listener) { p.listeners = append(p.listeners, l) }
+
+// Say writes a line to stdout. It never waits: lines that nobody reads are dropped, the oldest first. Any
+// goroutine may call it.
+func (p *Peer) Say(format string, args ...any) { p.notice.printf(format, args...) }
 
 // address returns the only address that the peer uses, which it has if it is on the loopback network,
 // so that a whole group can run on one machine.
@@ -173,9 +161,6 @@ func refused(stdout io.Writer, what string, port int, err error) error {
 	return fmt.Errorf("port %d cannot be opened: %w", port, err)
 }
 
-// View returns the view that the peer holds, the zero View if none. Any goroutine may call it.
-func (p *Peer) View() types.View { return p.view.Load() }
-
 // Drops returns how often something was dropped, by reason. Any goroutine may call it.
 func (p *Peer) Drops() map[Drop]uint64 { return p.shared.drops.all() }
 
@@ -187,9 +172,8 @@ func (p *Peer) Run(ctx context.Context) int {
 	return code
 }
 
-// Close closes the listeners, then the connections, and waits: for Run, and up to a second
-// for the readers of stdout and stderr. With -exec it waits, when nothing is open any more, for
-// the command too: up to twice hook.Limit. It may be called more than once, and without Run.
+// Close closes the sockets, and waits: for Run, for the listeners, the last one first, and up to a second
+// for the reader of stdout. It may be called more than once, and without Run.
 func (p *Peer) Close() {
 	p.once.Do(func() {
 		close(p.quit)
@@ -201,8 +185,9 @@ func (p *Peer) Close() {
 		p.heartbeats.socket.Close()
 		p.timer.Close()
 		p.shared.tasks.Wait()
-		p.hook.Close(p.left)
-		p.records.close(drainTime)
+		for _, l := range slices.Backward(p.listeners) {
+			l.Ended(p.left)
+		}
 		p.notice.close(drainTime)
 	})
 }
@@ -326,16 +311,12 @@ func (p *Peer) handle(e event) *handlers.Output {
 
 // carry carries out what a step asks for.
 func (p *Peer) carry(out *handlers.Output) {
-	gone := p.publishView()
-	for _, r := range out.Records {
-		p.records.put(r.Append(nil))
-		p.hook.Record(p.protocol.View().Group, r)
-	}
-	if gone && !out.Exit {
-		p.hook.Removed()
-	}
-	for _, n := range out.Notices {
-		p.notice.put(p.wording(n))
+	now := p.run()
+	p.schedule.stepped(now, out.Wake)
+	step := handlers.Step{At: now, Events: out.Events, View: p.protocol.View(), Beats: out.Heartbeat != nil,
+		Stalled: p.schedule.stalled, Exit: out.Exit, Status: p.protocol.Status}
+	for _, l := range p.listeners {
+		l.Stepped(&step)
 	}
 	for i, id := range out.Redial {
 		p.links.redial(id, out.RedialAt[i])
@@ -346,22 +327,6 @@ func (p *Peer) carry(out *handlers.Output) {
 	if out.Heartbeat != nil {
 		p.heartbeats.send(out.Heartbeat)
 	}
-	now := p.run()
-	p.schedule.stepped(now, out.Wake)
-	if p.publisher != nil {
-		p.publisher.publish(now, p.protocol, out, p.schedule.stalled)
-	}
-}
-
-// publishView publishes the view to other goroutines; no other method stores it. It reports whether
-// the peer has just lost its view, and holds none.
-func (p *Peer) publishView() bool {
-	v, before := p.protocol.View(), p.view.Load()
-	if before.Number == v.Number && before.Group == v.Group {
-		return false
-	}
-	p.view.Store(v)
-	return v.Number == 0
 }
 
 // run returns how long the peer has run.
@@ -370,4 +335,17 @@ func (p *Peer) run() time.Duration { return time.Since(p.start) }
 func (p *Peer) now() handlers.Instant {
 	now := time.Now()
 	return handlers.Instant{Run: now.Sub(p.start), Wall: now.UnixNano()}
+}
+
+// Addresses returns those that a host was last found to have. Any goroutine may call it.
+func (p *Peer) Addresses(id types.ID) []netip.Addr { return p.shared.addresses.known(id) }
+
+// DropsByName returns how often something was dropped, for every reason there is. Any
+// goroutine may call it.
+func (p *Peer) DropsByName() map[string]uint64 {
+	counted := make(map[string]uint64, reasons)
+	for reason := range reasons {
+		counted[reason.String()] = p.shared.drops.counts[reason].Load()
+	}
+	return counted
 }

@@ -206,10 +206,24 @@ func newLife(t *testing.T, c config.Config, lookup utils.LookupFunc) *life {
 	if l.peer, err = open(c, h, utils.Resolver{Lookup: lookup}, l.stdout, l.stderr); err != nil {
 		t.Fatal(err)
 	}
+	l.peer.Listen(twiceSayer{l.peer})
 	go l.peer.Run(context.Background())
 	t.Cleanup(l.peer.Close)
 	return l
 }
+
+// twiceSayer is a listener that says on stdout which host runs twice, as the one of package observe does.
+type twiceSayer struct{ peer *Peer }
+
+func (s twiceSayer) Stepped(step *handlers.Step) {
+	for _, e := range step.Events {
+		if e.Kind == handlers.RunsTwice {
+			s.peer.Say("%s runs twice, at %v and at %v: stop one", s.peer.config.Hosts[e.Host-1].Name, e.Lives[0], e.Lives[1])
+		}
+	}
+}
+
+func (s twiceSayer) Ended(bool) {}
 
 // two is the configuration of host two, which runs at host m of n.
 func (n subnet) two(m int) config.Config {

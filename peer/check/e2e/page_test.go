@@ -55,7 +55,7 @@ func TestPage(t *testing.T) {
 	for _, d := range daemons[1:4] {
 		d.signal(syscall.SIGSTOP)
 	}
-	b.awaits("state", "the group stands still", "it reaches no quorum of its view; missing: ")
+	b.awaits("state", "the group stands still", "it waits for a quorum of the group; missing: ")
 	b.awaits("host-rows", "unreachable")
 	b.matrixIs("✕", 6) // five says the same as one
 	b.matrixIs("?", 12)

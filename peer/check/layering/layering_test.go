@@ -30,10 +30,10 @@ type layer struct {
 
 // layers has every package, by its folder within peer; main is the top folder.
 var layers = map[string]layer{
-	"main": {"check/simulation check/verify config network ops/commands ops/doctor ops/local ops/observe seal types utils",
+	"main": {"check/simulation check/verify config network ops/commands ops/doctor ops/hook ops/local ops/observe seal types utils",
 		"main turns flags into a peer, and that into an exit code"},
 
-	"network":        {"config datastructures handlers network/rawio ops/hook seal types utils", "network is the sockets and the clock around the protocol"},
+	"network":        {"config datastructures handlers network/rawio seal types utils", "network is the sockets and the clock around the protocol"},
 	"network/rawio":  {"", "rawio is system calls, and knows nothing of peers"},
 	"handlers":       {"datastructures types", "handlers is the protocol alone, so that the simulator runs the code that ships"},
 	"config":         {"seal types", "config checks flags, hosts file and key file before there is a peer"},
@@ -44,7 +44,7 @@ var layers = map[string]layer{
 
 	"ops/commands": {"config", "commands runs what main hands it"},
 	"ops/doctor":   {"config seal types utils", "doctor examines a host before there is a peer"},
-	"ops/hook":     {"types", "hook is told of views: it cannot ask the peer anything, nor hold it up"},
+	"ops/hook":     {"datastructures handlers types", "hook is told of views: it cannot ask the peer anything, nor hold it up"},
 	"ops/observe":  {"config datastructures handlers types", "observe reads what the peer publishes, and can neither change nor hold up anything"},
 	"ops/local":    {"config ops/hook types utils", "local starts whole processes, and knows of them what anybody can see"},
 

@@ -3,8 +3,6 @@ package simulation
 import (
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 
 	"memberly/peer/handlers"
 	"memberly/peer/types"
@@ -78,18 +76,16 @@ func (j *judge) stepped(p *process, out *handlers.Output) {
 			j.proposed(m)
 		}
 	}
-	views := installed(out)
-	for _, r := range out.Records {
-		switch {
-		case r.Message == "" && len(views) == 0:
-			j.fail("peer %d records view %d and installs none", p.id, r.View)
-		case r.Message == "":
-			j.installed(p, d, &views[0], r)
-			j.moved(p, d, &views[0])
-			p.view, views = views[0], views[1:]
-		case strings.HasSuffix(r.Message, "unreachable"):
-			j.reported(p, d, r)
-		default: // it leaves, or was removed: what it writes now is of another life as a member
+	for i := range out.Events {
+		switch e := &out.Events[i]; e.Kind {
+		case handlers.Installed:
+			j.installed(p, d, e)
+			v := e.Now
+			j.moved(p, d, &v)
+			p.view = v
+		case handlers.Failed:
+			j.reported(p, d, e)
+		case handlers.Said: // it leaves, or was removed: what it writes now is of another life as a member
 			d.end()
 		}
 	}
@@ -106,20 +102,10 @@ func (j *judge) stepped(p *process, out *handlers.Output) {
 		d.incarnation = inc
 		clear(d.after)
 	}
-	if v := p.handler.View(); v.Number > 0 && (v.Number != p.view.Number || v.Group != p.view.Group) || len(views) > 0 {
+	if v := p.handler.View(); v.Number > 0 && (v.Number != p.view.Number || v.Group != p.view.Group) {
 		j.fail("peer %d holds view %d and has recorded view %d", p.id, v.Number, p.view.Number)
 	}
 	p.view, p.stands = p.handler.View(), p.handler.Standing()
-}
-
-// installed returns the views that a process installed in one step, in their order.
-func installed(out *handlers.Output) (views []types.View) {
-	for i := range out.Events {
-		if e := &out.Events[i]; e.Kind == handlers.Installed {
-			views = append(views, e.Now)
-		}
-	}
-	return views
 }
 
 // renewed judges a fresh peer that takes a new incarnation: the old one was not let in already.
@@ -131,8 +117,10 @@ func (j *judge) renewed(p *process, old types.Member) {
 	}
 }
 
-// installed judges one record of the view v.
-func (j *judge) installed(p *process, d *diary, v *types.View, r types.Record) {
+// installed judges the record of a view that a process installed.
+func (j *judge) installed(p *process, d *diary, e *handlers.Event) {
+	r, _ := e.Record(p.id)
+	v := &e.Now
 	if r.View != v.Number || !slices.Equal(r.Members, v.Members) {
 		j.fail("peer %d records view %d of %v and installs view %d of %v", p.id, r.View, r.Members, v.Number, v.Members)
 	}
@@ -264,23 +252,23 @@ func (j *judge) removal(before, v *types.View) {
 }
 
 // reported judges the record of a failure.
-func (j *judge) reported(p *process, d *diary, r types.Record) {
-	n, _ := strconv.Atoi(strings.Fields(r.Message)[1])
+func (j *judge) reported(p *process, d *diary, e *handlers.Event) {
+	n := e.Host
 	view := p.view
-	if view.Number != r.View {
-		if v := j.views[viewKey{p.handler.View().Group, r.View}]; v != nil {
+	if view.Number != e.View {
+		if v := j.views[viewKey{p.handler.View().Group, e.View}]; v != nil {
 			view = *v
 		}
 	}
-	m := types.Member{ID: types.ID(n), Incarnation: view.Incarnation(types.ID(n))}
+	m := types.Member{ID: n, Incarnation: view.Incarnation(n)}
 	d.reported[m] = true
-	key := reportKey{m, r.View}
+	key := reportKey{m, e.View}
 	if d.reports[key]++; d.reports[key] > 1 {
-		j.fail("peer %d reports peer %d twice in view %d", p.id, n, r.View)
+		j.fail("peer %d reports peer %d twice in view %d", p.id, n, e.View)
 	}
 	q := j.w.host(m.ID).process
 	latest := j.latest[view.Group]
-	late := latest != nil && latest.Number > r.View || j.w.now-p.awake < lately // it learns what was true once
+	late := latest != nil && latest.Number > e.View || j.w.now-p.awake < lately // it learns what was true once
 	if !late && (q == nil || q.handler.Incarnation() != m.Incarnation) {
 		if d.after[m]++; d.after[m] > 1 {
 			j.fail("peer %d reports the end of peer %d twice", p.id, n)
@@ -289,7 +277,7 @@ func (j *judge) reported(p *process, d *diary, r types.Record) {
 	if late {
 		return
 	}
-	if j.accused[accusation{viewKey{view.Group, r.View}, m}] {
+	if j.accused[accusation{viewKey{view.Group, e.View}, m}] {
 		return // a removal that was begun rightly, and is only finished now
 	}
 	if view.Number == 0 {

@@ -168,8 +168,10 @@ func (w *world) carry(p *process, out *handlers.Output) {
 		w.observed(p, out)
 	}
 	if w.recorded != nil {
-		for _, r := range out.Records {
-			w.recorded(p.id, r)
+		for i := range out.Events {
+			if r, ok := out.Events[i].Record(p.id); ok {
+				w.recorded(p.id, r)
+			}
 		}
 	}
 	for _, id := range out.Redial {

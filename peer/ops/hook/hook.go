@@ -7,9 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"sync"
 	"time"
 
+	"memberly/peer/datastructures"
+	"memberly/peer/handlers"
 	"memberly/peer/types"
 )
 
@@ -17,10 +18,10 @@ import (
 // as long together, and the last run as long again.
 const Limit = 10 * time.Second
 
-// most is how many runs wait. A command that takes all its time falls hours behind before
+// maxWaiting is how many runs wait. A command that takes all its time falls hours behind before
 // one is lost, and the memory that waits is bounded. Beyond it the oldest goes: the newest is
 // what is true.
-const most = 1000
+const maxWaiting = 1000
 
 const shell = "/bin/sh"
 
@@ -33,28 +34,29 @@ type Config struct {
 	Report func(format string, args ...any)
 }
 
-// Hook runs a command on each view. A nil Hook does nothing. Any goroutine may use it.
+// Hook is the listener that runs a command on each view.
 type Hook struct {
 	Config
-	limit time.Duration
+	limit   time.Duration
+	waiting datastructures.SafeQueue[notification]
 
-	mu      sync.Mutex
-	filled  sync.Cond // that something waits, or that closing is set
-	waiting []moment
-	dropped int
-	last    moment // that was added
-	closing bool
+	// These belong to the goroutine of the steps.
+	last  notification // that was added
+	holds bool         // the peer held a view after its last step
 
 	done    chan struct{} // closed when all has run
 	views   context.Context
 	abandon context.CancelFunc // ends views: what waits is dropped, what runs is killed
 }
 
-// moment is something that happened to the peer, and the view that it held then.
-type moment struct {
-	event event
-	group types.Group
-	view  types.Record
+// notification is something that happened to the peer, and the view that it held then.
+type notification struct {
+	event  event
+	group  types.Group
+	number int64 // of the view
+	leader types.ID
+	// members are the view's, in the order of joining.
+	members []types.ID
 }
 
 // event is why the command runs.
@@ -67,12 +69,8 @@ const (
 	left      event = "left" // it has left and ends
 )
 
-// New returns a hook that is ready, or nil if there is no command. The error is that there
-// is no shell here.
+// New returns a hook that is ready. The error is that there is no shell here.
 func New(c Config) (*Hook, error) {
-	if c.Command == "" {
-		return nil, nil
-	}
 	if _, err := os.Stat(shell); err != nil {
 		return nil, fmt.Errorf("-exec needs %s: %w: leave -exec out, or use an image that has a shell", shell, err)
 	}
@@ -81,77 +79,61 @@ func New(c Config) (*Hook, error) {
 
 func newHook(c Config, limit time.Duration) *Hook {
 	h := &Hook{Config: c, limit: limit, done: make(chan struct{})}
-	h.filled.L = &h.mu
+	h.waiting.Max = maxWaiting
 	h.views, h.abandon = context.WithCancel(context.Background())
 	go h.run()
 	return h
 }
 
-// Record has the command run if r is a view that the peer has installed. It never waits.
-func (h *Hook) Record(group types.Group, r types.Record) {
-	if h != nil && r.Message == "" {
-		h.add(moment{installed, group, r})
+// Stepped has the command run for each view that the peer installed in a step, and if it lost its view.
+func (h *Hook) Stepped(s *handlers.Step) {
+	for i := range s.Events {
+		if e := &s.Events[i]; e.Kind == handlers.Installed {
+			h.add(notification{installed, e.Now.Group, e.View, e.Leader, e.Members})
+			h.holds = true
+		}
 	}
-}
-
-// Removed has the command run because the peer holds no view any more. It never waits.
-func (h *Hook) Removed() {
-	if h != nil {
+	if h.holds && s.View.Number == 0 && !s.Exit {
 		h.again(removed)
 	}
+	h.holds = s.View.Number != 0
 }
 
-// Close waits until all that happened has run, for Limit at most, and ends the hook. If the
+// Ended waits until all that happened has run, for Limit at most, and ends the hook. If the
 // peer has left, having held a view before, the command runs once more after that. Else it is
-// a crash: nothing more runs, and what runs is killed. Close is called once.
-func (h *Hook) Close(hasLeft bool) {
-	if h == nil {
-		return
-	}
+// a crash: nothing more runs, and what runs is killed.
+func (h *Hook) Ended(hasLeft bool) {
 	if hasLeft {
 		h.again(left)
 		defer time.AfterFunc(h.limit, h.abandon).Stop()
 	} else {
 		h.abandon()
 	}
-	h.mu.Lock()
-	h.closing = true
-	h.filled.Signal()
-	h.mu.Unlock()
+	h.waiting.Close()
 	<-h.done
 }
 
 // again adds an event of the view that was the last, if there was one.
 func (h *Hook) again(e event) {
-	h.mu.Lock()
-	m := h.last
-	h.mu.Unlock()
-	if m.event != "" {
-		m.event = e
-		h.add(m)
+	if n := h.last; n.event != "" {
+		n.event = e
+		h.add(n)
 	}
 }
 
-func (h *Hook) add(m moment) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.last = m
-	if len(h.waiting) == most {
-		h.waiting = h.waiting[1:]
-		h.dropped++
-	}
-	h.waiting = append(h.waiting, m)
-	h.filled.Signal()
+func (h *Hook) add(n notification) {
+	h.last = n
+	h.waiting.Put(n)
 }
 
-// run runs the command for each moment, until there is none and none will come.
+// run runs the command for each notification, until there is none and none will come.
 func (h *Hook) run() {
 	defer close(h.done)
 	for passed := 0; ; {
-		m, dropped, ok := h.take()
+		n, dropped, ok := h.waiting.Take()
 		passed += dropped
 		ctx := h.views
-		if m.event == left {
+		if n.event == left {
 			ctx = context.Background()
 		}
 		if ok && ctx.Err() != nil {
@@ -165,30 +147,15 @@ func (h *Hook) run() {
 		if !ok {
 			return
 		}
-		h.perform(ctx, m)
+		h.perform(ctx, n)
 	}
-}
-
-// take waits for the next moment, and returns how many were lost before it.
-func (h *Hook) take() (m moment, dropped int, ok bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for len(h.waiting) == 0 {
-		if h.closing {
-			return moment{}, 0, false
-		}
-		h.filled.Wait()
-	}
-	m, dropped = h.waiting[0], h.dropped
-	h.waiting, h.dropped = h.waiting[1:], 0
-	return m, dropped, true
 }
 
 // perform runs the command, and reports its failure.
-func (h *Hook) perform(ctx context.Context, m moment) {
+func (h *Hook) perform(ctx context.Context, n notification) {
 	ctx, cancel := context.WithTimeoutCause(ctx, h.limit, errLimit)
 	defer cancel()
-	said, err := h.command(ctx, m)
+	said, err := h.command(ctx, n)
 	switch {
 	case err == nil:
 		return
@@ -197,7 +164,7 @@ func (h *Hook) perform(ctx context.Context, m moment) {
 	case ctx.Err() != nil:
 		err = errors.New("the peer ends, and ended it")
 	}
-	h.Report("Error running -exec for %s %d: %v%s", m.event, m.view.View, err, said)
+	h.Report("Error running -exec for %s %d: %v%s", n.event, n.number, err, said)
 }
 
 var errLimit = errors.New("too slow")

@@ -23,7 +23,7 @@ type EventOf struct {
 	Version  int        `json:"version"`
 	ID       string     `json:"id"`
 	Time     time.Time  `json:"time"`
-	Event    string     `json:"event"` // view, failure, message, halt, missed
+	Event    string     `json:"event"` // view, failure, message, halt, files differ, runs twice, missed
 	Words    string     `json:"words"`
 	View     int64      `json:"view"`
 	Leader   types.ID   `json:"leader"`
@@ -42,12 +42,14 @@ type EventOf struct {
 // event returns e, the number-th of this process, as it is served.
 func (s *Server) event(e *handlers.Event, number uint64) *EventOf {
 	of := &EventOf{Version: Version, ID: s.eventID(number), Time: time.Unix(0, e.At.Wall), Event: e.Kind.String(),
-		Words: s.eventWords(e), View: e.View, Leader: e.Leader, Members: e.Members}
+		Words: s.config.Names.event(e), View: e.View, Leader: e.Leader, Members: e.Members}
 	switch e.Kind {
 	case handlers.Installed:
 		of.Cause, of.Host, of.AskedBy = causeName(e), e.Change.Member.ID, e.Asked
 		of.Answers, of.Needed, of.Took = e.Answers, e.Needed, inSeconds(e.Took)
-	case handlers.Noticed:
+	case handlers.FilesDiffer, handlers.RunsTwice:
+		of.Host = e.Host
+	case handlers.Failed:
 		of.Host, of.Silence = e.Host, inSeconds(e.Silence)
 	case handlers.Halted:
 		of.Why, of.WaitsFor = e.Halt.String(), list(e.Awaited)

@@ -34,52 +34,63 @@ const (
 	stuck = 10 * time.Second
 )
 
-// Peer is what of a network.Peer is to be seen, which says what its methods do. Any goroutine
-// may call them.
-type Peer interface {
-	Status() *handlers.Status
-	Age(*handlers.Status) time.Duration
-	Ended() <-chan struct{}
-	Events() *datastructures.SafeRing[handlers.Event]
+// Facts are what the steps of a peer do not tell, and a network.Peer does. Any goroutine may call them.
+type Facts interface {
 	Addresses(types.ID) []netip.Addr
 	DropsByName() map[string]uint64
+}
+
+// peer is what is shown of a peer: what its steps told, by a feed, and its facts.
+type peer interface {
+	Status() *handlers.Status
+	Age(*handlers.Status) time.Duration
+	Events() *datastructures.SafeRing[handlers.Event]
+	Facts
 }
 
 // Config says where to show a peer, and what it does not know of itself.
 type Config struct {
 	Addr    netip.AddrPort
-	Names   []string // of the hosts, by ID-1
+	Names   Names
 	Monitor time.Duration
 	Build   string // the program's version
 }
 
-// Server shows one peer.
+// Server is the listener that shows a peer.
 type Server struct {
 	config  Config
-	peer    Peer
+	feed    *feed
+	peer    peer
 	life    string // tells the ids of this process's events from another's
 	readers readers
 	turn    sync.Mutex // held by who makes an answer: the peer competes with one at most
 	http    http.Server
 }
 
-// Start shows a peer until that has ended, and then leaves its address to the next. The error
+// Start shows a peer from its first step until it ends, and then leaves its address to the next. The error
 // says why it cannot be shown, and what to do.
-func Start(c Config, p Peer) error {
+func Start(c Config, f Facts) (*Server, error) {
 	listener, err := net.Listen("tcp", c.Addr.String())
 	if err != nil {
-		return fmt.Errorf("-http %v cannot be served: %w: give another port or address", c.Addr, err)
+		return nil, fmt.Errorf("-http %v cannot be served: %w: give another port or address", c.Addr, err)
 	}
-	s := newServer(c, p)
+	told := newFeed()
+	s := newServer(c, struct {
+		*feed
+		Facts
+	}{told, f})
+	s.feed = told
 	go s.http.Serve(&crowd{Listener: listener, places: make(chan struct{}, mostConnections)})
-	go func() {
-		<-p.Ended()
-		s.http.Close()
-	}()
-	return nil
+	return s, nil
 }
 
-func newServer(c Config, p Peer) *Server {
+// Stepped keeps what a step of the peer tells.
+func (s *Server) Stepped(step *handlers.Step) { s.feed.stepped(step) }
+
+// Ended closes the server.
+func (s *Server) Ended(bool) { s.http.Close() }
+
+func newServer(c Config, p peer) *Server {
 	s := &Server{config: c, peer: p, life: strconv.FormatInt(time.Now().UnixNano(), 36)}
 	s.http = http.Server{Handler: s.routes(), ErrorLog: log.New(io.Discard, "", 0), MaxHeaderBytes: 16 << 10,
 		ReadTimeout: askTime, WriteTimeout: patience, IdleTimeout: idleTime}
@@ -151,7 +162,7 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 func (s *Server) live(w http.ResponseWriter, _ *http.Request) {
 	st := s.peer.Status()
 	if st == nil {
-		verdict(w, false, "the peer has not begun yet")
+		verdict(w, false, starting)
 		return
 	}
 	age := s.peer.Age(st)

@@ -163,11 +163,11 @@ func TestReadyAndLive(t *testing.T) {
 		words       string
 	}{
 		{"well", func(*fake) {}, 200, 200, "ok"},
-		{"no quorum", func(f *fake) { f.status.Halt, f.status.Awaited = handlers.NoQuorum, []types.ID{2, 3} }, 503, 200, "two and th<ree"},
-		{"no leader", func(f *fake) { f.status.Halt = handlers.NoLeader }, 503, 200, "nobody leads"},
+		{"no quorum", func(f *fake) { f.status.Halt, f.status.Awaited = handlers.NoQuorum, []types.ID{2, 3} }, 503, 200, "two, th<ree"},
+		{"no leader", func(f *fake) { f.status.Halt = handlers.NoLeader }, 503, 200, "no member leads"},
 		{"frozen", func(f *fake) { f.age = 3 * time.Second }, 503, 200, "no step for 3.0 s"},
 		{"dead", func(f *fake) { f.age = time.Minute }, 503, 503, "no step for 60.0 s"},
-		{"not begun", func(f *fake) { f.status = nil }, 503, 503, "not begun"},
+		{"not begun", func(f *fake) { f.status = nil }, 503, 503, "still starting"},
 	} {
 		f := three()
 		c.change(f)
@@ -458,7 +458,7 @@ func TestCommands(t *testing.T) {
 		{"status", at, yes, "one leads view 3 with 3 members: ready\n"},
 		{"status", at, yes, "2   two     present      1.0 s ago   10.0.0.2  th<ree\n"},
 		{"status", "-json " + at, yes, `{"version":1,`},
-		{"status", stopped, yes, "not ready: it reaches no quorum"},
+		{"status", stopped, yes, "not ready: it waits for a quorum"},
 		{"status", stranger, no, "is no peer"},
 		{"status", foreign, yes, "one\n"},
 		{"ready", foreign, no, "is no peer"},
@@ -484,7 +484,7 @@ func TestCommands(t *testing.T) {
 		}
 	}
 	var stdout strings.Builder
-	if code := RunReady(t.Context(), []string{stopped}, nil, &stdout, &stdout); code != no || !strings.Contains(stdout.String(), "no quorum") {
+	if code := RunReady(t.Context(), []string{stopped}, nil, &stdout, &stdout); code != no || !strings.Contains(stdout.String(), "for a quorum") {
 		t.Errorf("ready: code %d, %q", code, stdout.String())
 	}
 }

@@ -104,7 +104,7 @@ func (s *Server) newPage() *page {
 	p := &page{Report: s.report(), Build: s.config.Build, LeaderName: "nobody"}
 	led := p.led()
 	if led {
-		p.LeaderName = s.name(p.Follows)
+		p.LeaderName = s.config.Names.name(p.Follows)
 	}
 	for _, h := range p.Hosts {
 		m := marks[h.State]
@@ -115,7 +115,7 @@ func (s *Server) newPage() *page {
 		p.Rows = append(p.Rows, r)
 	}
 	if v := p.View; v != nil {
-		p.Quorum = quorum(v.Quorum, len(v.Members), s.name(v.Leader))
+		p.Quorum = quorum(v.Quorum, len(v.Members), s.config.Names.name(v.Leader))
 		s.relate(p)
 	}
 	p.Timeline = s.timeline()
@@ -150,7 +150,7 @@ func (s *Server) relate(p *page) {
 
 func (s *Server) cell(r *Report, host *HostOf, other types.ID) cell {
 	hears, known := r.hears(host, other)
-	name := s.name(other)
+	name := s.config.Names.name(other)
 	switch {
 	case host.ID == other:
 		return cell{"own", "·", "itself"}
@@ -187,11 +187,11 @@ func clock(at, now time.Time) string {
 
 func (s *Server) moment(e *handlers.Event) moment {
 	at := time.Unix(0, e.At.Wall)
-	m := moment{Class: e.Kind.String(), Datetime: at.Format(time.RFC3339Nano), Clock: clock(at, time.Now()), Words: s.eventWords(e)}
+	m := moment{Class: e.Kind.String(), Datetime: at.Format(time.RFC3339Nano), Clock: clock(at, time.Now()), Words: s.config.Names.event(e)}
 	switch {
 	case e.Kind == handlers.Installed:
-		m.Title = fmt.Sprintf("View %d: %s.", e.View, s.names(e.Members))
-	case e.Kind == handlers.Noticed:
+		m.Title = fmt.Sprintf("View %d: %s.", e.View, s.config.Names.list(e.Members))
+	case e.Kind == handlers.Failed:
 		m.Title = "Failure."
 	case e.Kind == handlers.Halted && e.Halt == handlers.Going:
 		m.Class, m.Title = "going", "Goes on."

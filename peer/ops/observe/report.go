@@ -90,7 +90,7 @@ func (s *Server) report() *Report {
 			Peer: PeerOf{Standing: types.Fresh.String()}, CanLose: Loss{Single: []types.ID{}, Words: starting}, Hosts: []HostOf{}}
 	}
 	r := &Report{Version: Version, Time: time.Unix(0, st.At.Wall), Follows: st.Follows, Leads: st.Leads,
-		Peer:    PeerOf{st.ID, s.name(st.ID), st.Standing.String(), st.Incarnation},
+		Peer:    PeerOf{st.ID, s.config.Names.name(st.ID), st.Standing.String(), st.Incarnation},
 		CanLose: s.loss(st)}
 	if st.Standing == types.Joined {
 		v := &st.View
@@ -98,7 +98,7 @@ func (s *Server) report() *Report {
 		r.View = &ViewOf{v.Number, v.Leader, v.Members, len(v.Members)/2 + 1, st.Reachable, st.Quorate}
 	}
 	if st.Halt != handlers.Going {
-		r.Stopped = &Stop{st.Halt.String(), s.haltWords(st.Halt, st.Awaited), list(st.Awaited)}
+		r.Stopped = &Stop{st.Halt.String(), s.config.Names.halt(st.Halt, st.Awaited), list(st.Awaited)}
 	}
 	for i := range st.Hosts {
 		r.Hosts = append(r.Hosts, s.host(st, types.ID(i+1)))
@@ -115,14 +115,14 @@ func (s *Server) isReady(st *handlers.Status) (bool, string) {
 	case age >= max(time.Second, s.config.Monitor):
 		return false, "the peer has taken no step for " + seconds(age)
 	case st.Halt != handlers.Going:
-		return false, s.haltWords(st.Halt, st.Awaited)
+		return false, s.config.Names.halt(st.Halt, st.Awaited)
 	}
 	return true, ""
 }
 
 func (s *Server) host(st *handlers.Status, id types.ID) HostOf {
 	of := &st.Hosts[id-1]
-	h := HostOf{ID: id, Name: s.name(id), Addresses: []string{}, Member: of.State != handlers.Apart && st.View.Has(id),
+	h := HostOf{ID: id, Name: s.config.Names.name(id), Addresses: []string{}, Member: of.State != handlers.Apart && st.View.Has(id),
 		State: state(st, id)}
 	for _, addr := range s.peer.Addresses(id) {
 		h.Addresses = append(h.Addresses, addr.String())
