@@ -16,17 +16,16 @@ import (
 	"memberly/peer/types"
 )
 
-// Version is that of the JSON and of the variables. Names may be added without a new one.
+// Version is the version of the JSON and of the variables. It does not change when names are added.
 const Version = 1
 
 const (
-	// linger is how long is waited, after the command's end, for what it started and left
-	// behind with its output open.
+	// linger bounds the wait, after the command has ended, for processes that it left with its output open.
 	linger = 500 * time.Millisecond
-	// maxSaid is how much of what a failing command wrote is shown: the end of it.
+	// maxSaid is how many bytes of a failing command's output are shown: the last ones.
 	maxSaid = 300
-	// maxNames is how long a list of names may be as a variable; the system refuses a
-	// command with a longer one than 128 KiB.
+	// maxNames is how long the list of names may be as a variable, in bytes; the system refuses a variable of
+	// more than 128 KiB.
 	maxNames = 100_000
 )
 
@@ -37,7 +36,7 @@ type document struct {
 	Peer    member   `json:"peer"`
 	Group   string   `json:"group"` // its maker's incarnation and id
 	View    int64    `json:"view"`
-	Leader  member   `json:"leader"` // whose lead the peer followed
+	Leader  member   `json:"leader"` // that the peer followed
 	Leads   bool     `json:"leads"`  // the leader is this peer
 	Members []member `json:"members"`
 }
@@ -89,8 +88,8 @@ func (d document) variables() []string {
 	return vars
 }
 
-// command runs the command for n, and returns its error with the end of what it wrote. Its
-// process group, which no signal from a terminal reaches, is killed at the end of ctx.
+// command runs the command for n, and returns its error with the end of its output. The command has a process
+// group of its own, which no signal from a terminal reaches and which is killed when ctx ends.
 func (h *Hook) command(ctx context.Context, n notification) (said string, err error) {
 	d := h.document(n)
 	input, err := json.Marshal(d)
@@ -120,7 +119,7 @@ func (t *tail) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// quoted returns it on one line, behind a colon; "" if there is nothing.
+// quoted returns the text on one line, after a colon; "" if there is none.
 func (t *tail) quoted() string {
 	if text := strings.TrimSpace(string(*t)); text != "" {
 		return fmt.Sprintf(": %q", text)

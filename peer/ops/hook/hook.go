@@ -1,5 +1,5 @@
-// Package hook runs the operator's command on each view that the peer installs: one at a
-// time, in order, away from everything that the group waits for.
+// Package hook runs the operator's command of -exec for each view that the peer installs, one run at a time
+// and in order. It never delays the peer.
 package hook
 
 import (
@@ -14,23 +14,22 @@ import (
 	"memberly/peer/types"
 )
 
-// Limit is how long one run of the command may take. What still waits when the peer ends has
-// as long together, and the last run as long again.
+// Limit is how long one run of the command may take. When the peer ends, all runs that still wait have as long
+// together, and the last run as long again.
 const Limit = 10 * time.Second
 
-// maxWaiting is how many runs wait. A command that takes all its time falls hours behind before
-// one is lost, and the memory that waits is bounded. Beyond it the oldest goes: the newest is
-// what is true.
+// maxWaiting bounds the runs that wait, and so the memory. Beyond it the oldest is dropped, because the newest
+// is what is true.
 const maxWaiting = 1000
 
 const shell = "/bin/sh"
 
-// Config is what a hook runs, and for whom.
+// Config is what a hook runs, and for which peer.
 type Config struct {
 	Command string // for /bin/sh -c
 	Self    types.ID
 	Names   []string // of all hosts, by ID-1
-	// Report says what went wrong, as a line without its end. It must not wait.
+	// Report writes a line that says what went wrong. It must not wait.
 	Report func(format string, args ...any)
 }
 
@@ -44,22 +43,21 @@ type Hook struct {
 	last  notification // that was added
 	holds bool         // the peer held a view after its last step
 
-	done    chan struct{} // closed when all has run
+	done    chan struct{} // closed after the last run
 	views   context.Context
-	abandon context.CancelFunc // ends views: what waits is dropped, what runs is killed
+	abandon context.CancelFunc // ends views: waiting runs are dropped, the current one is killed
 }
 
 // notification is something that happened to the peer, and the view that it held then.
 type notification struct {
-	event  event
-	group  types.Group
-	number int64 // of the view
-	leader types.ID
-	// members are the view's, in the order of joining.
-	members []types.ID
+	event   event
+	group   types.Group
+	number  int64 // of the view
+	leader  types.ID
+	members []types.ID // of the view, in the order of joining
 }
 
-// event is why the command runs.
+// event is the reason for a run.
 type event string
 
 // The events; the words are an interface.
@@ -99,9 +97,8 @@ func (h *Hook) Stepped(s *handlers.Step) {
 	h.holds = s.View.Number != 0
 }
 
-// Ended waits until all that happened has run, for Limit at most, and ends the hook. If the
-// peer has left, having held a view before, the command runs once more after that. Else it is
-// a crash: nothing more runs, and what runs is killed.
+// Ended ends the hook. If the peer has left its group, Ended waits for the runs that wait, for Limit at most, and
+// runs the command once more. After a crash nothing more runs, and what runs is killed.
 func (h *Hook) Ended(hasLeft bool) {
 	if hasLeft {
 		h.again(left)
@@ -129,20 +126,20 @@ func (h *Hook) add(n notification) {
 // run runs the command for each notification, until there is none and none will come.
 func (h *Hook) run() {
 	defer close(h.done)
-	for passed := 0; ; {
+	for skipped := 0; ; {
 		n, dropped, ok := h.waiting.Take()
-		passed += dropped
+		skipped += dropped
 		ctx := h.views
 		if n.event == left {
 			ctx = context.Background()
 		}
 		if ok && ctx.Err() != nil {
-			passed++ // there is no time for it
+			skipped++ // there is no time for it
 			continue
 		}
-		if passed > 0 {
-			h.Report("Error running -exec: %d views were passed over, as it takes longer than they come", passed)
-			passed = 0
+		if skipped > 0 {
+			h.Report("Error running -exec: %d views were skipped, because the command is slower than they come", skipped)
+			skipped = 0
 		}
 		if !ok {
 			return
@@ -160,9 +157,9 @@ func (h *Hook) perform(ctx context.Context, n notification) {
 	case err == nil:
 		return
 	case errors.Is(context.Cause(ctx), errLimit):
-		err = fmt.Errorf("it took longer than %v and was ended", h.limit)
+		err = fmt.Errorf("it took longer than %v and was killed", h.limit)
 	case ctx.Err() != nil:
-		err = errors.New("the peer ends, and ended it")
+		err = errors.New("the peer ended and killed it")
 	}
 	h.Report("Error running -exec for %s %d: %v%s", n.event, n.number, err, said)
 }

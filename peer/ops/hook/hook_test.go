@@ -120,7 +120,7 @@ func TestReports(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ what, command, want string }{
 		{"fails", `echo no luck >&2; exit 3`, `Error running -exec for view 1: exit status 3: "no luck"`},
-		{"is slow", `sleep 3600 & sleep 3600`, `Error running -exec for view 1: it took longer than 300ms and was ended`},
+		{"is slow", `sleep 3600 & sleep 3600`, `Error running -exec for view 1: it took longer than 300ms and was killed`},
 		{"ignores signals", `trap '' TERM INT; while :; do sleep 0.01; done`, `took longer than 300ms`},
 		{"is not there", `/no/such/program`, "not found"},
 		{"talks", `yes | head -c 1000000; exit 1`, `exit status 1: "y\ny\n`},
@@ -156,7 +156,7 @@ func TestLeftBehind(t *testing.T) {
 	}
 }
 
-// At the end, what waits has the limit together; what is passed over is told, and the last run comes.
+// At the end, what waits has the limit together; what is skipped is reported, and the last run comes.
 func TestEnd(t *testing.T) {
 	t.Parallel()
 	h, path, r := hooked(t, `case $MEMBERLY_EVENT in view) echo $$ >>FILE; sleep 3600;; *) echo left >>FILE;; esac`, quick)
@@ -167,12 +167,12 @@ func TestEnd(t *testing.T) {
 	if got := read(t, path); !strings.HasSuffix(got, "\nleft\n") {
 		t.Errorf("ran %q, want left at the end", got)
 	}
-	if got := r.String(); strings.Count(got, "views were passed over") != 1 {
-		t.Errorf("reported\n%s\nwant once what was passed over", got)
+	if got := r.String(); strings.Count(got, "views were skipped") != 1 {
+		t.Errorf("reported\n%s\nwant once what was skipped", got)
 	}
 }
 
-// A crash waits for nothing.
+// After a crash nothing is waited for.
 func TestCrash(t *testing.T) {
 	t.Parallel()
 	h, path, _ := hooked(t, `echo $MEMBERLY_EVENT >>FILE; sleep 3600`, long)
@@ -184,7 +184,7 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// What waits is bounded: the oldest goes, and is counted.
+// The runs that wait are bounded: the oldest is dropped, and counted.
 func TestBound(t *testing.T) {
 	t.Parallel()
 	var h Hook // that nothing runs

@@ -29,8 +29,8 @@ const (
 const (
 	// answerTime is how long a peer has to answer a command.
 	answerTime = 3 * time.Second
-	// mostAnswer is more than any answer takes.
-	mostAnswer = 16 << 20
+	// maxAnswer bounds an answer, in bytes.
+	maxAnswer = 16 << 20
 	// watchPause is the time between two looks of -watch.
 	watchPause = 500 * time.Millisecond
 )
@@ -80,8 +80,7 @@ func parse(args []string, usage string, stdout, stderr io.Writer) (*command, int
 	return c, yes
 }
 
-// url returns that of the peer at addr, on this machine if it is a port alone. An address that
-// means all of a machine's means this one.
+// url returns the URL of the peer at addr, on this machine if addr is a port alone or an unspecified address.
 func url(addr string) (string, error) {
 	at, err := config.ParseHTTP(addr)
 	if err != nil {
@@ -107,7 +106,7 @@ func RunReady(ctx context.Context, args []string, _ io.Reader, stdout, stderr io
 		return no
 	}
 	if status == http.StatusOK && string(answer) != ready {
-		fmt.Fprintf(stderr, "memberly: what answers at %s is no peer\n", c.at)
+		fmt.Fprintf(stderr, "memberly: the server at %s is not a peer of Memberly\n", c.at)
 		return no
 	}
 	stdout.Write(answer)
@@ -135,7 +134,7 @@ func RunStatus(ctx context.Context, args []string, _ io.Reader, stdout, stderr i
 	return yes
 }
 
-// follow shows the status whenever it changes, until ctx ends.
+// follow shows the status whenever it changes, until ctx ends, and returns the exit code.
 func (c *command) follow(ctx context.Context) int {
 	tick := time.NewTicker(watchPause)
 	defer tick.Stop()
@@ -154,7 +153,7 @@ func (c *command) follow(ctx context.Context) int {
 		if facts != before {
 			before = facts
 			if _, err := to.Write(shown); err != nil {
-				return no // nobody reads it
+				return no // the reader has gone
 			}
 		}
 		select {
@@ -165,8 +164,8 @@ func (c *command) follow(ctx context.Context) int {
 	}
 }
 
-// look asks for the status and returns it as it is to be shown, and what of it matters to
-// -watch: not how long ago something was.
+// look asks for the status. It returns what to show, and the facts in it whose change -watch shows: all but
+// how long ago something was.
 func (c *command) look(ctx context.Context) (shown []byte, facts string, err error) {
 	answer, status, err := c.ask(ctx, "/status")
 	if err != nil {
@@ -174,7 +173,7 @@ func (c *command) look(ctx context.Context) (shown []byte, facts string, err err
 	}
 	var r Report
 	if err := json.Unmarshal(answer, &r); err != nil || status != http.StatusOK {
-		return nil, "", fmt.Errorf("what answers at %s is no peer (status %d)", c.at, status)
+		return nil, "", fmt.Errorf("the server at %s is not a peer of Memberly (status %d)", c.at, status)
 	}
 	if r.Version != Version {
 		return nil, "", fmt.Errorf("the peer at %s speaks version %d of the status, this program %d: use the same release", c.at, r.Version, Version)
@@ -199,13 +198,13 @@ func (c *command) ask(ctx context.Context, path string) ([]byte, int, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	direct := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // no proxy knows a peer
+	direct := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // without a proxy
 	a, err := direct.Do(q)
 	if err != nil {
 		return nil, 0, fmt.Errorf("no answer from %s: %w: does a peer run there with -http?", c.at, errors.Unwrap(err))
 	}
 	defer a.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(a.Body, mostAnswer))
+	b, err := io.ReadAll(io.LimitReader(a.Body, maxAnswer))
 	return b, a.StatusCode, err
 }
 
@@ -221,7 +220,7 @@ func tabulate(r *Report) []byte {
 	} else {
 		fmt.Fprintf(&b, "\nnot ready: %s\n", r.Reason)
 	}
-	fmt.Fprintf(&b, "could lose now: %s\n\n", r.CanLose.Words)
+	fmt.Fprintf(&b, "can lose now: %s\n\n", r.CanLose.Words)
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "id\thost\tstate\tlast heard\taddress\tdoes not hear")
 	for i := range r.Hosts {
@@ -241,12 +240,12 @@ func (r *Report) line(h *HostOf) string {
 	if h.Heard != nil {
 		heard = fmt.Sprintf("%.1f s ago", *h.Heard)
 	}
-	var deaf []string
+	var unheard []string
 	for _, id := range h.DoesNotHear {
-		if id >= 1 && int(id) <= len(r.Hosts) { // who answers may be no peer
-			deaf = append(deaf, r.Hosts[id-1].Name)
+		if id >= 1 && int(id) <= len(r.Hosts) { // the server may not be a peer
+			unheard = append(unheard, r.Hosts[id-1].Name)
 		}
 	}
 	return strings.Join([]string{strconv.Itoa(int(h.ID)), h.Name, state, heard,
-		cmp.Or(strings.Join(h.Addresses, " "), "-"), cmp.Or(strings.Join(deaf, " "), "-")}, "\t")
+		cmp.Or(strings.Join(h.Addresses, " "), "-"), cmp.Or(strings.Join(unheard, " "), "-")}, "\t")
 }

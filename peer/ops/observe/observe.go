@@ -1,6 +1,6 @@
-// Package observe shows a peer to programs and to people, over HTTP: what it is, what happened
-// to it, and a page to look at. It reads what the peer publishes, and can neither change it nor
-// hold it up: whoever asks too much is turned away here, or waits for a turn.
+// Package observe serves the status, the events and the metrics of a peer over HTTP, with a page for people,
+// and writes notices for its operator. It is a listener of the peer, and can neither change nor delay it: it
+// bounds its connections, and makes one answer at a time.
 package observe
 
 import (
@@ -21,16 +21,16 @@ import (
 )
 
 const (
-	// mostConnections bounds the connections; more wait to be accepted.
-	mostConnections = 128
-	// mostReaders bounds how many of them read events.
-	mostReaders = 32
-	// patience is how long a reader has to take what it asked for; askTime, to ask; idleTime, to
-	// ask again.
+	// maxConnections bounds the connections; further ones wait to be accepted.
+	maxConnections = 128
+	// maxReaders bounds how many of them read events.
+	maxReaders = 32
+	// patience bounds the writing of an answer, askTime the reading of a request, and idleTime the wait for
+	// the next one.
 	patience = 10 * time.Second
 	askTime  = 2 * time.Second
 	idleTime = 5 * time.Second
-	// stuck is how long a peer may take no step before it is held dead.
+	// stuck is how long a peer may take no step before /live fails.
 	stuck = 10 * time.Second
 )
 
@@ -48,7 +48,7 @@ type peer interface {
 	Facts
 }
 
-// Config says where to show a peer, and what it does not know of itself.
+// Config says where to serve, and what a peer does not know of itself.
 type Config struct {
 	Addr    netip.AddrPort
 	Names   Names
@@ -56,19 +56,19 @@ type Config struct {
 	Build   string // the program's version
 }
 
-// Server is the listener that shows a peer.
+// Server is the listener that serves what it is told of a peer.
 type Server struct {
 	config  Config
 	feed    *feed
 	peer    peer
-	life    string // tells the ids of this process's events from another's
+	life    string // makes the ids of this process's events differ from those of another
 	readers readers
-	turn    sync.Mutex // held by who makes an answer: the peer competes with one at most
+	turn    sync.Mutex // held while an answer is made, so that the peer competes with one at most
 	http    http.Server
 }
 
-// Start shows a peer from its first step until it ends, and then leaves its address to the next. The error
-// says why it cannot be shown, and what to do.
+// Start serves at once; the caller adds the server to the peer's listeners. The error says why the address
+// cannot be served, and what to do.
 func Start(c Config, f Facts) (*Server, error) {
 	listener, err := net.Listen("tcp", c.Addr.String())
 	if err != nil {
@@ -80,7 +80,7 @@ func Start(c Config, f Facts) (*Server, error) {
 		Facts
 	}{told, f})
 	s.feed = told
-	go s.http.Serve(&crowd{Listener: listener, places: make(chan struct{}, mostConnections)})
+	go s.http.Serve(&limitedListener{Listener: listener, places: make(chan struct{}, maxConnections)})
 	return s, nil
 }
 
@@ -118,8 +118,8 @@ func (s *Server) routes() http.Handler {
 	})
 }
 
-// inTurn is a handler whose answers are made one at a time, however many ask for them, and sent
-// when they are whole: who reads slowly keeps nobody waiting.
+// inTurn returns a handler that makes one answer at a time and sends it when it is complete, so that a slow
+// reader delays no other.
 func (s *Server) inTurn(h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		d := &draft{ResponseWriter: w, status: http.StatusOK}
@@ -129,14 +129,14 @@ func (s *Server) inTurn(h http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// work does what is to be done in turn.
+// work calls do while no other answer is made.
 func (s *Server) work(do func()) {
 	s.turn.Lock()
 	defer s.turn.Unlock()
 	do()
 }
 
-// draft is an answer that is not sent yet.
+// draft is an answer that is not complete.
 type draft struct {
 	http.ResponseWriter
 	status int
@@ -183,32 +183,32 @@ func verdict(w http.ResponseWriter, ok bool, reason string) {
 	fmt.Fprintln(w, reason)
 }
 
-// crowd is a listener that accepts no more than it has places for.
-type crowd struct {
+// limitedListener is a listener that accepts no more connections than it has places for.
+type limitedListener struct {
 	net.Listener
 	places chan struct{}
 }
 
 // Accept waits for a place, then for a connection.
-func (c *crowd) Accept() (net.Conn, error) {
+func (c *limitedListener) Accept() (net.Conn, error) {
 	c.places <- struct{}{}
 	conn, err := c.Listener.Accept()
 	if err != nil {
 		<-c.places
 		return nil, err
 	}
-	return &guest{Conn: conn, leave: c.places}, nil
+	return &limitedConn{Conn: conn, leave: c.places}, nil
 }
 
-// guest is a connection that gives its place back when it is closed.
-type guest struct {
+// limitedConn is a connection that gives its place back when it is closed.
+type limitedConn struct {
 	net.Conn
 	leave chan struct{}
 	gone  sync.Once
 }
 
 // Close closes the connection; it may be called again.
-func (g *guest) Close() error {
+func (g *limitedConn) Close() error {
 	g.gone.Do(func() { <-g.leave })
 	return g.Conn.Close()
 }

@@ -190,7 +190,7 @@ func TestLeaving(t *testing.T) {
 	if r.Summary != "one is leaving view 3 with 3 members" || r.CanLose.Words != "it is leaving the group" || len(r.CanLose.Single) > 0 {
 		t.Errorf("it says %q, and %+v could be lost", r.Summary, r.CanLose)
 	}
-	for _, not := range []string{"stands still", "Stands still", "nobody"} {
+	for _, not := range []string{"cannot make progress", "Cannot make progress", "none"} {
 		if _, page := get(t, h, "/"); strings.Contains(page, not) {
 			t.Errorf("its page says %q", not)
 		}
@@ -255,7 +255,7 @@ func TestPageMatrix(t *testing.T) {
 	t.Parallel()
 	_, h := serve(t, three())
 	_, page := get(t, h, "/")
-	for _, want := range []string{"two does not hear th&lt;ree", "not known whether th&lt;ree hears two", "hears th&lt;ree"} {
+	for _, want := range []string{"two does not hear th&lt;ree", "unknown whether th&lt;ree hears two", "hears th&lt;ree"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("%q is not on the page", want)
 		}
@@ -373,7 +373,7 @@ func TestMostReaders(t *testing.T) {
 		r.lines.Scan() // it is in
 		all = append(all, r)
 	}
-	for range mostReaders + 1 {
+	for range maxReaders + 1 {
 		enter()
 	}
 	for all[0].lines.Scan() {
@@ -385,7 +385,7 @@ func TestMostReaders(t *testing.T) {
 	timeout := time.After(20 * time.Second)
 	for left := false; !left; {
 		s.readers.mu.Lock()
-		left = len(s.readers.all) < mostReaders
+		left = len(s.readers.all) < maxReaders
 		s.readers.mu.Unlock()
 		select {
 		case <-time.After(time.Millisecond):
@@ -415,7 +415,7 @@ func TestEventWords(t *testing.T) {
 	}{
 		{handlers.Event{Made: true, Asked: 1, Took: handlers.Never}, "made", "one made the group"},
 		{handlers.Event{Asked: 1, Took: 2 * time.Second}, "joined", "one asked to join, and was let in; took 2.0 s"},
-		{handlers.Event{Took: handlers.Never}, "several", "views between were missed"},
+		{handlers.Event{Took: handlers.Never}, "several", "views in between were missed"},
 		{handlers.Event{Change: types.Change{Operation: types.Add, Member: types.Member{ID: 2}}, Asked: 2, Answers: 3, Needed: 2,
 			Took: 12 * time.Millisecond}, "added", "two asked to join; 3 answers, 2 needed; took 12 ms"},
 		{handlers.Event{Change: del(types.Left), Asked: 2, Took: handlers.Never}, "left", "two asked to leave"},
@@ -459,9 +459,9 @@ func TestCommands(t *testing.T) {
 		{"status", at, yes, "2   two     present      1.0 s ago   10.0.0.2  th<ree\n"},
 		{"status", "-json " + at, yes, `{"version":1,`},
 		{"status", stopped, yes, "not ready: it waits for a quorum"},
-		{"status", stranger, no, "is no peer"},
+		{"status", stranger, no, "is not a peer"},
 		{"status", foreign, yes, "one\n"},
-		{"ready", foreign, no, "is no peer"},
+		{"ready", foreign, no, "is not a peer"},
 		{"status", "127.0.0.1:1", no, "does a peer run there with -http?"},
 		{"status", "nowhere", misuse, "Usage: memberly status"},
 		{"status", at + " " + at, misuse, "one address"},
@@ -562,7 +562,7 @@ func TestCrowd(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	c := &crowd{Listener: listener, places: make(chan struct{}, 1)}
+	c := &limitedListener{Listener: listener, places: make(chan struct{}, 1)}
 	for range 3 {
 		visitor, err := net.Dial("tcp", listener.Addr().String())
 		if err != nil {

@@ -10,21 +10,21 @@ import (
 	"memberly/peer/types"
 )
 
-// Version is that of the JSON that /status and /events serve. It changes when a field goes or
-// gets another meaning; new fields may come without.
+// Version is the version of the JSON that /status and /events serve. It changes when a field is removed or
+// changes its meaning, not when a field is added.
 const Version = 1
 
 // Report is what /status serves (README, "See inside").
 type Report struct {
 	Version int       `json:"version"`
-	Time    time.Time `json:"time"` // of the peer's last step that was shown
+	Time    time.Time `json:"time"` // of the peer's last published step
 	Summary string    `json:"summary"`
 	Ready   bool      `json:"ready"`
 	Reason  string    `json:"reason,omitempty"` // why it is not ready
 	Peer    PeerOf    `json:"peer"`
 	Group   *GroupOf  `json:"group"` // null while it holds no view, as is View
 	View    *ViewOf   `json:"view"`
-	Follows types.ID  `json:"follows"` // whose lead it last followed; 0 for nobody's
+	Follows types.ID  `json:"follows"` // the leader that it last followed; 0 for none
 	Leads   bool      `json:"leads"`
 	Stopped *Stop     `json:"stopped"` // null while the group can go on
 	CanLose Loss      `json:"can_lose"`
@@ -50,7 +50,7 @@ type ViewOf struct {
 	Number    int64      `json:"number"`
 	Leader    types.ID   `json:"leader"`
 	Members   []types.ID `json:"members"`   // in the order of joining
-	Quorum    int        `json:"quorum"`    // so many are one; of an even number, half with the leader are one too
+	Quorum    int        `json:"quorum"`    // members that form one; of an even number, half with the leader form one too
 	Reachable int        `json:"reachable"` // for the peer, itself counted
 	Quorate   bool       `json:"quorum_reachable"`
 }
@@ -62,12 +62,11 @@ type Stop struct {
 	WaitsFor []types.ID `json:"waits_for"`
 }
 
-// Loss says which members the group could lose now, all at once, and still go on: any so many of
-// the reachable ones, or so many without the leader of the view.
+// Loss says how many reachable members could fail now, all at once, with the group still going on.
 type Loss struct {
-	Any           int        `json:"any"`
-	SparingLeader int        `json:"sparing_leader"`
-	Single        []types.ID `json:"single"` // each of these alone
+	Any           int        `json:"any"`            // whichever they are
+	SparingLeader int        `json:"sparing_leader"` // if the view's leader is not one of them
+	Single        []types.ID `json:"single"`         // each of these alone
 	Words         string     `json:"words"`
 }
 
@@ -79,10 +78,10 @@ type HostOf struct {
 	State       string     `json:"state"`
 	Member      bool       `json:"member"`
 	Heard       *float64   `json:"heard_seconds_ago"` // null for never, and for the peer itself
-	DoesNotHear []types.ID `json:"does_not_hear"`     // of the members; null if that is not known
+	DoesNotHear []types.ID `json:"does_not_hear"`     // members; null if the host has reported nothing
 }
 
-// report returns what is to be seen of the peer.
+// report returns what /status serves now.
 func (s *Server) report() *Report {
 	st := s.peer.Status()
 	if st == nil {
@@ -108,7 +107,7 @@ func (s *Server) report() *Report {
 	return r
 }
 
-// isReady reports whether the peer is ready, else why not.
+// isReady reports whether the peer is ready, and if not, why.
 func (s *Server) isReady(st *handlers.Status) (bool, string) {
 	age := s.peer.Age(st)
 	switch {
@@ -137,7 +136,7 @@ func (s *Server) host(st *handlers.Status, id types.ID) HostOf {
 	return h
 }
 
-// state names what a host is.
+// state names the state of a host.
 func state(st *handlers.Status, id types.ID) string {
 	if of := st.Hosts[id-1]; of.State != handlers.Apart {
 		return of.State.String()
@@ -174,12 +173,12 @@ func list(ids []types.ID) []types.ID { return append([]types.ID{}, ids...) }
 // writeJSON writes v and the end of a line.
 func writeJSON(w io.Writer, v any) error { return json.NewEncoder(w).Encode(v) }
 
-// led reports whether somebody leads, as far as the peer knows: whom it follows.
+// led reports whether the leader that the peer follows leads, as far as the peer knows.
 func (r *Report) led() bool {
 	return r.View != nil && (r.Leads || r.Stopped == nil || r.Stopped.Why == handlers.LeavesView.String())
 }
 
-// hears reports whether a host hears a member, by its own word; known is false if it did not say.
+// hears reports whether a host hears a member, as the host itself reports; known is false if it reported nothing.
 func (r *Report) hears(host *HostOf, member types.ID) (hears, known bool) {
 	switch {
 	case host.DoesNotHear == nil || host.State == handlers.Gone.String():

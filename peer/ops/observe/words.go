@@ -9,6 +9,7 @@ import (
 	"memberly/peer/types"
 )
 
+// starting is what is said of a peer that has taken no step.
 const starting = "the peer is still starting"
 
 // maxNames is how many hosts a sentence names.
@@ -40,7 +41,7 @@ func (n Names) list(ids []types.ID) string {
 	return list
 }
 
-// summary says what the peer is in one line.
+// summary says in one line what the peer is.
 func (s *Server) summary(st *handlers.Status) string {
 	me := s.config.Names.name(st.ID)
 	if st.Standing != types.Joined {
@@ -55,7 +56,7 @@ func (s *Server) summary(st *handlers.Status) string {
 	case st.Halt == handlers.Going:
 		return fmt.Sprintf("%s follows %s in %s", me, s.config.Names.name(st.Follows), place)
 	}
-	return fmt.Sprintf("%s holds %s, and the group stands still", me, place)
+	return fmt.Sprintf("%s holds %s, and the group cannot make progress", me, place)
 }
 
 func count(n int, what string) string {
@@ -65,7 +66,7 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// halt says why the group cannot go on, and which hosts it takes to end that.
+// halt says why the group cannot make progress, and which hosts it waits for.
 func (n Names) halt(h handlers.Halt, awaited []types.ID) string {
 	names := n.list(awaited)
 	switch h {
@@ -80,7 +81,7 @@ func (n Names) halt(h handlers.Halt, awaited []types.ID) string {
 	case handlers.LeavesView:
 		return "it is leaving the group"
 	case handlers.Going:
-		return "the group goes on"
+		return "the group makes progress"
 	}
 	return "it waits " + n.waiting(h, awaited)
 }
@@ -104,7 +105,7 @@ func (n Names) waiting(h handlers.Halt, awaited []types.ID) string {
 	return "for a quorum of the group; missing: " + names
 }
 
-// lossWords says whom the group could lose now.
+// lossWords says which members the group could lose now.
 func (s *Server) lossWords(st *handlers.Status) string {
 	spare, leader := st.Spare, s.config.Names.name(st.View.Leader)
 	switch {
@@ -113,11 +114,11 @@ func (s *Server) lossWords(st *handlers.Status) string {
 	case st.Halt == handlers.LeavesView:
 		return s.config.Names.halt(st.Halt, nil)
 	case !st.Quorate:
-		return "nobody: it stands still already"
+		return "none: it cannot make progress already"
 	case len(st.View.Members) == 1:
-		return "nobody: there is one member"
+		return "none: there is one member"
 	case spare.Sparing == 0:
-		return "nobody: it needs every member that is reachable"
+		return "none: it needs every reachable member"
 	case spare.Any == 0:
 		return fmt.Sprintf("any %d at once, but not %s", spare.Sparing, leader)
 	case spare.Sparing > spare.Any:
@@ -126,7 +127,7 @@ func (s *Server) lossWords(st *handlers.Status) string {
 	return fmt.Sprintf("any %d at once", spare.Any)
 }
 
-// seconds says how long something took, or is ago.
+// seconds formats a duration for a reader.
 func seconds(d time.Duration) string {
 	switch {
 	case d < 10*time.Millisecond:
@@ -139,7 +140,7 @@ func seconds(d time.Duration) string {
 	return d.Round(time.Second).String()
 }
 
-// event says what happened.
+// event says in words what happened.
 func (n Names) event(e *handlers.Event) string {
 	switch e.Kind {
 	case handlers.Failed:
@@ -148,7 +149,7 @@ func (n Names) event(e *handlers.Event) string {
 			words = n.name(e.Host) + ", the leader, is unreachable"
 		}
 		if e.Silence != handlers.Never {
-			words += ", last heard " + seconds(e.Silence) + " before"
+			words += ", last heard " + seconds(e.Silence) + " earlier"
 		}
 		return words
 	case handlers.Said:
@@ -171,7 +172,7 @@ func (n Names) event(e *handlers.Event) string {
 	return words
 }
 
-// cause says what made a view, and who asked for it, or carried it out.
+// cause says why there is a new view.
 func (n Names) cause(e *handlers.Event) string {
 	host, asked := n.name(e.Change.Member.ID), n.name(e.Asked)
 	switch {
@@ -182,7 +183,7 @@ func (n Names) cause(e *handlers.Event) string {
 	case e.Change.Operation == types.Nothing && e.Asked != 0:
 		return asked + " asked to join, and was let in"
 	case e.Change.Operation == types.Nothing:
-		return "views between were missed"
+		return "views in between were missed"
 	}
 	switch e.Change.Cause {
 	case types.Left:
