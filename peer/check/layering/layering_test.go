@@ -45,7 +45,7 @@ var layers = map[string]layer{
 	"ops/commands": {"config", "commands runs what main hands it"},
 	"ops/doctor":   {"config seal types utils", "doctor examines a host before there is a peer"},
 	"ops/hook":     {"datastructures handlers types", "hook is told of views: it cannot ask the peer anything, nor hold it up"},
-	"ops/observe":  {"config datastructures handlers types", "observe reads what the peer publishes, and can neither change nor hold up anything"},
+	"ops/observe":  {"config datastructures handlers types utils", "observe reads what the peer publishes, and can neither change nor hold up anything"},
 	"ops/local":    {"config ops/hook types utils", "local starts whole processes, and knows of them what anybody can see"},
 
 	"check/simulation": {"datastructures handlers types", "simulation puts its own clock and network around the protocol"},

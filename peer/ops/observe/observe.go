@@ -11,7 +11,9 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,9 +23,7 @@ import (
 )
 
 const (
-	// maxConnections bounds the connections; further ones wait to be accepted.
-	maxConnections = 128
-	// maxReaders bounds how many of them read events.
+	// maxReaders bounds how many clients read events.
 	maxReaders = 32
 	// patience bounds the writing of an answer, askTime the reading of a request, and idleTime the wait for
 	// the next one.
@@ -63,6 +63,7 @@ type Server struct {
 	peer    peer
 	life    string // makes the ids of this process's events differ from those of another
 	readers readers
+	clients connections
 	turn    sync.Mutex // held while an answer is made, so that the peer competes with one at most
 	http    http.Server
 }
@@ -80,7 +81,7 @@ func Start(c Config, f Facts) (*Server, error) {
 		Facts
 	}{told, f})
 	s.feed = told
-	go s.http.Serve(&limitedListener{Listener: listener, places: make(chan struct{}, maxConnections)})
+	go s.http.Serve(listener)
 	return s, nil
 }
 
@@ -93,7 +94,7 @@ func (s *Server) Ended(bool) { s.http.Close() }
 func newServer(c Config, p peer) *Server {
 	s := &Server{config: c, peer: p, life: strconv.FormatInt(time.Now().UnixNano(), 36)}
 	s.http = http.Server{Handler: s.routes(), ErrorLog: log.New(io.Discard, "", 0), MaxHeaderBytes: 16 << 10,
-		ReadTimeout: askTime, WriteTimeout: patience, IdleTimeout: idleTime}
+		ReadTimeout: askTime, WriteTimeout: patience, IdleTimeout: idleTime, ConnState: s.clients.changed}
 	return s
 }
 
@@ -108,6 +109,11 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /ready", s.inTurn(s.ready))
 	mux.HandleFunc("GET /live", s.inTurn(s.live))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.config.Names.mayAsk(r.Host) {
+			http.Error(w, fmt.Sprintf("%q is not a name of this server: ask by its address, localhost or a name of the hosts file",
+				r.Host), http.StatusMisdirectedRequest)
+			return
+		}
 		h := w.Header()
 		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; "+
 			"connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
@@ -183,32 +189,16 @@ func verdict(w http.ResponseWriter, ok bool, reason string) {
 	fmt.Fprintln(w, reason)
 }
 
-// limitedListener is a listener that accepts no more connections than it has places for.
-type limitedListener struct {
-	net.Listener
-	places chan struct{}
-}
-
-// Accept waits for a place, then for a connection.
-func (c *limitedListener) Accept() (net.Conn, error) {
-	c.places <- struct{}{}
-	conn, err := c.Listener.Accept()
-	if err != nil {
-		<-c.places
-		return nil, err
+// mayAsk reports whether a request may name this server so: by an address, as localhost, or by a name of the
+// hosts file. A page of another site whose name was made to resolve to this machine names that site (DNS
+// rebinding).
+func (n Names) mayAsk(host string) bool {
+	name := strings.TrimSuffix(host, ".")
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		name = strings.TrimSuffix(h, ".")
 	}
-	return &limitedConn{Conn: conn, leave: c.places}, nil
-}
-
-// limitedConn is a connection that gives its place back when it is closed.
-type limitedConn struct {
-	net.Conn
-	leave chan struct{}
-	gone  sync.Once
-}
-
-// Close closes the connection; it may be called again.
-func (g *limitedConn) Close() error {
-	g.gone.Do(func() { <-g.leave })
-	return g.Conn.Close()
+	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil || strings.EqualFold(name, "localhost") || host == "" {
+		return true
+	}
+	return slices.ContainsFunc(n, func(known string) bool { return strings.EqualFold(strings.TrimSuffix(known, "."), name) })
 }

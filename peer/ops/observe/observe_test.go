@@ -5,12 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"regexp"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -60,16 +61,18 @@ func TestOneAnswerAtATime(t *testing.T) {
 	h := newServer(Config{Names: make([]string, 100)}, c).routes()
 	var clients sync.WaitGroup
 	for range 120 {
-		clients.Go(func() { h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil)) })
+		clients.Go(func() {
+			h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "http://localhost/", nil))
+		})
 	}
 	clients.Wait()
 	if most := c.most.Load(); most != 1 {
 		t.Errorf("%d answers were made at once, want 1", most)
 	}
 	stuck := stuckWriter{httptest.NewRecorder(), make(chan struct{}), make(chan struct{})}
-	clients.Go(func() { h.ServeHTTP(stuck, httptest.NewRequest(http.MethodGet, "/", nil)) })
+	clients.Go(func() { h.ServeHTTP(stuck, httptest.NewRequest(http.MethodGet, "http://localhost/", nil)) })
 	<-stuck.writes
-	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/status", nil))
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "http://localhost/status", nil))
 	close(stuck.reads)
 	clients.Wait()
 }
@@ -110,7 +113,7 @@ func serve(t *testing.T, f *fake) (*Server, *httptest.Server) {
 func get(t *testing.T, h *httptest.Server, path string) (int, string) {
 	t.Helper()
 	w := httptest.NewRecorder()
-	h.Config.Handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+	h.Config.Handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://localhost"+path, nil))
 	return w.Code, w.Body.String()
 }
 
@@ -554,26 +557,41 @@ func (w writes) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// A crowd takes in no more than it has places for, and a place comes back once.
-func TestCrowd(t *testing.T) {
+// What a hostile server answers is shown without harm, is bounded, and leads nowhere else.
+func TestHostileAnswers(t *testing.T) {
 	t.Parallel()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	c := &limitedListener{Listener: listener, places: make(chan struct{}, 1)}
-	for range 3 {
-		visitor, err := net.Dial("tcp", listener.Addr().String())
-		if err != nil {
-			t.Fatal(err)
+	const harm = "\x1b]0;owned\a\u202e\u009b31m"
+	long := strings.Repeat("x", 1<<20)
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("it follows a redirect") }))
+	t.Cleanup(elsewhere.Close)
+	for _, c := range []struct {
+		what   string
+		answer Report
+	}{
+		{"escapes", Report{Version: Version, Summary: harm, Reason: harm, CanLose: Loss{Words: harm},
+			Hosts: []HostOf{{ID: 1, Name: harm, State: harm, Addresses: []string{harm}, DoesNotHear: []types.ID{1}}}}},
+		{"long texts", Report{Version: Version, Summary: long, Hosts: []HostOf{{ID: 1, Name: long, State: "a", Addresses: []string{long}}}}},
+		{"long lists", Report{Version: Version, Hosts: []HostOf{{ID: 1, Name: "\xff" + long[:1000], DoesNotHear: slices.Repeat([]types.ID{1}, 1<<20)}}}},
+	} {
+		h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/ready" {
+				http.Redirect(w, r, elsewhere.URL, http.StatusFound)
+				return
+			}
+			json.NewEncoder(w).Encode(c.answer)
+		}))
+		t.Cleanup(h.Close)
+		for _, args := range [][]string{{h.URL[len("http://"):]}, {"-json", h.URL[len("http://"):]}} {
+			var stdout, stderr strings.Builder
+			code := RunStatus(t.Context(), args, nil, &stdout, &stderr)
+			if code != yes || strings.ContainsFunc(stdout.String(), func(r rune) bool { return r != '\n' && !strconv.IsPrint(r) }) ||
+				len(args) == 1 && stdout.Len() > 20_000 {
+				t.Errorf("%s, %q: code %d, %d bytes, %q", c.what, args, code, stdout.Len(), stdout.String()[:min(300, stdout.Len())])
+			}
 		}
-		host, err := c.Accept()
-		if err != nil || len(c.places) != 1 {
-			t.Fatalf("%d places are taken, want 1: %v", len(c.places), err)
+		var out strings.Builder
+		if code := RunReady(t.Context(), []string{h.URL[len("http://"):]}, nil, &out, &out); code != no {
+			t.Errorf("ready, redirected: code %d, %q", code, out.String())
 		}
-		visitor.Close()
-		host.Close()
-		host.Close()
 	}
 }
