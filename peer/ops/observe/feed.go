@@ -20,9 +20,11 @@ const (
 type feed struct {
 	status datastructures.SafeValue[*handlers.Status]
 	events datastructures.SafeRing[handlers.Event]
-	start  datastructures.SafeValue[time.Time] // when an Instant.Run was 0
+	start  datastructures.SafeValue[time.Time]   // when an Instant.Run was 0
+	since  datastructures.SafeValue[[]time.Time] // by ID-1: when the host became a member, or ceased to be one; replaced, never modified
 
 	// These belong to the goroutine of the steps.
+	view      types.View    // the last that was installed
 	refreshed time.Duration // when status was stored
 	halt      handlers.Halt // that of status
 }
@@ -38,6 +40,9 @@ func newFeed() *feed {
 // peer that stalled and has not judged since who was silent: that would claim to be new, and be of before.
 func (f *feed) stepped(s *handlers.Step) {
 	for _, e := range s.Events {
+		if e.Kind == handlers.Installed {
+			f.installed(&e)
+		}
 		e.Now = types.View{} // nobody asks an old event for more than the members
 		if e.Kind != handlers.Waits {
 			f.events.Append(e) // a halt tells the same, and at once
@@ -55,6 +60,28 @@ func (f *feed) stepped(s *handlers.Step) {
 		f.events.Append(handlers.Event{Kind: handlers.Halted, At: st.At, View: st.View.Number, Leader: st.Follows,
 			Halt: st.Halt, Awaited: st.Awaited})
 	}
+}
+
+// installed notes which hosts became members by a view, or ceased to be.
+func (f *feed) installed(e *handlers.Event) {
+	since := make([]time.Time, len(e.Now.Last))
+	copy(since, f.since.Load())
+	for i := range since {
+		if id := types.ID(i + 1); since[i].IsZero() || e.Now.Has(id) != f.view.Has(id) {
+			since[i] = time.Unix(0, e.At.Wall)
+		}
+	}
+	f.since.Store(since)
+	f.view = e.Now
+}
+
+// Since returns when a host became a member or ceased to be one, as far as this peer has seen: for one that
+// never was, when this peer installed its first view.
+func (f *feed) Since(id types.ID) time.Time {
+	if since := f.since.Load(); int(id) <= len(since) {
+		return since[id-1]
+	}
+	return time.Time{}
 }
 
 // Status returns what the peer last told of itself; nil before its first step. It is not to be modified.

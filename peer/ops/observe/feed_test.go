@@ -43,6 +43,14 @@ func TestFeed(t *testing.T) {
 	if len(events) != 3 || events[0].View != 3 || events[0].Now.Number != 0 || events[1].Halt != handlers.NoQuorum || events[2].Halt != handlers.Going {
 		t.Errorf("it tells of %+v, want of the view, a halt and its end", events)
 	}
+	v := types.View{Number: 4, Last: make([]types.Past, 2)}
+	v.Last[0].Incarnation = 1
+	step(handlers.Step{At: now, Events: []handlers.Event{{Kind: handlers.Installed, At: handlers.Instant{Wall: 5}, Now: v}}})
+	v.Last = []types.Past{{Incarnation: 1}, {Incarnation: 2}}
+	step(handlers.Step{At: now, Events: []handlers.Event{{Kind: handlers.Installed, At: handlers.Instant{Wall: 9}, Now: v}}})
+	if a, b := f.Since(1), f.Since(2); a.UnixNano() != 5 || b.UnixNano() != 9 || !f.Since(3).IsZero() {
+		t.Errorf("host 1 is a member since %v, host 2 since %v", a.UnixNano(), b.UnixNano())
+	}
 	if age := f.Age(&handlers.Status{At: handlers.Instant{Run: now}}); age < 0 || age > time.Minute {
 		t.Errorf("what was true at the last step is %v old", age)
 	}

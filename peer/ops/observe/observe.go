@@ -45,6 +45,7 @@ type peer interface {
 	Status() *handlers.Status
 	Age(*handlers.Status) time.Duration
 	Events() *datastructures.SafeRing[handlers.Event]
+	Since(types.ID) time.Time
 	Facts
 }
 

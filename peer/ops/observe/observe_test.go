@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -27,12 +28,14 @@ import (
 type fake struct {
 	status *handlers.Status
 	age    time.Duration
+	since  time.Time
 	log    datastructures.SafeRing[handlers.Event]
 }
 
 func (f *fake) Status() *handlers.Status                         { return f.status }
 func (f *fake) Age(*handlers.Status) time.Duration               { return f.age }
 func (f *fake) Ended() <-chan struct{}                           { return nil }
+func (f *fake) Since(types.ID) time.Time                         { return f.since }
 func (f *fake) Events() *datastructures.SafeRing[handlers.Event] { return &f.log }
 func (f *fake) DropsByName() map[string]uint64                   { return map[string]uint64{"no member": 3} }
 func (f *fake) Addresses(id types.ID) []netip.Addr {
@@ -126,7 +129,7 @@ func TestStatusJSON(t *testing.T) {
 	const want = `{"version":1,"time":"","summary":"one leads view 3 with 3 members","ready":true,` +
 		`"peer":{"id":1,"name":"one","standing":"member","incarnation":0},"group":{"made":5,"maker":1},` +
 		`"view":{"number":3,"leader":1,"members":[1,2,3],"quorum":2,"reachable":3,"quorum_reachable":true},` +
-		`"follows":1,"leads":true,"stopped":null,"can_lose":{"any":1,"sparing_leader":1,"single":[1,2,3],"words":"any 1 at once"},` +
+		`"follows":1,"leads":true,"stopped":null,"can_lose":{"any":1,"sparing_leader":1,"single":[1,2,3],"words":"any 1 at once"},"missing":[],` +
 		`"hosts":[{"id":1,"name":"one","addresses":["10.0.0.1"],"state":"self","member":true,"heard_seconds_ago":null,"does_not_hear":[]},` +
 		`{"id":2,"name":"two","addresses":["10.0.0.2"],"state":"present","member":true,"heard_seconds_ago":1,"does_not_hear":[3]},` +
 		`{"id":3,"name":"th\u003cree","addresses":["10.0.0.3"],"state":"present","member":true,"heard_seconds_ago":1.5,"does_not_hear":null}]}` + "\n"
@@ -179,6 +182,48 @@ func TestReadyAndLive(t *testing.T) {
 		if live, _ := get(t, h, "/live"); ready != c.ready || live != c.live || !strings.Contains(words, c.words) {
 			t.Errorf("%s: ready %d (%q), live %d, want %d (%q), %d", c.what, ready, words, live, c.ready, c.words, c.live)
 		}
+	}
+}
+
+// Hosts of the file that are no members are named, with the time since when; the page is amber.
+func TestMissing(t *testing.T) {
+	t.Parallel()
+	f := three()
+	today := time.Now()
+	f.since = time.Date(today.Year(), today.Month(), today.Day(), 12, 1, 0, 0, time.Local)
+	f.status.View.Members = []types.ID{1, 3}
+	f.status.View.Last[1].Cause = types.Unreachable
+	f.status.Hosts[1] = handlers.HostStatus{Heard: handlers.Never}
+	_, h := serve(t, f)
+	const want = "one leads view 3 with 2 of 3 hosts; two is missing since 12:01"
+	if _, got := get(t, h, "/status"); !strings.Contains(got, want) || !strings.Contains(got, `"missing":[{"id":2,"name":"two","state":"removed","since":"`) {
+		t.Errorf("it serves %s", got)
+	}
+	if _, got := get(t, h, "/"); !strings.Contains(got, want) || !strings.Contains(got, `role="status" class="unsure"`) {
+		t.Errorf("the page is %s", got)
+	}
+	f.status.View.Last[1].Cause = types.Left
+	f.since = f.since.AddDate(-1, 0, 0)
+	if _, got := get(t, h, "/status"); !strings.Contains(got, "; two left at "+f.since.Format("2006-01-02")+" 12:01") {
+		t.Errorf("of one that left it serves %s", got)
+	}
+}
+
+// In a large group the columns of the matrix have ids above them.
+func TestPageOfForty(t *testing.T) {
+	t.Parallel()
+	f, names := three(), make(Names, 40)
+	f.status.View.Members, f.status.View.Last, f.status.Hosts = nil, nil, nil
+	for i := range names {
+		names[i] = fmt.Sprintf("host-with-a-long-name-%d", i+1)
+		f.status.View.Members = append(f.status.View.Members, types.ID(i+1))
+		f.status.View.Last = append(f.status.View.Last, types.Past{Incarnation: 1})
+		f.status.Hosts = append(f.status.Hosts, handlers.HostStatus{State: handlers.Present, Told: true})
+	}
+	w := httptest.NewRecorder()
+	newServer(Config{Names: names}, f).routes().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://localhost/", nil))
+	if got := w.Body.String(); !strings.Contains(got, `title="40 host-with-a-long-name-40">40</th>`) {
+		t.Errorf("the page is %s", got)
 	}
 }
 

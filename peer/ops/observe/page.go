@@ -34,6 +34,8 @@ const (
 	// maxColumns is how many members the matrix has room for. In a larger group, a list names the members
 	// that do not hear another.
 	maxColumns = 40
+	// maxNamed is up to how many columns have names above them; more have ids.
+	maxNamed = 12
 	// maxLines bounds the timeline.
 	maxLines = 60
 )
@@ -58,9 +60,10 @@ type row struct {
 	Where            string
 }
 
-// matrixRow is the members that one member hears.
+// matrixRow is the members that one member hears; Head stands above its column.
 type matrixRow struct {
 	Name  string
+	Head  string
 	Cells []cell
 }
 
@@ -135,7 +138,11 @@ func (s *Server) relate(p *page) {
 	members := slices.Sorted(slices.Values(p.View.Members))
 	for _, id := range members {
 		host := &p.Hosts[id-1]
-		r := matrixRow{Name: host.Name}
+		r := matrixRow{Name: host.Name, Head: host.Name}
+		if len(members) > maxNamed {
+			r.Head = strconv.Itoa(int(id))
+			r.Name = r.Head + " " + r.Name
+		}
 		for _, other := range members {
 			c := s.cell(p.Report, host, other)
 			if r.Cells = append(r.Cells, c); c.Class == "no" {
@@ -175,6 +182,14 @@ func (s *Server) timeline() []moment {
 		moments = append(moments, m)
 	}
 	return moments
+}
+
+// shortClock formats a time to the minute for a reader now: with the date, unless that is today.
+func shortClock(at, now time.Time) string {
+	if at.Format(time.DateOnly) == now.Format(time.DateOnly) {
+		return at.Format("15:04")
+	}
+	return at.Format("2006-01-02 15:04")
 }
 
 // clock formats a time for a reader now: with the date, unless that is today.

@@ -28,7 +28,16 @@ type Report struct {
 	Leads   bool      `json:"leads"`
 	Stopped *Stop     `json:"stopped"` // null while the group can go on
 	CanLose Loss      `json:"can_lose"`
+	Missing []Missing `json:"missing"` // hosts of the file that are no members
 	Hosts   []HostOf  `json:"hosts"`
+}
+
+// Missing is a host of the file that is no member of the view.
+type Missing struct {
+	ID    types.ID  `json:"id"`
+	Name  string    `json:"name"`
+	State string    `json:"state"` // as of the host
+	Since time.Time `json:"since"` // as far as this peer has seen
 }
 
 // PeerOf is the peer itself.
@@ -86,11 +95,11 @@ func (s *Server) report() *Report {
 	st := s.peer.Status()
 	if st == nil {
 		return &Report{Version: Version, Time: time.Now(), Summary: starting, Reason: starting,
-			Peer: PeerOf{Standing: types.Fresh.String()}, CanLose: Loss{Single: []types.ID{}, Words: starting}, Hosts: []HostOf{}}
+			Peer: PeerOf{Standing: types.Fresh.String()}, CanLose: Loss{Single: []types.ID{}, Words: starting}, Missing: []Missing{}, Hosts: []HostOf{}}
 	}
 	r := &Report{Version: Version, Time: time.Unix(0, st.At.Wall), Follows: st.Follows, Leads: st.Leads,
 		Peer:    PeerOf{st.ID, s.config.Names.name(st.ID), st.Standing.String(), st.Incarnation},
-		CanLose: s.loss(st)}
+		CanLose: s.loss(st), Missing: []Missing{}}
 	if st.Standing == types.Joined {
 		v := &st.View
 		r.Group = &GroupOf{v.Group.Made, v.Group.Maker}
@@ -100,10 +109,13 @@ func (s *Server) report() *Report {
 		r.Stopped = &Stop{st.Halt.String(), s.config.Names.halt(st.Halt, st.Awaited), list(st.Awaited)}
 	}
 	for i := range st.Hosts {
-		r.Hosts = append(r.Hosts, s.host(st, types.ID(i+1)))
+		h := s.host(st, types.ID(i+1))
+		if r.Hosts = append(r.Hosts, h); st.Standing == types.Joined && !st.View.Has(h.ID) {
+			r.Missing = append(r.Missing, Missing{h.ID, h.Name, h.State, s.peer.Since(h.ID)})
+		}
 	}
 	r.Ready, r.Reason = s.isReady(st)
-	r.Summary = s.summary(st)
+	r.Summary = s.summary(st, r.Missing)
 	return r
 }
 

@@ -42,12 +42,16 @@ func (n Names) list(ids []types.ID) string {
 }
 
 // summary says in one line what the peer is.
-func (s *Server) summary(st *handlers.Status) string {
+func (s *Server) summary(st *handlers.Status, missing []Missing) (words string) {
 	me := s.config.Names.name(st.ID)
 	if st.Standing != types.Joined {
 		return fmt.Sprintf("%s is in no group", me)
 	}
 	place := fmt.Sprintf("view %d with %s", st.View.Number, count(len(st.View.Members), "member"))
+	if len(missing) > 0 {
+		place = fmt.Sprintf("view %d with %d of %d hosts", st.View.Number, len(st.View.Members), len(st.Hosts))
+		defer func() { words += "; " + s.missing(missing) }()
+	}
 	switch {
 	case st.Halt == handlers.LeavesView:
 		return fmt.Sprintf("%s is leaving %s", me, place)
@@ -57,6 +61,23 @@ func (s *Server) summary(st *handlers.Status) string {
 		return fmt.Sprintf("%s follows %s in %s", me, s.config.Names.name(st.Follows), place)
 	}
 	return fmt.Sprintf("%s holds %s, and the group cannot make progress", me, place)
+}
+
+// missing says which hosts are no members, and since when.
+func (s *Server) missing(hosts []Missing) string {
+	var words []string
+	for _, m := range hosts[:min(len(hosts), maxNames)] {
+		is := map[string]string{"left": "left", "expelled": "was expelled"}[m.State]
+		if at := shortClock(m.Since, time.Now()); is != "" {
+			words = append(words, m.Name+" "+is+" at "+at)
+		} else {
+			words = append(words, m.Name+" is missing since "+at)
+		}
+	}
+	if more := len(hosts) - len(words); more > 0 {
+		words = append(words, fmt.Sprintf("%d more are missing", more))
+	}
+	return strings.Join(words, ", ")
 }
 
 func count(n int, what string) string {
@@ -120,9 +141,9 @@ func (s *Server) lossWords(st *handlers.Status) string {
 	case spare.Sparing == 0:
 		return "none: it needs every reachable member"
 	case spare.Any == 0:
-		return fmt.Sprintf("any %d at once, but not %s", spare.Sparing, leader)
+		return fmt.Sprintf("any %d at once, but not the leader (%s)", spare.Sparing, leader)
 	case spare.Sparing > spare.Any:
-		return fmt.Sprintf("any %d at once; %d if %s is none of them", spare.Any, spare.Sparing, leader)
+		return fmt.Sprintf("any %d at once, or %d if the leader (%s) is not among them", spare.Any, spare.Sparing, leader)
 	}
 	return fmt.Sprintf("any %d at once", spare.Any)
 }
