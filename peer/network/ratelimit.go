@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"memberly/peer/connections"
 	"memberly/peer/types"
 )
 
@@ -68,7 +69,7 @@ var limitTable = [...]limit{
 
 	limitPending: {"connections that have not said who they are", 0, maxPendingUnknown, false,
 		[]int{maxPendingOfHost, int(introduction / time.Second)}, "the oldest of that kind is closed", []Drop{PendingFull, Silent}},
-	limitOpen:    {"open connections with one host", 0, maxConnections, false, nil, "the oldest is closed", nil},
+	limitOpen:    {"open connections with one host", 0, connections.MaxOpen, false, nil, "the oldest is closed", nil},
 	limitQueued:  {"frames that wait to be written to a connection", 0, maxFrames, false, []int{int(writeTimeout / time.Second)}, "closed", []Drop{Stuck}},
 	limitReports: {"reports on stdout", 0, maxOfNobody, false, []int{maxReports}, "only counted", nil},
 	limitRecords: {what: "records that nobody reads from stderr"}, // none: each is kept
