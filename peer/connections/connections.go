@@ -19,6 +19,9 @@ const (
 	// MaxWaiting is how many frames wait for a host to be dialled. The protocol sends everything again,
 	// so the newest are enough.
 	MaxWaiting = 16
+	// MaxDials is how many dials of one host may be in progress. The protocol asks for a new connection
+	// every 0.2 s at most, and a dial takes up to a second.
+	MaxDials = 5
 )
 
 // Verb says what to do.
@@ -49,11 +52,13 @@ type Table[C comparable, F any] struct {
 
 // host has the connections with one host.
 type host[C comparable, F any] struct {
-	open     []connection[C] // the oldest first
-	dialling bool
-	again    bool         // a dial is to follow the one in progress, which began too early
-	againAt  types.Addr   // the only address to dial then; invalid for all
-	waiting  []waiting[F] // for the connection that is being dialled; the oldest first
+	open    []connection[C] // the oldest first
+	dials   int             // in progress
+	begun   int             // dials, ever
+	met     bool            // none has begun since one of them succeeded, so no frame needs to wait
+	again   bool            // a dial is to follow, as too many were in progress
+	againAt types.Addr      // the only address to dial then; invalid for all
+	waiting []waiting[F]    // for a connection that is being dialled; the oldest first
 }
 
 type connection[C comparable] struct {
@@ -65,6 +70,7 @@ type connection[C comparable] struct {
 type waiting[F any] struct {
 	frame F
 	at    types.Addr
+	dial  int // how many dials had begun when it was sent
 }
 
 // New returns a table without connections, for so many hosts.
@@ -74,30 +80,33 @@ func New[C comparable, F any](hosts int) *Table[C, F] {
 
 // Send sends a frame to a host, over the newest connection with the address at, if that is valid. If there
 // is none, it dials at, and the frame goes over the newest connection of all, as the host may have moved.
-// While a dial is in progress the frame also waits for the new connection. So the host may receive it
-// twice, which is harmless.
+// While a dial is in progress, and none has succeeded since the latest began, the frame also waits for the new
+// connection. So the host may receive it twice, which is harmless.
 func (t *Table[C, F]) Send(id types.ID, at types.Addr, frame F) []Action[C, F] {
 	h := t.begin(id)
 	c, ok := h.newest(at)
-	if !ok {
+	if !ok && h.dials == 0 {
 		t.dial(id, at)
+	}
+	if !ok || h.dials > 0 && !h.met {
+		h.wait(waiting[F]{frame, at, h.begun})
+	}
+	if !ok {
 		c, ok = h.newest(types.Addr{})
 	}
 	if ok {
 		t.queue(id, c, frame)
 	}
-	if h.dialling {
-		h.wait(waiting[F]{frame, at})
-	}
 	return t.actions
 }
 
 // Redial opens another connection with a host, even if there are some; at one address alone, if at is
-// valid. If a dial is in progress, another follows it: what the protocol learns from a dial is of use to
-// it only if the dial began after it asked.
+// valid. It does not wait for a dial in progress, whose first packet may be lost: the system sends that again
+// only when the dial's time is over. Beyond MaxDials, another dial follows the next that ends: what the
+// protocol learns from a dial is of use to it only if the dial began after it asked.
 func (t *Table[C, F]) Redial(id types.ID, at types.Addr) []Action[C, F] {
 	h := t.begin(id)
-	if h.dialling {
+	if h.dials == MaxDials {
 		h.again, h.againAt = true, at
 	} else {
 		t.dial(id, at)
@@ -107,7 +116,7 @@ func (t *Table[C, F]) Redial(id types.ID, at types.Addr) []Action[C, F] {
 
 // DialIfRoom dials a host, unless a dial is in progress, or another connection would make Opened close one.
 func (t *Table[C, F]) DialIfRoom(id types.ID) []Action[C, F] {
-	if h := t.begin(id); !h.dialling && len(h.open) < MaxOpen {
+	if h := t.begin(id); h.dials == 0 && len(h.open) < MaxOpen {
 		t.dial(id, types.Addr{})
 	}
 	return t.actions
@@ -131,16 +140,21 @@ func (t *Table[C, F]) Opened(id types.ID, c C, addr types.Addr, dialled bool) []
 		return fits
 	})
 	if dialled {
+		h.met = true
 		t.dialled(id)
 	}
 	return t.actions
 }
 
 // DialFailed ends a dial that failed; at is the only address that was dialled, and invalid if all were.
-// Frames that can go nowhere else are dropped.
+// Frames for that address are dropped, except those that were sent since the latest dial began, while it is in
+// progress. The protocol has sent the others again since, or does so.
 func (t *Table[C, F]) DialFailed(id types.ID, at types.Addr) []Action[C, F] {
 	h := t.begin(id)
-	h.waiting = slices.DeleteFunc(h.waiting, func(w waiting[F]) bool { return !w.at.IsValid() || !at.IsValid() || w.at == at })
+	h.waiting = slices.DeleteFunc(h.waiting, func(w waiting[F]) bool {
+		elsewhere := w.at.IsValid() && at.IsValid() && w.at != at
+		return !elsewhere && (w.dial < h.begun || h.dials == 1)
+	})
 	t.dialled(id)
 	return t.actions
 }
@@ -189,12 +203,11 @@ func (t *Table[C, F]) queue(id types.ID, c C, frame F) {
 	t.actions = append(t.actions, Action[C, F]{Verb: Queue, Host: id, Conn: c, Frame: frame})
 }
 
-// dial dials a host, unless a dial is in progress.
+// dial begins a dial of a host.
 func (t *Table[C, F]) dial(id types.ID, at types.Addr) {
-	if h := &t.hosts[id-1]; !h.dialling {
-		h.dialling = true
-		t.actions = append(t.actions, Action[C, F]{Verb: Dial, Host: id, At: at})
-	}
+	h := &t.hosts[id-1]
+	h.dials, h.begun, h.met = h.dials+1, h.begun+1, false
+	t.actions = append(t.actions, Action[C, F]{Verb: Dial, Host: id, At: at})
 }
 
 // remove removes the connection at index i of a host, and closes it.
@@ -208,15 +221,16 @@ func (t *Table[C, F]) remove(id types.ID, i int) {
 // an address with which there is no connection.
 func (t *Table[C, F]) dialled(id types.ID) {
 	h := &t.hosts[id-1]
-	h.dialling = false
-	h.waiting = slices.DeleteFunc(h.waiting, func(w waiting[F]) bool {
-		_, there := h.newest(w.at)
-		return there
-	})
+	if h.dials--; h.dials == 0 {
+		h.waiting = slices.DeleteFunc(h.waiting, func(w waiting[F]) bool {
+			_, there := h.newest(w.at)
+			return there
+		})
+	}
 	if h.again {
 		h.again = false
 		t.dial(id, h.againAt)
-	} else if len(h.waiting) > 0 {
+	} else if h.dials == 0 && len(h.waiting) > 0 {
 		t.dial(id, h.waiting[0].at)
 	}
 }

@@ -49,12 +49,60 @@ var scripts = []struct{ name, script string }{
 		send x           -> x on c
 		opened d A dialled -> x on d
 		send y           -> y on d`},
-	{"a redial during a dial is followed by one that begins later", `
+	{"a redial does not wait for a dial", `
+		redial           -> dial
+		redial           -> dial
+		send x           ->
+		failed           ->
+		opened c A dialled -> x on c`},
+	{"of several dials, the first that succeeds takes the frames that wait", `
+		send x           -> dial
+		redial           -> dial
+		opened c A dialled -> x on c
+		send y           -> y on c
+		opened d A dialled ->
+		redial           -> dial
+		redial           -> dial
+		send z           -> z on d
+		failed           ->
+		opened e A dialled -> z on e`},
+	{"when a dial fails, frames wait on that were sent since the latest began", `
+		send x           -> dial
+		redial           -> dial
+		send y           ->
+		send z B         ->
+		failed           ->
+		opened c A dialled -> y on c; dial B
+		redial           -> dial
+		send v A         -> v on c
+		send w B         -> w on c
+		failed A         ->
+		opened d B dialled -> z on d; w on d`},
+	{"frames wait for a later dial when a connection ends", `
+		send x           -> dial
+		redial           -> dial
+		opened c A dialled -> x on c
+		broken c         -> close c; in use
+		send y           ->
+		opened d A dialled -> y on d`},
+	{"a frame for another address waits until no dial is in progress", `
+		redial           -> dial
+		redial           -> dial
+		opened c A dialled ->
+		send x B         -> x on c
+		failed           -> 
+		send y B         -> dial B; y on c
+		opened d B dialled -> y on d`},
+	{"a redial beyond five follows the dial that ends next", `
+		redial           -> dial
+		redial           -> dial
+		redial           -> dial
+		redial           -> dial
 		redial           -> dial
 		redial           ->
 		redial B         ->
 		failed           -> dial B
-		failed B         ->
+		failed           ->
 		redial           -> dial
 		redial           ->
 		opened c A dialled -> dial`},
