@@ -49,7 +49,7 @@ var layers = map[string]layer{
 	"ops/observe":  {"config datastructures handlers types", "observe reads what the peer publishes, and can neither change nor hold up anything"},
 	"ops/local":    {"config ops/hook types utils", "local starts whole processes, and knows of them what anybody can see"},
 
-	"check/simulation": {"datastructures handlers types", "simulation puts its own clock and network around the protocol"},
+	"check/simulation": {"connections datastructures handlers types", "simulation puts its own clock and network around the protocol"},
 	"check/verify":     {"types", "verify judges records by what the protocol promises, not by the code that wrote them"},
 	"check/scenario":   {"", "scenario is what the daemon is held to, so it must not come from the daemon"},
 	"check/bench":      {"config network check/simulation types", "bench measures what a user has: the program, and the simulator's groups"},

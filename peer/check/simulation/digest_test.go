@@ -18,8 +18,8 @@ var wholeDigest = flag.Bool("digest", false, "TestDigest: hash all 3000 seeds, n
 // behaviour leaves them as they are. After one that is meant to, take the new ones from what fails: go test
 // ./peer/check/simulation -run Digest -v -args -digest.
 var digests = map[int]string{
-	1:  "3f11500339ad27d9",
-	30: "4e8d6e86491c3d10",
+	1:  "be3077600daf10a9",
+	30: "0a99b5805f13f2a0",
 }
 
 // TestDigest hashes every output and view of the seeds from 1 on, a hundred at a time.
