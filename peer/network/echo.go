@@ -19,9 +19,7 @@ func (p *Peer) echo(host types.ID, m *types.Message) {
 	if m.Kind != types.Echo {
 		return
 	}
-	if len(p.links.byHost[host-1].open) < maxConnections {
-		p.links.dial(host, netip.Addr{})
-	}
+	p.links.dialBack(host)
 	view := p.protocol.View()
 	answer := types.Message{Kind: types.Echoed, From: p.config.ID, To: host, Request: m.Request,
 		Group: view.Group, Number: view.Number, Digest: p.config.Digest, Standing: types.Fresh}

@@ -300,7 +300,7 @@ func (p *Peer) handle(e event) *handlers.Output {
 			return p.protocol.Closed(p.now(), e.host)
 		}
 	case undialed:
-		p.links.dialled(e.host, true)
+		p.links.undialed(e.host, e.at)
 		if e.at.IsValid() {
 			return p.protocol.Unreached(p.now(), e.host, e.began, e.at)
 		}

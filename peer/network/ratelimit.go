@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"memberly/peer/connections"
 	"memberly/peer/types"
 )
 
@@ -48,6 +49,22 @@ const (
 	limitRecords
 )
 
+// The limits of a number at a time. package connections has that of open connections, and drops.go those of
+// reports.
+const (
+	// maxPendingUnknown is how many connections may be pending from addresses that belong to no host
+	// as far as is known: one may be a host's new address.
+	maxPendingUnknown = 64
+	// maxPendingOfHost is how many may be pending from one host.
+	maxPendingOfHost = 8
+	// introduction is how long a connection may be pending.
+	introduction = 2 * time.Second
+	// maxFrames is how many frames wait to be written to a connection.
+	maxFrames = 128
+	// writeTimeout is how long a frame may wait for its receiver to read.
+	writeTimeout = 2 * time.Second
+)
+
 // limitTable has every limit. A peer begins some five connections, JOINs and queries a second, sends
 // one heartbeat, and some thousand short frames while a group forms as fast as it can. More than a
 // few come at once only where this process stood still while they waited in the kernel. Each JOIN of a
@@ -68,7 +85,7 @@ var limitTable = [...]limit{
 
 	limitPending: {"connections that have not said who they are", 0, maxPendingUnknown, false,
 		[]int{maxPendingOfHost, int(introduction / time.Second)}, "the oldest of that kind is closed", []Drop{PendingFull, Silent}},
-	limitOpen:    {"open connections with one host", 0, maxConnections, false, nil, "the oldest is closed", nil},
+	limitOpen:    {"open connections with one host", 0, connections.MaxOpen, false, nil, "the oldest is closed", nil},
 	limitQueued:  {"frames that wait to be written to a connection", 0, maxFrames, false, []int{int(writeTimeout / time.Second)}, "closed", []Drop{Stuck}},
 	limitReports: {"reports on stdout", 0, maxOfNobody, false, []int{maxReports}, "only counted", nil},
 	limitRecords: {what: "records that nobody reads from stderr"}, // none: each is kept

@@ -33,9 +33,10 @@ var layers = map[string]layer{
 	"main": {"check/simulation check/verify config network ops/commands ops/doctor ops/hook ops/local ops/observe seal types utils",
 		"main turns flags into a peer, and that into an exit code"},
 
-	"network":        {"config datastructures handlers network/rawio seal types utils", "network is the sockets and the clock around the protocol"},
+	"network":        {"config connections datastructures handlers network/rawio seal types utils", "network is the sockets and the clock around the protocol"},
 	"network/rawio":  {"", "rawio is system calls, and knows nothing of peers"},
 	"handlers":       {"datastructures types", "handlers is the protocol alone, so that the simulator runs the code that ships"},
+	"connections":    {"types", "connections is the policy alone, so that the simulator runs the policy that ships"},
 	"config":         {"seal types", "config checks flags, hosts file and key file before there is a peer"},
 	"seal":           {"types", "seal knows keys and bytes: its users have the sockets and the clock"},
 	"utils":          {"", "utils knows host names and addresses, and nothing of groups"},
@@ -48,7 +49,7 @@ var layers = map[string]layer{
 	"ops/observe":  {"config datastructures handlers types utils", "observe reads what the peer publishes, and can neither change nor hold up anything"},
 	"ops/local":    {"config ops/hook types utils", "local starts whole processes, and knows of them what anybody can see"},
 
-	"check/simulation": {"datastructures handlers types", "simulation puts its own clock and network around the protocol"},
+	"check/simulation": {"connections datastructures handlers types", "simulation puts its own clock and network around the protocol"},
 	"check/verify":     {"types", "verify judges records by what the protocol promises, not by the code that wrote them"},
 	"check/scenario":   {"", "scenario is what the daemon is held to, so it must not come from the daemon"},
 	"check/bench":      {"config network check/simulation types", "bench measures what a user has: the program, and the simulator's groups"},
@@ -64,7 +65,10 @@ const root = "../../.."
 // support is what any test may import.
 const support = "check/scenario check/loopback"
 
-// banned is what handlers must not import, nor any package below it, and why.
+// pure are the packages that the simulator runs, and that everything must come into as a value.
+var pure = []string{"handlers", "connections"}
+
+// banned is what those must not import, nor any package below it, and why.
 var banned = map[string]string{
 	"net":         "sending is a value that goes out",
 	"os":          "all that it must know comes in as a value",
@@ -75,7 +79,7 @@ var banned = map[string]string{
 	"context":     "its deadlines run on a clock, and time comes in as a value",
 }
 
-// timeless is all of package time that handlers may use: it measures, and reads no clock.
+// timeless is all of package time that those may use: it measures, and reads no clock.
 const timeless = "Duration Nanosecond Microsecond Millisecond Second Minute Hour"
 
 func TestLayers(t *testing.T) {
@@ -120,6 +124,8 @@ func TestLayersBroken(t *testing.T) {
 		{"peer/network/x_test.go", `import "memberly/peer/check/simulation"`, "network must not import check/simulation"},
 		{"peer/handlers/x.go", `import "net/netip"`, "handlers must not import net/netip"},
 		{"peer/handlers/x.go", `import "math/rand/v2"`, "handlers must not import math/rand/v2"},
+		{"peer/connections/x.go", `import "net"`, "connections must not import net"},
+		{"peer/connections/x.go", `import "time"; var now = time.Now`, "connections must not use time.Now"},
 		{"peer/handlers/x.go", `import "time"; var now = time.Now`, "handlers must not use time.Now"},
 		{"peer/handlers/x.go", `import clock "time"; var _ = clock.After(1)`, "handlers must not use time.After"},
 		{"peer/handlers/x.go", `import . "time"; var _ = Now()`, "handlers must import time by name"},
@@ -163,8 +169,8 @@ func faults(name string, source any) []string {
 			found = append(found, fmt.Sprintf("%v: %s", set.Position(spec.Pos()), fault))
 		}
 	}
-	if in == "handlers" && !test {
-		found = append(found, clockFaults(set, file)...)
+	if slices.Contains(pure, in) && !test {
+		found = append(found, clockFaults(in, set, file)...)
 	}
 	return found
 }
@@ -182,15 +188,15 @@ func importFault(in, imported string, test bool) string {
 		return fmt.Sprintf("%s must not import %s, but only these of ours: [%s]: %s", in, other, layers[in].may, layers[in].why)
 	}
 	for name, why := range banned {
-		if in == "handlers" && !test && (imported == name || strings.HasPrefix(imported, name+"/")) {
+		if slices.Contains(pure, in) && !test && (imported == name || strings.HasPrefix(imported, name+"/")) {
 			return fmt.Sprintf("%s must not import %s: %s", in, imported, why)
 		}
 	}
 	return ""
 }
 
-// clockFaults finds what of package time a file of handlers must not use.
-func clockFaults(set *token.FileSet, file *ast.File) (found []string) {
+// clockFaults finds what of package time a file of a pure package must not use.
+func clockFaults(in string, set *token.FileSet, file *ast.File) (found []string) {
 	clock := ""
 	for _, spec := range file.Imports {
 		if spec.Path.Value != `"time"` {
@@ -200,14 +206,14 @@ func clockFaults(set *token.FileSet, file *ast.File) (found []string) {
 			clock = spec.Name.Name
 		}
 		if clock == "." {
-			return []string{fmt.Sprintf("%v: handlers must import time by name, so that it can be seen to read no clock", set.Position(spec.Pos()))}
+			return []string{fmt.Sprintf("%v: %s must import time by name, so that it can be seen to read no clock", set.Position(spec.Pos()), in)}
 		}
 	}
 	ast.Inspect(file, func(n ast.Node) bool {
 		if s, ok := n.(*ast.SelectorExpr); ok && clock != "" {
 			if x, ok := s.X.(*ast.Ident); ok && x.Name == clock && !slices.Contains(strings.Fields(timeless), s.Sel.Name) {
-				found = append(found, fmt.Sprintf("%v: handlers must not use time.%s: time comes in as a value, "+
-					"so that every failure can be repeated", set.Position(s.Pos()), s.Sel.Name))
+				found = append(found, fmt.Sprintf("%v: %s must not use time.%s: time comes in as a value, "+
+					"so that every failure can be repeated", set.Position(s.Pos()), in, s.Sel.Name))
 			}
 		}
 		return true

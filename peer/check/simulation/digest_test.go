@@ -18,8 +18,8 @@ var wholeDigest = flag.Bool("digest", false, "TestDigest: hash all 3000 seeds, n
 // behaviour leaves them as they are. After one that is meant to, take the new ones from what fails: go test
 // ./peer/check/simulation -run Digest -v -args -digest.
 var digests = map[int]string{
-	1:  "a8ee1e00805917fd",
-	30: "39c6caa2cdeff3d5",
+	1:  "4a16002f3b5f12a6",
+	30: "375c58974d1f7971",
 }
 
 // TestDigest hashes every output and view of the seeds from 1 on, a hundred at a time.

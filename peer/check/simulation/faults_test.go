@@ -178,8 +178,8 @@ func TestSlowWay(t *testing.T) {
 	w := newWorld(p, nil)
 	w.runUntil(5 * time.Second)
 	a, b := w.host(1).process, w.host(2).process
-	c := &conn{ends: [2]*process{a, b}, open: true}
-	w.accept(c)
+	c := w.newConn(a, b)
+	w.opened(c, 0)
 	var out bytes.Buffer
 	w.trace = &trace{out: &out}
 	w.strike(Fault{At: w.now, Kind: Slow, A: 1, B: 2, Delay: 10 * time.Second, For: 2 * time.Second})

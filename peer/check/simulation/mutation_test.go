@@ -22,7 +22,7 @@ type mutation struct {
 	by    finder
 }
 
-// edit replaces a text that stands once in a file of package handlers or types.
+// edit replaces a text that stands once in a file of package handlers, types or connections.
 type edit struct{ file, old, new string }
 
 // finder is what has to find a mutant: most are found by seeds within a minute. For the others that
@@ -110,6 +110,8 @@ var mutants = []mutation{
 		"case low && m.Leads && h.fresh.prefers(m.From, m.Group, m.Term):", "case low:"}}, by: byTables},
 	{name: "a name service that knows nobody accounts for all hosts", edits: []edit{{"handlers/founding.go",
 		"e.outcome == types.NoName && e.asked >= h.fresh.naming && h.namesFound()", "e.outcome == types.NoName"}}, by: byPlans},
+	{name: "a redial waits for the dial in progress", edits: []edit{{"connections/connections.go",
+		"if h.dials == MaxDials {", "if h.dials > 0 {"}}},
 	{name: "a member that owes an answer counts as heard", edits: []edit{{"handlers/monitoring.go",
 		"if p.owes != never {\n		return min(p.owes, p.heard)", "if false {\n		return min(p.owes, p.heard)"}}, by: byTables},
 }
