@@ -88,7 +88,7 @@ type Config struct {
 	Delay     time.Duration  // to wait before doing anything; if Local, between two starts
 	Crash     time.Duration  // after the delay; 0 for never
 	KeyFile   string         // where Keys are from; "" for nowhere
-	Keys      seal.Ring      // what all that is sent is sealed with; none: nothing is
+	Keys      seal.Keyring   // what all that is sent is sealed with; none: nothing is
 	Exec      string         // the command to run on each view; "" for none
 	Drill     bool           // the leader-failure drill; this is the first host, or Local
 	Heartbeat time.Duration  // between two heartbeats

@@ -18,10 +18,10 @@ import (
 // (package seal). The protocol does not know.
 
 // keys are the current keys, and what seals datagrams with them. Any goroutine may use it, except for
-// Lane.Open, which belongs to the reader of datagrams.
+// Datagrams.Open, which belongs to the reader of datagrams.
 type keys struct {
-	ring  atomic.Pointer[seal.Ring]
-	lane  *seal.Lane
+	ring  atomic.Pointer[seal.Keyring]
+	lane  *seal.Datagrams
 	start time.Time
 }
 
@@ -30,7 +30,7 @@ func newKeys(c config.Config, start time.Time) (*keys, error) {
 	if c.Keys.Len() == 0 {
 		return nil, nil
 	}
-	lane, err := seal.NewLane(c.Keys, c.ID, rand.Reader)
+	lane, err := seal.NewDatagrams(c.Keys, c.ID, rand.Reader)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,9 @@ func (k *keys) seal(message []byte) []byte {
 }
 
 // sealHeartbeat appends to b the datagram with a heartbeat.
-func (k *keys) sealHeartbeat(b, message []byte) []byte { return k.lane.Beat(b, message, k.now()) }
+func (k *keys) sealHeartbeat(b, message []byte) []byte {
+	return k.lane.SealHeartbeat(b, message, k.now())
+}
 
 // Rekey reads the key file again, and seals and opens with its keys from now on. If the file is
 // unsound, it reports that and the keys stay. It replaces the connections that were made with keys that
@@ -78,7 +80,7 @@ func (p *Peer) Rekey() {
 }
 
 // sayKeys reports which keys were read.
-func (p *Peer) sayKeys(ring seal.Ring) {
+func (p *Peer) sayKeys(ring seal.Keyring) {
 	if ring.Len() == 1 {
 		p.notice.printf("Read 1 key from %q, which seals and opens", p.config.KeyFile)
 		return
@@ -124,7 +126,7 @@ func (s *shared) handshake(c *connection) error {
 	}
 	// The id that the other end claims does not matter: its messages carry one, and its hosts file
 	// may differ.
-	sealed, _, err := seal.Shake(c.in, c.socket, rand.Reader, *s.keys.ring.Load(), s.self, c.dialled)
+	sealed, _, err := seal.Handshake(c.in, c.socket, rand.Reader, *s.keys.ring.Load(), s.self, c.dialled)
 	if errors.Is(err, seal.ErrImpostor) {
 		return &fault{Impostor, errors.New("it bears this host's own id: use the same hosts file on all hosts, and start each once")}
 	}

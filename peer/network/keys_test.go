@@ -20,7 +20,7 @@ import (
 )
 
 // newRing returns the ring of these lines of a key file, and of new keys for the empty ones.
-func newRing(t *testing.T, lines ...string) seal.Ring {
+func newRing(t *testing.T, lines ...string) seal.Keyring {
 	t.Helper()
 	for i, line := range lines {
 		if line == "" {
@@ -44,18 +44,18 @@ func newKey(t *testing.T) string {
 }
 
 // sealedConfig is config with the key of ring.
-func (s subnet) sealedConfig(ring seal.Ring) config.Config {
+func (s subnet) sealedConfig(ring seal.Keyring) config.Config {
 	c := s.config()
 	c.Keys, c.KeyFile = ring, "group.key"
 	return c
 }
 
 // shakes agrees with the peer, as host two, on what is sealed with.
-func (o other) shakes(ring seal.Ring, dialler bool) {
+func (o other) shakes(ring seal.Keyring, dialler bool) {
 	o.Helper()
 	o.socket.SetReadDeadline(time.Now().Add(patience))
 	var err error
-	if o.sealed, _, err = seal.Shake(o.in, o.socket, rand.Reader, ring, 2, dialler); err != nil {
+	if o.sealed, _, err = seal.Handshake(o.in, o.socket, rand.Reader, ring, 2, dialler); err != nil {
 		o.Fatal(err)
 	}
 }
@@ -131,13 +131,13 @@ func TestSealedGather(t *testing.T) {
 		done := make(chan error, 1)
 		go func() {
 			var err error
-			far.sealed, _, err = seal.Shake(far.in, a, rand.Reader, ring, 2, false)
+			far.sealed, _, err = seal.Handshake(far.in, a, rand.Reader, ring, 2, false)
 			done <- err
 		}()
 		hello := make(chan error, 1)
 		go func() {
 			var err error
-			near.sealed, _, err = seal.Shake(near.in, buffered{b}, rand.Reader, ring, 1, true)
+			near.sealed, _, err = seal.Handshake(near.in, buffered{b}, rand.Reader, ring, 1, true)
 			hello <- err
 		}()
 		if err := <-done; err != nil {
@@ -181,7 +181,7 @@ func TestSealedFaults(t *testing.T) {
 	plain := func(o other) { o.says(probe(2, 1, 1)) }
 	for _, c := range []struct {
 		what   string
-		keys   seal.Ring // the peer's
+		keys   seal.Keyring // the peer's
 		do     func(o other)
 		reason Drop
 		words  string
@@ -207,7 +207,7 @@ func TestSealedFaults(t *testing.T) {
 			o.socket.Write(frame(36, append([]byte{types.Sealed + 1, 0, 0, 2}, make([]byte, 32)...)...))
 		},
 			Malformed, "Error decoding byte array to integers: unknown wire version 2, sealed; "},
-		{"a key, and none here", seal.Ring{}, func(o other) {
+		{"a key, and none here", seal.Keyring{}, func(o other) {
 			o.socket.Write(frame(36, append([]byte{types.Sealed, 0, 0, 2}, make([]byte, 32)...)...))
 		},
 			Malformed, "it is sealed with a key, and this peer has none: start all with the same -key, or none"},
@@ -342,7 +342,7 @@ func TestRekey(t *testing.T) {
 	}
 
 	want := fmt.Sprintf("Read 1 key from %[1]q, which seals and opens\n"+
-		"Error reading keys: key file %[1]q: cannot read it: no such file or directory: name a text file, one key a line, after -key; memberly keygen FILE makes one; the keys in use stay\n"+
+		"Error reading keys: key file %[1]q: cannot read it: no such file or directory: name a text file, one key per line, after -key; memberly keygen FILE makes one; the keys in use stay\n"+
 		"Error reading keys: key file %[1]q: line 2: this key is on line 1 already: remove one of the two; the keys in use stay\n"+
 		"Read 2 keys from %[1]q: the first seals, all open\n"+
 		"Read 2 keys from %[1]q: the first seals, all open\n"+
@@ -397,7 +397,7 @@ func TestRekeyWithoutKeys(t *testing.T) {
 // A message for another incarnation counts always; with keys it is told too, once for an address.
 func TestMisled(t *testing.T) {
 	t.Parallel()
-	for _, ring := range []seal.Ring{{}, newRing(t, "")} {
+	for _, ring := range []seal.Keyring{{}, newRing(t, "")} {
 		n := newSubnet(t)
 		s := newStage(t, n.sealedConfig(ring), nil)
 		s.answer(handlers.Output{})
@@ -430,7 +430,7 @@ func TestMisled(t *testing.T) {
 }
 
 // seal gives the heartbeats of newFakeHeartbeats keys.
-func (p *heartbeats) seal(t *testing.T, ring seal.Ring) {
+func (p *heartbeats) seal(t *testing.T, ring seal.Keyring) {
 	t.Helper()
 	var err error
 	if p.keys, err = newKeys(config.Config{ID: p.self, Keys: ring}, time.Now()); err != nil {
@@ -439,9 +439,9 @@ func (p *heartbeats) seal(t *testing.T, ring seal.Ring) {
 }
 
 // lane is the UDP lane of another host.
-func lane(t *testing.T, ring seal.Ring, id types.ID) *seal.Lane {
+func lane(t *testing.T, ring seal.Keyring, id types.ID) *seal.Datagrams {
 	t.Helper()
-	l, err := seal.NewLane(ring, id, rand.Reader)
+	l, err := seal.NewDatagrams(ring, id, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -459,7 +459,7 @@ func TestSealedDatagrams(t *testing.T) {
 	three := lane(t, ring, 3)
 	m := heartbeat(3)
 	plain, _ := types.AppendMessage(nil, &m)
-	first := three.Beat(nil, plain, 0)
+	first := three.SealHeartbeat(nil, plain, 0)
 	heard := p.hear(addr("10.0.0.3"), first)
 	if heard != 0 || len(f.sent) != 1 || f.sent[0] != netip.AddrPortFrom(addr("10.0.0.3"), config.UDPPort) {
 		t.Fatalf("%d heartbeats, sent to %v, want a challenge", heard, f.sent)
@@ -469,7 +469,7 @@ func TestSealedDatagrams(t *testing.T) {
 		t.Fatalf("the challenge is answered with %x, %v", answer, err)
 	}
 	heard += p.hear(addr("10.0.0.3"), bytes.Clone(answer))
-	second := three.Beat(nil, plain, 0)
+	second := three.SealHeartbeat(nil, plain, 0)
 	heard += p.hear(addr("10.0.0.3"), second)
 	if heard != 2 {
 		t.Fatalf("%d heartbeats, want 2", heard)
@@ -559,7 +559,7 @@ func TestSealedHeartbeatsAllocateNothing(t *testing.T) {
 	beat := heartbeat(3)
 	plain, _ := types.AppendMessage(nil, &beat)
 	f.keep = true
-	p.hear(addr("10.0.0.3"), three.Beat(nil, plain, now))
+	p.hear(addr("10.0.0.3"), three.SealHeartbeat(nil, plain, now))
 	_, answer, err := three.Open(1, f.bytes[0], now)
 	if err != nil {
 		t.Fatal(err)
@@ -567,7 +567,7 @@ func TestSealedHeartbeatsAllocateNothing(t *testing.T) {
 	p.hear(addr("10.0.0.3"), bytes.Clone(answer))
 	b := make([]byte, 0, rawio.MaxDatagram)
 	if n := testing.AllocsPerRun(1000, func() {
-		b = three.Beat(b[:0], plain, now)
+		b = three.SealHeartbeat(b[:0], plain, now)
 		if p.hear(addr("10.0.0.3"), b) != 1 {
 			t.Error("it was not heard")
 		}

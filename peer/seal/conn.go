@@ -11,7 +11,7 @@ import (
 	"memberly/peer/types"
 )
 
-// Each direction of a connection has keys of its own.
+// HKDF's info, so that each direction of a connection has its own keys.
 const (
 	dialerInfo   = "memberly 1 dialer"
 	acceptorInfo = "memberly 1 acceptor"
@@ -24,40 +24,39 @@ const (
 )
 
 // Conn seals and opens the frames of a TCP connection. One goroutine may call Append while
-// another calls Read, and any call Stale. The zero Conn passes frames on as they are.
+// another calls Read, and any may call Stale. With the zero Conn frames pass unchanged.
 type Conn struct {
 	out sender
 	in  receiver
 }
 
-// sender is the direction that leads away from this end.
+// sender seals outgoing frames.
 type sender struct {
-	sealer  // zero: nothing is sealed
+	sealer  // zero if nothing is sealed
 	counter uint64
 	nonce   nonce
 }
 
-// receiver is the direction that leads here.
+// receiver opens incoming frames.
 type receiver struct {
-	ring    Ring // zero: nothing is sealed
+	ring    Keyring // zero if nothing is sealed
 	salt    [sha256.Size]byte
 	info    string
-	sealer  sealer // that opened the first frame
+	sealer  sealer // opened the first frame
 	counter uint64
 	nonce   nonce
-	opened  atomic.Pointer[key] // of sealer, for other goroutines
+	opened  atomic.Pointer[key] // the key of sealer, for other goroutines
 }
 
-// Shake agrees with the other end on what the frames between them are sealed with: it writes
-// this end's hello to w, the connection, in one piece, and reads the other's from r. The two
-// are a header and 32 bytes from random each. It returns the id that the other end says is
-// its own; only when Read has opened a frame, that is the word of somebody with a key. With
-// the zero Ring it does nothing, and returns the zero Conn and no id.
+// Handshake agrees with the other end on the keys of the connection. It writes this end's hello,
+// a header and 32 random bytes, to w in one Write, and reads the other end's from r. It returns
+// the id that the other end claims, which is authenticated once Read has opened a frame. With the
+// zero Keyring it does nothing, and returns the zero Conn and no id.
 //
-// An error of r, w or random is wrapped: see types.ReadFrame. Any other is the fault of the
-// other end: ErrUnsealed, types.ErrVersion, ErrUnopened for what is no hello, ErrImpostor for
-// one that bears self, which this end may have sent itself.
-func Shake(r *bufio.Reader, w io.Writer, random io.Reader, ring Ring, self types.ID, dialer bool) (*Conn, types.ID, error) {
+// It wraps errors of r (see types.ReadFrame), w and random. Any other error is the other end's
+// fault: ErrUnsealed, types.ErrVersion, ErrUnopened for a malformed hello, or ErrImpostor for a
+// hello with the id self, which may be this end's own, reflected.
+func Handshake(r *bufio.Reader, w io.Writer, random io.Reader, ring Keyring, self types.ID, dialer bool) (*Conn, types.ID, error) {
 	if ring.Len() == 0 {
 		return new(Conn), 0, nil
 	}
@@ -96,9 +95,9 @@ func appendFrame(b, payload []byte) []byte {
 	return append(binary.BigEndian.AppendUint32(b, uint32(len(payload))), payload...)
 }
 
-// newConn returns the Conn of the end that sent own and got other. Both hellos decide the keys,
-// so neither end can be made to use the keys of another connection.
-func newConn(ring Ring, own, other []byte, dialer bool) *Conn {
+// newConn returns the Conn of the end that sent the hello own and received other. The keys depend
+// on both hellos, so no attacker can make either end use the keys of another connection.
+func newConn(ring Keyring, own, other []byte, dialer bool) *Conn {
 	c := &Conn{in: receiver{ring: ring}}
 	h, outInfo := sha256.New(), dialerInfo
 	if dialer {
@@ -115,9 +114,8 @@ func newConn(ring Ring, own, other []byte, dialer bool) *Conn {
 	return c
 }
 
-// Append appends to b a frame with message, which has from 1 to types.MaxFrame-Overhead bytes,
-// as every message does. Frames open in the order in which they were appended, and only if
-// all before them were sent.
+// Append appends a frame with message, of 1 to types.MaxFrame-Overhead bytes, to b. Every message
+// of the protocol fits. The other end can open a frame only after all that were appended before it.
 func (c *Conn) Append(b, message []byte) []byte {
 	o := &c.out
 	if o.aead == nil {
@@ -131,9 +129,8 @@ func (c *Conn) Append(b, message []byte) []byte {
 	return b
 }
 
-// Read reads a frame from r, and returns its message's bytes in buf's memory as far as that
-// reaches. The error is as that of types.ReadFrame, or ErrUnopened; after it the connection
-// is of no more use.
+// Read reads a frame from r and returns its message, in the memory of buf if it fits. The error
+// is that of types.ReadFrame, or ErrUnopened; after an error the connection must be closed.
 func (c *Conn) Read(r *bufio.Reader, buf []byte) ([]byte, error) {
 	payload, err := types.ReadFrame(r, buf)
 	if err != nil || c.in.ring.Len() == 0 {
@@ -142,7 +139,7 @@ func (c *Conn) Read(r *bufio.Reader, buf []byte) ([]byte, error) {
 	return c.in.open(payload)
 }
 
-// open opens the next frame: the first with any key, all others with the same.
+// open opens the next frame. Any key may open the first; the same key must open all others.
 func (i *receiver) open(payload []byte) ([]byte, error) {
 	if i.sealer.aead == nil {
 		return i.openFirst(payload)
@@ -158,7 +155,7 @@ func (i *receiver) open(payload []byte) ([]byte, error) {
 func (i *receiver) openFirst(payload []byte) ([]byte, error) {
 	for _, k := range i.ring.keys {
 		l := newSealer(k, i.salt[:], i.info)
-		// Not in place: what does not open would be lost to the other keys.
+		// Not in place: a failure would destroy payload for the other keys.
 		message, err := l.aead.Open(nil, i.nonce.of(0), payload, nil)
 		if err == nil {
 			i.sealer, i.counter = l, 1
@@ -169,10 +166,10 @@ func (i *receiver) openFirst(payload []byte) ([]byte, error) {
 	return nil, ErrUnopened
 }
 
-// Stale reports whether c is to be closed, and another connection made, because the keys are
-// those of ring now: c seals with another key than its first, or opens with one that it lacks.
-// Until then all goes through c as before.
-func (c *Conn) Stale(ring Ring) bool {
+// Stale reports whether c must be replaced by a new connection now that the keys are those of
+// ring: c seals with another key than ring's first, or opens with a key that ring lacks. Until it
+// is closed, c works as before.
+func (c *Conn) Stale(ring Keyring) bool {
 	if ring.Len() == 0 || c.in.ring.Len() == 0 {
 		return ring.Len() != c.in.ring.Len()
 	}
@@ -182,7 +179,7 @@ func (c *Conn) Stale(ring Ring) bool {
 	if opened := c.in.opened.Load(); opened != nil {
 		return !ring.has(*opened)
 	}
-	for _, k := range c.in.ring.keys { // the first frame is still to come
+	for _, k := range c.in.ring.keys { // no frame has come yet, so any of these may open it
 		if !ring.has(k) {
 			return true
 		}

@@ -60,14 +60,14 @@ func hello(t testing.TB, self types.ID, seed byte) []byte {
 }
 
 // shake is Shake of an end that receives these bytes.
-func shake(ring Ring, self types.ID, seed byte, received []byte) (c *Conn, peer types.ID, sent []byte, err error) {
+func shake(ring Keyring, self types.ID, seed byte, received []byte) (c *Conn, peer types.ID, sent []byte, err error) {
 	var out bytes.Buffer
-	c, peer, err = Shake(bufio.NewReader(bytes.NewReader(received)), &out, dice(seed), ring, self, self == dialing)
+	c, peer, err = Handshake(bufio.NewReader(bytes.NewReader(received)), &out, dice(seed), ring, self, self == dialing)
 	return c, peer, out.Bytes(), err
 }
 
 // meet returns both ends of a connection, whose nonces are by the seed.
-func meet(t testing.TB, dialers, acceptors Ring, seed byte) (dialer, acceptor *Conn) {
+func meet(t testing.TB, dialers, acceptors Keyring, seed byte) (dialer, acceptor *Conn) {
 	t.Helper()
 	first, second := hello(t, dialing, seed), hello(t, accepting, seed+100)
 	dialer, peer, sent, err := shake(dialers, dialing, seed, second)
@@ -160,7 +160,7 @@ func TestLongestMessage(t *testing.T) {
 // Without keys the frames are those of a peer of before, and nothing else is sent.
 func TestPlainConn(t *testing.T) {
 	t.Parallel()
-	c, peer, sent, err := shake(Ring{}, dialing, 0, nil)
+	c, peer, sent, err := shake(Keyring{}, dialing, 0, nil)
 	if err != nil || peer != 0 || len(sent) > 0 {
 		t.Fatalf("sent %x to %d, %v", sent, peer, err)
 	}
@@ -215,12 +215,12 @@ func TestShakeRefuses(t *testing.T) {
 	}
 	failed := errors.New("failed")
 	r := bufio.NewReader(bytes.NewReader(sound))
-	if _, _, err := Shake(r, io.Discard, iotest.ErrReader(failed), ring(t, 1), dialing, true); !errors.Is(err, failed) {
+	if _, _, err := Handshake(r, io.Discard, iotest.ErrReader(failed), ring(t, 1), dialing, true); !errors.Is(err, failed) {
 		t.Errorf("without randomness: %v", err)
 	}
 	pipe, w := io.Pipe()
 	pipe.CloseWithError(failed)
-	if _, _, err := Shake(r, w, dice(0), ring(t, 1), dialing, true); !errors.Is(err, failed) {
+	if _, _, err := Handshake(r, w, dice(0), ring(t, 1), dialing, true); !errors.Is(err, failed) {
 		t.Errorf("without a connection: %v", err)
 	}
 }
@@ -325,9 +325,9 @@ func TestConnTampering(t *testing.T) {
 }
 
 // opened returns the first message that an acceptor with the nonce of meet opens; "" if none.
-func opened(ring Ring, stream []byte) string {
+func opened(ring Keyring, stream []byte) string {
 	r := bufio.NewReader(bytes.NewReader(stream))
-	c, _, err := Shake(r, io.Discard, dice(100), ring, accepting, false)
+	c, _, err := Handshake(r, io.Discard, dice(100), ring, accepting, false)
 	if err != nil {
 		return ""
 	}
@@ -367,7 +367,7 @@ func TestConnKeys(t *testing.T) {
 // is open passes messages until it is found stale, and a new connection passes them at once.
 func TestConnRotates(t *testing.T) {
 	t.Parallel()
-	rings := [2]Ring{ring(t, 1), ring(t, 1)}
+	rings := [2]Keyring{ring(t, 1), ring(t, 1)}
 	dialer, acceptor := meet(t, rings[0], rings[1], 0)
 	passes(t, dialer, acceptor, "before")
 	passes(t, acceptor, dialer, "before")

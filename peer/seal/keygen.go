@@ -11,34 +11,34 @@ import (
 	"os"
 )
 
-// KeygenUsage is how the command is called.
-const KeygenUsage = `Usage: memberly keygen [FILE]
+const keygenUsage = `Usage: memberly keygen [FILE]
 
-Makes a new key for -key, and prints it, or writes it to FILE: a new file that
-nobody but its owner can read. Bring that file to every host.
+Makes a new key for -key, and prints it, or writes it to FILE, a new file that
+only its owner can read. Copy that file to every host.
 
-The first key of a file seals, all open. So the key of a running group is
-changed in three steps, each on all hosts before the next, with a SIGHUP to the
-peers after each: add the new key as the last line, move it to the first line,
-remove the old one.
+The first key of a file encrypts; every key can decrypt. To change the key of a
+running group, take three steps, each on all hosts before the next, and send the
+peers a SIGHUP after each: add the new key as the last line, move it to the
+first line, remove the old one.
 
 Exit code: 0 done, 1 not done, 2 wrong usage
 `
 
-// RunKeygen is the command; args come after its name. It returns the exit code. Nothing is read.
+// RunKeygen is the command keygen; args follow its name. It returns the exit code, and reads
+// nothing from stdin.
 func RunKeygen(_ context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("keygen", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	err := flags.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprint(stdout, KeygenUsage)
+		fmt.Fprint(stdout, keygenUsage)
 		return 0
 	}
 	if err == nil && flags.NArg() > 1 {
 		err = fmt.Errorf("unexpected argument %q: name one file, or none", flags.Arg(1))
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "memberly keygen: %v\n\n%s", err, KeygenUsage)
+		fmt.Fprintf(stderr, "memberly keygen: %v\n\n%s", err, keygenUsage)
 		return 2
 	}
 	if err := keygen(flags.Args(), rand.Reader, stdout); err != nil {
@@ -48,7 +48,7 @@ func RunKeygen(_ context.Context, args []string, _ io.Reader, stdout, stderr io.
 	return 0
 }
 
-// keygen writes a new key to the file that is named, or to stdout.
+// keygen writes a new key to the named file, or to stdout if there is none.
 func keygen(file []string, random io.Reader, stdout io.Writer) error {
 	line, err := NewKey(random)
 	if err != nil {
@@ -61,11 +61,11 @@ func keygen(file []string, random io.Reader, stdout io.Writer) error {
 	return create(file[0], line+"\n")
 }
 
-// create writes a new file that is its owner's alone. If it cannot be written, it is not left.
+// create writes a new file that only its owner can read. If writing fails, it removes the file.
 func create(path, content string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%q is there already, and may hold keys in use: name a new file, or add a key to it with memberly keygen >>FILE", path)
+		return fmt.Errorf("%q exists already, and may hold keys in use: name a new file, or add a key to it with memberly keygen >>FILE", path)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot make the key file: %w", err)

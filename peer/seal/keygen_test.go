@@ -21,13 +21,13 @@ func TestKeygen(t *testing.T) {
 	}{
 		{"", 0, "=\n", ""},
 		{file, 0, "", ""},
-		{file, 1, "", "is there already, and may hold keys in use: name a new file"},
-		{taken, 1, "", "is there already"},
-		{folder, 1, "", "is there already"},
+		{file, 1, "", "exists already, and may hold keys in use: name a new file"},
+		{taken, 1, "", "exists already"},
+		{folder, 1, "", "exists already"},
 		{filepath.Join(folder, "no", "such"), 1, "", "cannot make the key file: open "},
-		{"-help", 0, KeygenUsage, ""},
-		{"a b", 2, "", `unexpected argument "b": name one file, or none` + "\n\n" + KeygenUsage},
-		{"-key a", 2, "", KeygenUsage},
+		{"-help", 0, keygenUsage, ""},
+		{"a b", 2, "", `unexpected argument "b": name one file, or none` + "\n\n" + keygenUsage},
+		{"-key a", 2, "", keygenUsage},
 	} {
 		var stdout, stderr strings.Builder
 		code := RunKeygen(t.Context(), strings.Fields(c.args), nil, &stdout, &stderr)

@@ -1,21 +1,21 @@
-// Package seal makes all that peers send readable and forgeable by those alone who hold a key.
-// It knows bytes, no sockets, and no clock: time comes in as a value.
+// Package seal encrypts and authenticates traffic between peers that share a key ("seals" it).
+// It uses no sockets and no clock; callers pass the time in.
 //
-// Over TCP a Conn seals frames, over UDP a Lane seals datagrams, both with AES-256-GCM under
-// keys derived by HKDF-SHA256 from the group's, for one direction of one connection, or for
-// one life of one process. What every payload begins with in all wire versions is kept:
-// version (types.Sealed), kind, and the sender's id.
+// Conn seals the frames of a TCP connection, Datagrams the UDP datagrams of a process, both with
+// AES-256-GCM. HKDF-SHA256 derives their keys from the group's, separately for each direction of
+// each connection and for each process start (a "life"). A sealed payload begins as every payload
+// does in all wire versions: version (types.Sealed), kind, and the sender's id.
 //
-// Promised, as long as nobody else has a key: what a peer opens was sealed by a process with
-// the key; over TCP on this very connection, in this order, with nothing left out before it;
-// over UDP by the life of the sender's process that answered last when asked, and it opens
-// once. So nothing that was recorded opens again: not later, not on another connection, not
-// at its own sender, not in a later life of either end.
+// Guaranteed, as long as only peers have the key: a payload that opens was sealed by a process
+// with the key. Over TCP it was sealed for this connection, arrives in order, and nothing before
+// it is missing. Over UDP it was sealed by the sender's life that last answered a challenge, and
+// it opens once. So no recording opens again: not later, not on another connection, not at its
+// own sender, not in a later life of either end.
 //
-// Not promised: that what was sent arrives, or soon. Datagrams can be withheld, delayed and
-// put into another order, and any connection can be cut. Who sends to whom, when and how much
-// can be seen. All that hold the key are trusted: one can speak for another whose address it
-// takes. Who gets the key later can read what was recorded before.
+// Not guaranteed: that a payload arrives, or arrives soon. An attacker can withhold, delay and
+// reorder datagrams and cut connections, and sees who sends how much to which address, and when.
+// A holder of the key can speak for another peer by taking its address. A key that leaks decrypts
+// earlier recordings too.
 package seal
 
 import (
@@ -30,24 +30,23 @@ import (
 	"memberly/peer/types"
 )
 
-// The errors for what is to be dropped, which these wrap, or are. Another wire version is
-// types.ErrVersion.
+// The reasons to drop a payload. A payload of another wire version is types.ErrVersion.
 var (
 	ErrUnsealed = errors.New("it is not sealed with a key, as all must be that comes here: start all with the same -key, or none")
-	ErrUnopened = errors.New("no key here opens it: somebody forged or changed it, or has other keys: give all the same -key")
-	ErrReplayed = errors.New("it is sealed, but came before, or too late: the network or somebody repeats what was sent")
-	// ErrUnasked is what nobody waits for, be it late or repeated: a challenge of another life, or an
-	// answer to no challenge. It may be its address's owner who suffers from a repetition, so it is no
-	// ground to blame that one. It wraps ErrReplayed.
+	ErrUnopened = errors.New("no key here opens it: it was forged or changed, or its sender has other keys: give all the same -key")
+	ErrReplayed = errors.New("it is sealed, but came before, or too late: the network repeats datagrams, or an attacker does")
+	// ErrUnasked, which wraps ErrReplayed, is a late or repeated challenge to another life, or an
+	// answer to no pending challenge. Do not blame the owner of its source address: an attacker may
+	// be replaying that owner's datagrams.
 	ErrUnasked  = fmt.Errorf("%w: it was not asked for", ErrReplayed)
 	ErrImpostor = errors.New("it bears an id that is not its sender's")
 )
 
-// Overhead is how many bytes a frame grows by when it is sealed. The longest message has room
-// for it below types.MaxFrame.
+// Overhead is how many bytes sealing adds to a frame. The longest message and Overhead fit into
+// types.MaxFrame.
 const Overhead = tagSize
 
-// DatagramOverhead is how many bytes a datagram with a message grows by.
+// DatagramOverhead is how many bytes sealing adds to a datagram with a message.
 const DatagramOverhead = datagramHeader + 1 + tagSize
 
 const (
@@ -56,7 +55,7 @@ const (
 	numberLen = 8 // of counters, sessions and the numbers of challenges
 )
 
-// What the second byte of a sealed payload says that it is.
+// The kinds of sealed payloads, in their second byte.
 const (
 	kindHello    = 0 // the first frame of either end of a TCP connection
 	kindDatagram = 1
@@ -71,7 +70,7 @@ func appendHeader(b []byte, kind byte, from types.ID) []byte {
 	return binary.BigEndian.AppendUint16(append(b, types.Sealed, kind), uint16(from))
 }
 
-// readHeader returns who a payload of this kind says it is from.
+// readHeader returns the sender's id that a payload of this kind claims.
 func readHeader(b []byte, kind byte) (types.ID, error) {
 	switch {
 	case len(b) > 0 && b[0]&sealedBit == 0:
@@ -85,35 +84,35 @@ func readHeader(b []byte, kind byte) (types.ID, error) {
 	return types.ID(binary.BigEndian.Uint16(b[2:])), nil
 }
 
-// sealedBit is what the versions of sealed payloads have in common, and no others.
+// sealedBit is set in the version byte of sealed payloads only.
 const sealedBit = types.Sealed &^ types.Version
 
-// sealer is a key of a ring, and what seals and opens with it in one place. No two places have
-// the salt and info in common.
+// sealer seals and opens with a key that is derived from one of the keyring's. The zero sealer
+// has no aead.
 type sealer struct {
 	key  key
 	aead cipher.AEAD
 }
 
-// newSealer derives the sealer of a key for the place that salt and info name.
+// newSealer derives a sealer from a key of the keyring. Each direction of each connection, and
+// each life of each sender, has a salt and info of its own, so no two share a derived key.
 func newSealer(k key, salt []byte, info string) sealer {
 	secret, err := hkdf.Key(sha256.New, k[:], salt, info, keySize)
 	if err != nil {
-		panic(err) // only for a longer key
+		panic(err) // impossible: keySize is within HKDF's limit
 	}
 	block, err := aes.NewCipher(secret)
 	if err != nil {
-		panic(err) // only for a key of another size
+		panic(err) // impossible: keySize is a key size of AES
 	}
 	aead, err := cipher.NewGCM(block)
 	if err != nil {
-		panic(err) // only where this Go is told to do without it
+		panic(err) // only where GODEBUG forbids GCM
 	}
 	return sealer{k, aead}
 }
 
-// nonce is memory for a counter as AES-GCM wants it: on the stack it would be taken anew for
-// each use.
+// nonce holds a counter as AES-GCM takes it. As a field, it saves an allocation for each use.
 type nonce [nonceSize]byte
 
 func (n *nonce) of(counter uint64) []byte {

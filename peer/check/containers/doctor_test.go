@@ -11,15 +11,15 @@ import (
 // Sentences, from the colon on, that several doctors say.
 const (
 	letTCPIn       = "let TCP 8080 through to it (its firewall, security groups, routes)."
-	noBroadcast    = "let UDP 8081 to that address through. Where the network has no broadcast, see docs/deploy.md: the group works without, by asking over TCP."
+	noBroadcast    = "let UDP 8081 to that address through. If the network has no broadcast, see docs/deploy.md: the group works without it, by asking over TCP."
 	broadcastHere  = "through to this machine's broadcast address."
-	deafOrOther    = "what listens there is no peer, or stopped, or of another release; or the hosts file there has this host at another address, or not at all."
-	startOrName    = "start it, if it is a container or a pod; else add it there, or write its address behind its name in the hosts file."
-	correctAddress = "peers drop that. Correct its address in the name service or the hosts file, or take the address translation between the two away."
+	deafOrOther    = "what listens there is not a peer, is stopped, or runs another release; or the hosts file there has another address for this host, or lacks it."
+	startOrName    = "start it if it is a container or a pod; otherwise add it there, or write its address after its name in the hosts file."
+	correctAddress = "peers drop what it sends. Correct its address in the name service or the hosts file, or remove the address translation in between."
 	sameFile       = "use the same names in the same order everywhere."
 	ownAddress     = "give each host an address of its own."
-	moreProcessor  = "give the machine more of a processor, and do not let it be suspended. A peer that stalls for 2.2 s is removed."
-	endOther       = "end the peer that runs on this machine already, or whatever else uses the port."
+	moreProcessor  = "give the machine more CPU time, and do not suspend it. The group removes a peer that stalls for 2.2 s."
+	endOther       = "stop the peer that already runs on this machine, or the other program that uses the port."
 )
 
 // sameRelease is what is said of an impostor's.
@@ -51,14 +51,14 @@ var wards = []struct {
 				"two: UDP to: Datagrams reach this host from two, but not the other way: let UDP 8081 through to two.",
 				"two: broadcast to: Broadcasts to @all do not reach two: let UDP 8081 to that address through."),
 			says("two", "++++ ++++?!?!d ++++++++d",
-				"one: UDP from: Datagrams of one do not come here: let UDP 8081 from @one through to this machine.",
-				"one: broadcast from: Broadcasts of one do not come here: let UDP 8081 from @one "+broadcastHere),
+				"one: UDP from: Datagrams of one do not arrive here: let UDP 8081 from @one through to this machine.",
+				"one: broadcast from: Broadcasts of one do not arrive here: let UDP 8081 from @one "+broadcastHere),
 			says("three", "++++ ++++++++d ++++++++d"),
 		}},
 		{name: "udp-into-one", runs: "ddd", is: lost("one", "ip saddr @two udp dport 8081"), want: []verdict{
 			says("one", "++++ ++++?!?!d ++++++++d",
-				"two: UDP from: Datagrams of two do not come here: let UDP 8081 from @two through to this machine.",
-				"two: broadcast from: Broadcasts of two do not come here: let UDP 8081 from @two "+broadcastHere),
+				"two: UDP from: Datagrams of two do not arrive here: let UDP 8081 from @two through to this machine.",
+				"two: broadcast from: Broadcasts of two do not arrive here: let UDP 8081 from @two "+broadcastHere),
 			says("two", "++++ ++++!+!+d ++++++++d",
 				"one: UDP to: Datagrams reach this host from one, but not the other way: let UDP 8081 through to one.",
 				"one: broadcast to: Broadcasts to @all do not reach one: let UDP 8081 to that address through."),
@@ -67,8 +67,8 @@ var wards = []struct {
 		{name: "broadcast-into-two", runs: "ddd", is: lost("two", "meta pkttype broadcast udp dport 8081"), want: []verdict{
 			says("one", "++++ ++++++!+d ++++++++d", "two: broadcast to: Broadcasts to @all do not reach two: "+noBroadcast),
 			says("two", "++++ +++++++!d +++++++!d",
-				"one: broadcast from: Broadcasts of one do not come here: let UDP 8081 from @one "+broadcastHere,
-				"three: broadcast from: Broadcasts of three do not come here: let UDP 8081 from @three "+broadcastHere),
+				"one: broadcast from: Broadcasts of one do not arrive here: let UDP 8081 from @one "+broadcastHere,
+				"three: broadcast from: Broadcasts of three do not arrive here: let UDP 8081 from @three "+broadcastHere),
 			says("three", "++++ ++++++++d ++++++!+d", "two: broadcast to: Broadcasts to @all do not reach two: "+noBroadcast),
 		}},
 		{name: "nothing-runs-on-three", runs: "dd-", want: []verdict{
@@ -97,15 +97,15 @@ var wards = []struct {
 		{name: "udp-from-one", runs: "ppd", is: lost("three", "ip saddr @one udp dport 8081"), want: []verdict{
 			says("three", "++++ ++++!-?!p +++++-++p",
 				"one: UDP to: Datagrams to one, or its answers, are lost: let UDP 8081 through to one, and to this machine.",
-				"one: broadcast from: Broadcasts of one do not come here: let UDP 8081 from @one "+broadcastHere),
+				"one: broadcast from: Broadcasts of one do not arrive here: let UDP 8081 from @one "+broadcastHere),
 		}},
 		{name: "broadcast-into-one", runs: "ppd", is: lost("one", "meta pkttype broadcast udp dport 8081"), want: []verdict{
 			says("three", "++++ +++++-!+p +++++-++p", "one: broadcast to: Broadcasts to @all do not reach one: "+noBroadcast),
 		}},
 		{name: "broadcast-from-all", runs: "ppd", is: lost("three", "meta pkttype broadcast udp dport 8081"), want: []verdict{
 			says("three", "++++ +++++-+!p +++++-+!p",
-				"one: broadcast from: Broadcasts of one do not come here: let UDP 8081 from @one "+broadcastHere,
-				"two: broadcast from: Broadcasts of two do not come here: let UDP 8081 from @two "+broadcastHere),
+				"one: broadcast from: Broadcasts of one do not arrive here: let UDP 8081 from @one "+broadcastHere,
+				"two: broadcast from: Broadcasts of two do not arrive here: let UDP 8081 from @two "+broadcastHere),
 		}},
 		{name: "another-file", runs: "ppd", plans: map[string]string{"three": "two\none\nthree\n"}, want: []verdict{
 			says("three", "++++ +!+++-++p +!+++-++p", "two: file: two has another hosts file: "+sameFile, "one: file: one has another hosts file: "+sameFile),
@@ -120,8 +120,8 @@ var wards = []struct {
 			says("two", "++++ ++++++++d !?????---", "nowhere: name: The name service does not know nowhere: "+startOrName),
 		}},
 		{name: "name-service-out-of-order", runs: "dd-", plans: map[string]string{"all": "one\ntwo\nlost\n"}, want: []verdict{
-			says("one", "++++ ++++++++d !?????---", "lost: name: The name service did not answer for lost (lookup …): mend it, or write the address behind the name in the hosts file."),
-			says("two", "++++ ++++++++d !?????---", "lost: name: The name service did not answer for lost (lookup …): mend it, or write the address behind the name in the hosts file."),
+			says("one", "++++ ++++++++d !?????---", "lost: name: The name service did not answer for lost (lookup …): repair it, or write the address after the name in the hosts file."),
+			says("two", "++++ ++++++++d !?????---", "lost: name: The name service did not answer for lost (lookup …): repair it, or write the address after the name in the hosts file."),
 		}},
 		{name: "another-file", runs: "ddd", plans: map[string]string{"two": "one\nthree\ntwo\n"}, want: []verdict{
 			says("one", "++++ +!++++++d ++++++++d", "two: file: two has another hosts file: "+sameFile),
@@ -137,15 +137,15 @@ var wards = []struct {
 			says("two", "", `memberly doctor: hosts file "/files/plan-of-two": line 3: host "TWO" is on line 2 already: remove one of the two`),
 		}},
 		{name: "one-is-elsewhere", runs: "ddd", plans: map[string]string{"all": "one @nobody\ntwo\nthree\n"}, want: []verdict{
-			says("one", "!+++ +??????+d +??????+d", "one: address: By its name or the hosts file one is at @nobody, which is no address of this machine: "+
-				"the others would look for it there. Correct the name service, or the file."),
-			says("two", "++++ +??!????- ++++++++d", "one: TCP from: one came from @one, but here it is at @nobody: "+correctAddress),
-			says("three", "++++ +??!????- ++++++++d", "one: TCP from: one came from @one, but here it is at @nobody: "+correctAddress),
+			says("one", "!+++ +??????+d +??????+d", "one: address: The name service or the hosts file says that one is at @nobody, which is no address of this machine: "+
+				"the others would look for it there. Correct the name service or the file."),
+			says("two", "++++ +??!????- ++++++++d", "one: TCP from: one sends from @one, but here its address is @nobody: "+correctAddress),
+			says("three", "++++ +??!????- ++++++++d", "one: TCP from: one sends from @one, but here its address is @nobody: "+correctAddress),
 		}},
 		{name: "port-taken", runs: "ddd", is: impostor("one", silentImpostor), want: []verdict{
 			says("one", "+!++ +++?++++d +++?++++d", "one: TCP 8080: TCP 8080 is in use here: "+endOther),
-			says("two", "++++ ++!+++++d ++++++++d", "one: TCP to: one lets a connection to TCP 8080 be opened, and does not answer: "+deafOrOther),
-			says("three", "++++ ++!+++++d ++++++++d", "one: TCP to: one lets a connection to TCP 8080 be opened, and does not answer: "+deafOrOther),
+			says("two", "++++ ++!+++++d ++++++++d", "one: TCP to: one accepts connections to TCP 8080, but does not answer: "+deafOrOther),
+			says("three", "++++ ++!+++++d ++++++++d", "one: TCP to: one accepts connections to TCP 8080, but does not answer: "+deafOrOther),
 		}},
 		{name: "later-peer", runs: "dd-", is: impostor("three", laterPeer), want: []verdict{
 			says("one", "++++ ++++++++d +?!?????o", "three: TCP to: three runs another release: HEARTBEAT from peer 3: "+sameRelease),
@@ -161,8 +161,8 @@ var wards = []struct {
 			says("three", "+++! ++++++++d ++++++++d", "three: clock: This process did not run for …: "+moreProcessor),
 		}},
 		{name: "a-doctor-is-stopped", runs: "ddd", stops: "three", want: []verdict{
-			says("one", "++++ ++++++++d +?!?????-", "three: TCP to: three lets a connection to TCP 8080 be opened, and does not answer: "+deafOrOther),
-			says("two", "++++ ++++++++d +?!?????-", "three: TCP to: three lets a connection to TCP 8080 be opened, and does not answer: "+deafOrOther),
+			says("one", "++++ ++++++++d +?!?????-", "three: TCP to: three accepts connections to TCP 8080, but does not answer: "+deafOrOther),
+			says("two", "++++ ++++++++d +?!?????-", "three: TCP to: three accepts connections to TCP 8080, but does not answer: "+deafOrOther),
 			says("three", "+++! * *", "three: clock: This process did not run for …: "+moreProcessor),
 		}},
 	}},

@@ -220,7 +220,7 @@ func (v verdict) compare(w *ward, d *doctor) error {
 	case v.marks == "":
 		said, code, end = reading{sentences: strings.Split(strings.TrimSpace(d.errors), "\n")}, 1, ""
 	case strings.Contains(v.marks, "!"):
-		code, end = 1, "What is RED is to be mended; ? could not be found out because of it."
+		code, end = 1, "Repair what is RED. It keeps the checks marked ? from a result."
 	}
 	if got := d.c.ProcessState.ExitCode(); got != code {
 		err = errors.Join(err, fmt.Errorf("exit code %d, want %d", got, code))
@@ -281,7 +281,7 @@ func read(text string) reading {
 			line = dialFailure.ReplaceAllString(line, "($1 …)")
 			line = stallLength.ReplaceAllString(line, "run for …")
 			r.sentences = append(r.sentences, host+": "+strings.TrimSpace(line))
-		case strings.HasPrefix(line, "What is ") || line == "All is well.":
+		case strings.HasPrefix(line, "Repair ") || strings.HasPrefix(line, "The checks ") || line == "All is well.":
 			r.end = line
 		default:
 			cells := strings.Fields(line)

@@ -52,7 +52,7 @@ func doctorsOnOverlay(t *testing.T) {
 		return host + ": broadcast to: Broadcasts to @all do not reach " + host + ": " + noBroadcast
 	}
 	from := func(host string) string {
-		return host + ": broadcast from: Broadcasts of " + host + " do not come here: let UDP 8081 from @" + host + " " + broadcastHere
+		return host + ": broadcast from: Broadcasts of " + host + " do not arrive here: let UDP 8081 from @" + host + " " + broadcastHere
 	}
 	t.Run("no-broadcast", func(t *testing.T) {
 		x := examination{runs: "ddd", want: []verdict{

@@ -165,7 +165,7 @@ func TestDoctorBesideGroup(t *testing.T) {
 	loopback.Occupy(t, "tcp", net.JoinHostPort(s.Host(4).String(), "8080"))
 	three := diagnose(t, file, "three", "-for", "5s")
 	three.awaitVerdict(1, "one   ok    ok    ok      ok        ok      ok        -             -               peer, view 2",
-		"four lets a connection to TCP 8080 be opened, and does not answer: ")
+		"four accepts connections to TCP 8080, but does not answer: ")
 	diagnose(t, file, "two", "-for", "1s").awaitVerdict(1, "TCP 8080 is in use here", "Nothing listens on TCP 8080 of three")
 	small := s.HostsFile(t, "one", "two") // all that is asked is peers, with another file: it ends when the time is over
 	diagnose(t, small, "two", "-for", "1s").awaitVerdict(1, "one has another hosts file")

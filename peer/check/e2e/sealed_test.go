@@ -80,7 +80,7 @@ func TestKeptOut(t *testing.T) {
 	right, wrong := []string{"-key", keyFile(t, keys[0])}, []string{"-key", keyFile(t, keys[1])}
 	const (
 		unsealed = "it is not sealed with a key, as all must be that comes here: start all with the same -key, or none"
-		unopened = "no key here opens it: somebody forged or changed it, or has other keys: give all the same -key"
+		unopened = "no key here opens it: it was forged or changed, or its sender has other keys: give all the same -key"
 		sealed   = "it is sealed with a key, and this peer has none: start all with the same -key, or none"
 	)
 	for _, c := range []struct {
@@ -280,7 +280,7 @@ func tapped(t *testing.T, sealed bool, args []string) {
 		w.toTwo(t, b)
 	}
 	fetch(t, at, "/metrics", func(_ int, body string) bool { return metric(body, `memberly_dropped_total{reason="replayed"}`) > 0 })
-	two.awaitNotice(fmt.Sprintf("Error opening message: it is sealed, but came before, or too late: the network or somebody repeats what was sent (from %v)", s.Host(11)))
+	two.awaitNotice(fmt.Sprintf("Error opening message: it is sealed, but came before, or too late: the network repeats datagrams, or an attacker does (from %v)", s.Host(11)))
 	for _, b := range streams {
 		c, err := net.DialTCP("tcp", &net.TCPAddr{IP: s.Host(11).AsSlice()}, &net.TCPAddr{IP: s.Host(2).AsSlice(), Port: 8080})
 		if err != nil {
@@ -290,7 +290,7 @@ func tapped(t *testing.T, sealed bool, args []string) {
 		c.Write(b)
 	}
 	fetch(t, at, "/metrics", says(200, fmt.Sprintf(`reason="unopened"} %d`+"\n", len(streams))))
-	two.awaitNotice(fmt.Sprintf("Error opening message: no key here opens it: somebody forged or changed it, or has other keys: give all the same -key (from %v)", s.Host(11)))
+	two.awaitNotice(fmt.Sprintf("Error opening message: no key here opens it: it was forged or changed, or its sender has other keys: give all the same -key (from %v)", s.Host(11)))
 	for _, d := range daemons {
 		if lines, _ := d.stderr.lines(); contains("message:")(lines) || contains("view_id: 3")(lines) {
 			t.Errorf("%s wrote %q", d.name, lines)

@@ -9,63 +9,63 @@ import (
 	"memberly/peer/utils"
 )
 
-// findings is all that an examination found: what judge goes by.
+// findings is the result of an examination, and the input of judge.
 type findings struct {
 	config   config.Config
 	attached []utils.Network
 	hosts    []evidence // by ID-1
-	tcp, udp error      // why the port could not be opened here
+	tcp, udp error      // from listening on the port; nil if it worked
 	stall    time.Duration
 }
 
-// lane is how a datagram is sent.
-type lane int
+// route is how a datagram is sent. The protocol's heartbeats use broadcast where they can.
+type route int
 
 const (
-	single lane = iota
+	unicast route = iota
 	broadcast
-	lanes
+	routes
 )
 
-func laneOf(m *types.Message) lane {
+func routeOf(m *types.Message) route {
 	if m.Broadcast {
 		return broadcast
 	}
-	return single
+	return unicast
 }
 
-// kind is what runs on a host, as far as is known.
+// kind is the kind of process that runs on a host.
 type kind int
 
 const (
-	nobody kind = iota // or nobody knows who
+	unidentified kind = iota // nothing, or something that has not shown which
 	aDoctor
 	aPeer
 )
 
-// evidence is what was found of one host. Of this host, only the names count.
+// evidence is what the examination found of one host. For this host, only addrs and lookup are set.
 type evidence struct {
 	addrs  []netip.Addr
-	lookup error // of the name; nil if there are addrs
+	lookup error // from looking up the name; nil if there are addrs
 
-	dialled  error       // the last failure to dial it; nil once a connection was opened
-	reached  bool        // a connection to it was opened
-	echoed   bool        // it answered over TCP
-	called   bool        // it opened a connection to here, and said something
-	version  error       // it speaks another wire version
-	keys     error       // what it sends cannot be understood: types.ErrSealed, seal.ErrUnsealed or seal.ErrUnopened
-	twin     bool        // it says that it has this host's id
-	digest   uint64      // of its hosts file, if it said so
-	kind     kind        // what runs there
-	view     int64       // that this peer holds, if it echoed; 0 for none
-	sent     [lanes]bool // a datagram of this lane reached it, and its answer came back
-	came     [lanes]bool // a datagram of this lane came from it
-	beats    bool        // a heartbeat came from it
-	stray    netip.Addr  // it came from this address, which is not its own
-	everSeen bool        // anything came from it
+	dialled   error        // the last failure to dial it; nil once a connection was opened
+	reached   bool         // it accepted a connection
+	echoed    bool         // it answered over TCP
+	called    bool         // it opened a connection to this host and sent something
+	version   error        // it speaks another wire version
+	keys      error        // why its messages cannot be read: types.ErrSealed, seal.ErrUnsealed or seal.ErrUnopened
+	sameID    bool         // it claims this host's id
+	digest    uint64       // of its hosts file; 0 if unknown
+	kind      kind         // what runs there
+	view      int64        // the number of the peer's view, if it echoed; 0 for none
+	answered  [routes]bool // it answered a datagram on this route
+	received  [routes]bool // it sent a datagram on this route
+	heartbeat bool         // it sent a heartbeat
+	foreign   netip.Addr   // a message claimed to be its, but came from this address of no host
+	seen      bool         // anything came from its addresses
 }
 
-// other tells of every host but this one.
+// other yields every host but this one.
 func (f *findings) other(yield func(types.ID, *evidence) bool) {
 	for i := range f.hosts {
 		if id := types.ID(i + 1); id != f.config.ID && !yield(id, &f.hosts[i]) {
@@ -74,7 +74,7 @@ func (f *findings) other(yield func(types.ID, *evidence) bool) {
 	}
 }
 
-// broadcastTo returns the address of the broadcast that is to reach the host, if there is one.
+// broadcastTo returns the broadcast address that should reach the host, if there is one.
 func (f *findings) broadcastTo(e *evidence) (netip.Addr, bool) {
 	if found, _ := utils.Targets(e.addrs, f.attached); len(found) > 0 {
 		return found[0], true
@@ -82,15 +82,15 @@ func (f *findings) broadcastTo(e *evidence) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// uses returns the lane of heartbeats between here and a host.
-func (f *findings) uses(e *evidence) lane {
+// uses returns the route of heartbeats between this host and another.
+func (f *findings) uses(e *evidence) route {
 	if _, ok := f.broadcastTo(e); ok {
 		return broadcast
 	}
-	return single
+	return unicast
 }
 
-// isOwn reports whether addr is this machine's, loopback aside.
+// isOwn reports whether addr is an address of this machine, other than a loopback address.
 func (f *findings) isOwn(addr netip.Addr) bool {
 	for _, n := range f.attached {
 		if n.Prefix.Addr() == addr && !addr.IsLoopback() {

@@ -22,35 +22,35 @@ import (
 )
 
 const (
-	// pace is how often everything that is not well yet is tried again.
-	pace = 300 * time.Millisecond
-	// patience bounds one look-up, one dial, and one answer.
-	patience = time.Second
-	// mostAtOnce is how many hosts are asked at a time, and mostCallers how many may ask.
-	mostAtOnce  = 64
-	mostCallers = 256
-	// stallTick is how often the clock is looked at.
+	// retryEvery is the pause between two rounds of checks.
+	retryEvery = 300 * time.Millisecond
+	// timeout bounds each look-up, each dial and each conversation.
+	timeout = time.Second
+	// maxAsked bounds how many hosts are asked at once, maxCallers how many connections are served.
+	maxAsked   = 64
+	maxCallers = 256
+	// stallTick is how often watchStalls reads the clock.
 	stallTick = 50 * time.Millisecond
 
-	mostDatagram = 2048
+	maxDatagram = 2048
 )
 
-// examination is one at work. The goroutines at the sockets share the findings.
+// examination is a running examination. Its goroutines share the findings.
 type examination struct {
-	self   netip.Addr // the only address to use, if it is on the loopback network
-	nonce  uint64     // marks what this doctor asks
-	socket *net.UDPConn
-	lane   *seal.Lane
-	began  time.Time
-	ctx    context.Context
-	tasks  sync.WaitGroup
+	self      netip.Addr // the only address to use, if it is on the loopback network
+	nonce     uint64     // marks this doctor's questions
+	socket    *net.UDPConn
+	datagrams *seal.Datagrams
+	began     time.Time
+	ctx       context.Context
+	tasks     sync.WaitGroup
 
 	mu    sync.Mutex
 	found findings
 	owner map[netip.Addr]types.ID
 }
 
-// examine examines until ctx ends, or all is well and nobody else needs an answer.
+// examine runs until ctx ends, or until all is well and no other doctor may still need answers.
 func examine(ctx context.Context, c config.Config) *findings {
 	began := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
@@ -59,8 +59,8 @@ func examine(ctx context.Context, c config.Config) *findings {
 	if own := c.Hosts[c.ID-1].Addr.Unmap(); own.IsLoopback() {
 		x.self = own
 	}
-	x.found.attached, _ = utils.Attached()              // none found shows in the addresses
-	x.lane, _ = seal.NewLane(c.Keys, c.ID, rand.Reader) // which never fails
+	x.found.attached, _ = utils.Attached()                        // on failure judge finds that no address is this machine's
+	x.datagrams, _ = seal.NewDatagrams(c.Keys, c.ID, rand.Reader) // crypto/rand never fails
 	listener, err := net.Listen("tcp", x.here(config.TCPPort))
 	if x.found.tcp = err; err == nil {
 		x.tasks.Go(func() { x.accept(listener) })
@@ -69,17 +69,17 @@ func examine(ctx context.Context, c config.Config) *findings {
 	socket, err := net.ListenPacket("udp", x.here(config.UDPPort))
 	if x.found.udp = err; err == nil {
 		x.socket = socket.(*net.UDPConn)
-		x.tasks.Go(x.hear)
+		x.tasks.Go(x.readDatagrams)
 		context.AfterFunc(ctx, func() { socket.Close() })
 	}
-	x.tasks.Go(func() { x.watch(began) })
+	x.tasks.Go(func() { x.watchStalls(began) })
 	x.rounds()
 	cancel()
 	x.tasks.Wait()
 	return &x.found
 }
 
-// here is where this doctor listens.
+// here returns the address on which this doctor listens.
 func (x *examination) here(port int) string {
 	if x.self.IsValid() {
 		return net.JoinHostPort(x.self.String(), strconv.Itoa(port))
@@ -87,7 +87,7 @@ func (x *examination) here(port int) string {
 	return net.JoinHostPort("", strconv.Itoa(port))
 }
 
-// rounds asks everybody again and again.
+// rounds asks all hosts again and again.
 func (x *examination) rounds() {
 	for x.ctx.Err() == nil && !x.done() {
 		x.round()
@@ -95,15 +95,15 @@ func (x *examination) rounds() {
 	}
 }
 
-// pause waits for the next round, or the end.
+// pause waits for the next round, or the end of the examination.
 func (x *examination) pause() {
 	select {
-	case <-time.After(pace):
+	case <-time.After(retryEvery):
 	case <-x.ctx.Done():
 	}
 }
 
-// done reports whether all is well, and only peers run on the others, who ask nothing.
+// done reports whether all is well and peers run on all other hosts, which ask nothing.
 func (x *examination) done() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -118,7 +118,7 @@ func (x *examination) done() bool {
 // round looks up and asks each host once.
 func (x *examination) round() {
 	var asking sync.WaitGroup
-	places := make(chan struct{}, mostAtOnce)
+	places := make(chan struct{}, maxAsked)
 	for id := range x.found.hosts {
 		places <- struct{}{}
 		asking.Go(func() {
@@ -127,45 +127,45 @@ func (x *examination) round() {
 		})
 	}
 	asking.Wait()
-	x.shout()
+	x.broadcast()
 }
 
-// ask looks a host up, and asks it over TCP and by a datagram of its own.
+// ask looks up a host, and asks it over UDP and TCP.
 func (x *examination) ask(id types.ID) {
 	addrs := x.resolve(id)
 	if id == x.found.config.ID {
 		return
 	}
 	for _, addr := range addrs {
-		x.datagram(addr, single)
+		x.sendEcho(addr, unicast)
 	}
 	if e := x.of(id); !e.echoed || !e.called {
 		x.dial(id, addrs)
 	}
 }
 
-// of returns what is known of a host at the moment.
+// of returns the evidence about a host so far.
 func (x *examination) of(id types.ID) evidence {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.found.hosts[id-1]
 }
 
-// note has change note something of a host.
+// note applies change to the evidence about a host.
 func (x *examination) note(id types.ID, change func(e *evidence)) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	change(&x.found.hosts[id-1])
 }
 
-// resolve looks a host up.
+// resolve looks up a host.
 func (x *examination) resolve(id types.ID) []netip.Addr {
-	ctx, cancel := context.WithTimeout(x.ctx, patience)
+	ctx, cancel := context.WithTimeout(x.ctx, timeout)
 	defer cancel()
 	host := x.found.config.Hosts[id-1]
 	addrs, err := utils.Resolver{}.Addrs(ctx, host.Name, host.Addr)
 	if x.ctx.Err() != nil {
-		return nil // not the name service's fault
+		return nil // the examination ended: the name service is not to blame
 	}
 	x.note(id, func(e *evidence) {
 		e.addrs, e.lookup = addrs, err
@@ -178,9 +178,9 @@ func (x *examination) resolve(id types.ID) []netip.Addr {
 
 func bare(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
 
-// dial asks a host over TCP, at the first of its addresses that lets a connection be opened.
+// dial asks a host over TCP, at the first of its addresses that accepts a connection.
 func (x *examination) dial(id types.ID, addrs []netip.Addr) {
-	ctx, cancel := context.WithTimeout(x.ctx, patience)
+	ctx, cancel := context.WithTimeout(x.ctx, timeout)
 	defer cancel()
 	var d net.Dialer
 	if x.self.IsValid() {
@@ -197,30 +197,30 @@ func (x *examination) dial(id types.ID, addrs []netip.Addr) {
 			}
 		})
 		if err == nil {
-			x.converse(c, x.message(types.Echo, single))
+			x.converse(c, x.message(types.Echo, unicast))
 			return
 		}
 	}
 }
 
-// message is one of this doctor's, about all that is to be told.
-func (x *examination) message(kind types.Kind, l lane) *types.Message {
+// message returns a message of this doctor.
+func (x *examination) message(kind types.Kind, l route) *types.Message {
 	c := &x.found.config
 	return &types.Message{Kind: kind, From: c.ID, Request: x.nonce, Digest: c.Digest, Broadcast: l == broadcast}
 }
 
-// converse sends first, if there is one, and hears what comes until it is the answer, or
-// nothing comes any more.
+// converse sends first, if it is not nil, and reads messages until the answer to it, the end of the
+// connection, or the timeout. It answers every ECHO.
 func (x *examination) converse(c net.Conn, first *types.Message) {
 	defer c.Close()
 	defer context.AfterFunc(x.ctx, func() { c.Close() })()
 	addr := bare(c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr())
-	c.SetDeadline(time.Now().Add(patience))
+	c.SetDeadline(time.Now().Add(timeout))
 	in := bufio.NewReader(c)
 	ring := x.found.config.Keys
-	sealed, _, err := seal.Shake(in, c, rand.Reader, ring, x.found.config.ID, first != nil)
+	sealed, _, err := seal.Handshake(in, c, rand.Reader, ring, x.found.config.ID, first != nil)
 	if err != nil {
-		x.unread(addr, err, first == nil)
+		x.noteUnreadable(addr, err, first == nil)
 		return
 	}
 	if first != nil {
@@ -230,9 +230,9 @@ func (x *examination) converse(c net.Conn, first *types.Message) {
 		payload, err := sealed.Read(in, nil)
 		if err != nil {
 			if !heard && first != nil && ring.Len() > 0 && ended(err) {
-				err = seal.ErrUnopened // it agreed on keys, and could not open what came with them
+				err = seal.ErrUnopened // it completed the handshake, then closed: it could not open first
 			}
-			x.unread(addr, err, first == nil)
+			x.noteUnreadable(addr, err, first == nil)
 			return
 		}
 		var m types.Message
@@ -240,9 +240,9 @@ func (x *examination) converse(c net.Conn, first *types.Message) {
 		known := x.overTCP(addr, &m, err, first == nil)
 		switch {
 		case !known:
-			return // as a peer would
+			return // a peer too closes connections from unknown addresses
 		case err == nil && m.Kind == types.Echo:
-			answer := x.message(types.Echoed, single)
+			answer := x.message(types.Echoed, unicast)
 			answer.Request = m.Request
 			x.write(c, sealed, answer)
 		case first != nil && m.Kind == types.Echoed:
@@ -251,17 +251,17 @@ func (x *examination) converse(c net.Conn, first *types.Message) {
 	}
 }
 
-// ended reports whether err is that the other end closed a connection.
+// ended reports whether err means that the other end closed the connection.
 func ended(err error) bool { return err == io.EOF || errors.Is(err, syscall.ECONNRESET) }
 
-// unread notes of the host at addr that what it sent could not be read, if that is what err says.
-func (x *examination) unread(addr netip.Addr, err error, called bool) {
+// noteUnreadable records that the host at addr sent something unreadable, if that is what err says.
+func (x *examination) noteUnreadable(addr netip.Addr, err error, called bool) {
 	if keyFault(err) != nil || errors.Is(err, types.ErrVersion) || errors.Is(err, seal.ErrImpostor) {
 		x.overTCP(addr, new(types.Message), err, called)
 	}
 }
 
-// keyFault returns that of the errors about keys which err is, if any.
+// keyFault returns which of the errors about keys err wraps, or nil.
 func keyFault(err error) error {
 	for _, fault := range []error{types.ErrSealed, seal.ErrUnsealed, seal.ErrUnopened} {
 		if errors.Is(err, fault) {
@@ -273,13 +273,13 @@ func keyFault(err error) error {
 
 func (x *examination) write(c net.Conn, sealed *seal.Conn, m *types.Message) {
 	if b, err := types.AppendMessage(nil, m); err == nil {
-		c.Write(sealed.Append(nil, b)) // what fails shows in that no answer comes
+		c.Write(sealed.Append(nil, b)) // a failure shows as a missing answer
 	}
 }
 
-// overTCP notes what m from addr shows: called, that it came by a connection which the other
-// side opened. What is no message of this release, such as a view over other hosts, shows
-// that too. It returns false if addr is no host's.
+// overTCP records what the message m from addr shows. called says that the other side opened the
+// connection, which even a message that failed to decode (err) proves. It returns false if addr
+// belongs to no host.
 func (x *examination) overTCP(addr netip.Addr, m *types.Message, err error, called bool) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -303,34 +303,34 @@ func (x *examination) overTCP(addr netip.Addr, m *types.Message, err error, call
 	return true
 }
 
-// understand notes why what came from a host could not be understood, if err says so.
+// understand records why a message from a host could not be read, if err says so.
 func (e *evidence) understand(err error) {
 	switch fault := keyFault(err); {
-	case fault != nil && (e.keys == nil || fault != seal.ErrUnopened): // anybody can send what does not open
+	case fault != nil && (e.keys == nil || fault != seal.ErrUnopened): // ErrUnopened proves least: anyone can cause it
 		e.keys = fault
 	case fault == nil && errors.Is(err, types.ErrVersion):
 		e.version = err
 	case errors.Is(err, seal.ErrImpostor):
-		e.twin = true
+		e.sameID = true
 	}
 }
 
-// sender returns the host that addr belongs to. If it is nobody's, that is noted of the host
-// that the message says it is from. The caller holds mu.
+// sender returns the evidence about the host that addr belongs to. If addr belongs to no host, it
+// returns nil, and records addr with the host that the message claims to be from. The caller holds mu.
 func (x *examination) sender(addr netip.Addr, m *types.Message) *evidence {
 	if id := x.owner[addr]; id != 0 && id != x.found.config.ID {
-		x.found.hosts[id-1].everSeen = true
+		x.found.hosts[id-1].seen = true
 		return &x.found.hosts[id-1]
 	}
 	if id := m.From; id >= 1 && int(id) <= len(x.found.hosts) && id != x.found.config.ID && x.owner[addr] == 0 {
-		x.found.hosts[id-1].stray = addr
+		x.found.hosts[id-1].foreign = addr
 	}
 	return nil
 }
 
-// accept answers those who ask over TCP.
+// accept serves connections from other hosts.
 func (x *examination) accept(l net.Listener) {
-	places := make(chan struct{}, mostCallers)
+	places := make(chan struct{}, maxCallers)
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -348,8 +348,8 @@ func (x *examination) accept(l net.Listener) {
 	}
 }
 
-// shout asks everybody by broadcast.
-func (x *examination) shout() {
+// broadcast asks all hosts by broadcast.
+func (x *examination) broadcast() {
 	x.mu.Lock()
 	targets := make(map[netip.Addr]bool)
 	for _, e := range x.found.other {
@@ -359,29 +359,29 @@ func (x *examination) shout() {
 	}
 	x.mu.Unlock()
 	for addr := range targets {
-		x.datagram(addr, broadcast)
+		x.sendEcho(addr, broadcast)
 	}
 }
 
-// datagram sends a question.
-func (x *examination) datagram(to netip.Addr, l lane) { x.send(to, x.message(types.Echo, l)) }
+// sendEcho asks the hosts at an address.
+func (x *examination) sendEcho(to netip.Addr, l route) { x.send(to, x.message(types.Echo, l)) }
 
 func (x *examination) send(to netip.Addr, m *types.Message) {
 	b, err := types.AppendMessage(nil, m)
 	if x.socket == nil || err != nil {
 		return
 	}
-	x.sendBytes(to, x.lane.Seal(nil, b))
+	x.sendBytes(to, x.datagrams.Seal(nil, b))
 }
 
 func (x *examination) sendBytes(to netip.Addr, b []byte) {
-	// What fails shows in that no answer comes.
+	// A failure shows as a missing answer.
 	x.socket.WriteToUDPAddrPort(b, netip.AddrPortFrom(to, config.UDPPort))
 }
 
-// hear notes and answers datagrams.
-func (x *examination) hear() {
-	buf := make([]byte, mostDatagram)
+// readDatagrams records and answers datagrams.
+func (x *examination) readDatagrams() {
+	buf := make([]byte, maxDatagram)
 	for {
 		n, from, err := x.socket.ReadFromUDPAddrPort(buf)
 		if err != nil {
@@ -395,7 +395,7 @@ func (x *examination) hear() {
 	}
 }
 
-// datagramFrom notes and answers a datagram.
+// datagramFrom records and answers a datagram.
 func (x *examination) datagramFrom(from netip.Addr, b []byte) {
 	var m types.Message
 	b, err := x.open(from, b, &m)
@@ -411,8 +411,9 @@ func (x *examination) datagramFrom(from netip.Addr, b []byte) {
 	}
 }
 
-// open returns the message in a datagram, if there is one, and replies to what is none. Of a
-// sealed one that comes from an address that is no host's, it tells only who m claims to be from.
+// open returns the message in a datagram, if it has one, and sends the reply that a handshake of
+// sealed datagrams needs. From a sealed datagram of an unknown address it records only the claimed
+// sender.
 func (x *examination) open(from netip.Addr, b []byte, m *types.Message) ([]byte, error) {
 	if x.found.config.Keys.Len() == 0 {
 		return b, nil
@@ -428,21 +429,21 @@ func (x *examination) open(from netip.Addr, b []byte, m *types.Message) ([]byte,
 		x.overUDP(bare(from), m, nil)
 		return nil, nil
 	}
-	b, reply, err := x.lane.Open(host, b, time.Since(x.began))
+	b, reply, err := x.datagrams.Open(host, b, time.Since(x.began))
 	if reply != nil {
 		x.sendBytes(from, reply)
 	}
 	return b, err
 }
 
-// overUDP notes what the datagram m from addr shows, or that it was none of this release. It
-// returns false if that is no host's.
+// overUDP records what the datagram m from addr shows, or that it could not be read (err). It
+// returns false if addr belongs to no other host.
 func (x *examination) overUDP(addr netip.Addr, m *types.Message, err error) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	odd := errors.Is(err, types.ErrVersion) || keyFault(err) != nil
 	if x.found.isOwn(addr) || err != nil && !odd {
-		return false // this doctor's own broadcast, or rubbish
+		return false // this doctor's own broadcast, or garbage
 	}
 	e := x.sender(addr, m)
 	if e == nil {
@@ -454,18 +455,18 @@ func (x *examination) overUDP(addr netip.Addr, m *types.Message, err error) bool
 	}
 	switch m.Kind {
 	case types.Echo:
-		e.came[laneOf(m)], e.kind = true, aDoctor
+		e.received[routeOf(m)], e.kind = true, aDoctor
 	case types.Echoed:
-		e.sent[laneOf(m)] = e.sent[laneOf(m)] || m.Request == x.nonce
+		e.answered[routeOf(m)] = e.answered[routeOf(m)] || m.Request == x.nonce
 	case types.Heartbeat:
-		e.beats, e.kind = true, aPeer
+		e.heartbeat, e.kind = true, aPeer
 	}
 	return true
 }
 
-// watch looks at the clock for moments in which this process did not run, from began to the end:
-// the time may have ended in one.
-func (x *examination) watch(began time.Time) {
+// watchStalls measures the longest time in which this process did not run, from began to the end of
+// the examination, which may itself come late because of a stall.
+func (x *examination) watchStalls(began time.Time) {
 	tick := time.NewTicker(stallTick)
 	defer tick.Stop()
 	for last, ended := began, false; !ended; {

@@ -6,30 +6,24 @@ import (
 	"crypto/rand"
 	"net"
 	"net/netip"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"memberly/peer/check/loopback"
 	"memberly/peer/config"
 	"memberly/peer/seal"
 	"memberly/peer/types"
 )
 
-// three returns the configuration of the first of three hosts, on addresses that no other test
-// uses.
+// three returns the configuration of the first of three hosts on a subnet of its own.
 func three(t *testing.T) config.Config {
 	t.Helper()
-	for i := os.Getpid(); ; i++ {
-		at := func(n byte) netip.Addr { return netip.AddrFrom4([4]byte{127, byte(192 + i/256%60), byte(i), n}) }
-		if guard, err := net.Listen("tcp", at(254).String()+":8080"); err == nil {
-			t.Cleanup(func() { guard.Close() })
-			return config.Config{ID: 1, Name: "one", Digest: 7, Hosts: []config.Host{
-				{Name: "one", Addr: at(1)}, {Name: "two", Addr: at(2)}, {Name: "three", Addr: at(3)}}}
-		}
-	}
+	s := loopback.NewSubnet(t)
+	return config.Config{ID: 1, Name: "one", Digest: 7, Hosts: []config.Host{
+		{Name: "one", Addr: s.Host(1)}, {Name: "two", Addr: s.Host(2)}, {Name: "three", Addr: s.Host(3)}}}
 }
 
 // as returns c as the host id has it.
@@ -93,8 +87,8 @@ func TestExamineOddOnes(t *testing.T) {
 	for {
 		select {
 		case f := <-done:
-			if f.hosts[1].version == nil || f.hosts[2].stray != elsewhere {
-				t.Errorf("of two: %v, of three: %v", f.hosts[1].version, f.hosts[2].stray)
+			if f.hosts[1].version == nil || f.hosts[2].foreign != elsewhere {
+				t.Errorf("of two: %v, of three: %v", f.hosts[1].version, f.hosts[2].foreign)
 			}
 			return
 		case <-tick.C:
@@ -118,7 +112,7 @@ func TestWatchSeesWholeStall(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	x := &examination{ctx: ctx}
-	x.watch(time.Now().Add(-2 * longStall))
+	x.watchStalls(time.Now().Add(-2 * longStall))
 	if x.found.stall < longStall {
 		t.Errorf("it was %v", x.found.stall)
 	}
@@ -128,7 +122,7 @@ func TestWatchSeesWholeStall(t *testing.T) {
 // other; so does one whose hosts file gives two the same id.
 func TestExamineKeys(t *testing.T) {
 	t.Parallel()
-	keys := func(line string) seal.Ring {
+	keys := func(line string) seal.Keyring {
 		ring, err := seal.Parse(strings.Repeat(line, 43) + "=")
 		if err != nil {
 			t.Fatal(err)
@@ -138,14 +132,14 @@ func TestExamineKeys(t *testing.T) {
 	a, b := keys("A"), keys("E")
 	for _, c := range []struct {
 		what       string
-		one, two   seal.Ring
+		one, two   seal.Keyring
 		id         types.ID // that two has
 		ones, twos error
 		twin       bool
 	}{
 		{"the same", a, a, 2, nil, nil, false},
 		{"different", a, b, 2, seal.ErrUnopened, seal.ErrUnopened, false},
-		{"one has none", seal.Ring{}, b, 2, types.ErrSealed, seal.ErrUnsealed, false},
+		{"one has none", seal.Keyring{}, b, 2, types.ErrSealed, seal.ErrUnsealed, false},
 		{"the same id", a, a, 1, nil, nil, true},
 	} {
 		t.Run(c.what, func(t *testing.T) {
@@ -161,8 +155,8 @@ func TestExamineKeys(t *testing.T) {
 			}
 			var both sync.WaitGroup
 			both.Go(func() {
-				if e := examine(ctx, one).hosts[1]; e.keys != c.ones || e.echoed != (c.ones == nil && !c.twin) || e.twin != c.twin {
-					t.Errorf("one finds %v, answered %v, twin %v", e.keys, e.echoed, e.twin)
+				if e := examine(ctx, one).hosts[1]; e.keys != c.ones || e.echoed != (c.ones == nil && !c.twin) || e.sameID != c.twin {
+					t.Errorf("one finds %v, answered %v, twin %v", e.keys, e.echoed, e.sameID)
 				}
 			})
 			both.Go(func() {
@@ -190,7 +184,7 @@ func TestExamineCloses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer two.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	go func() {
 		for range 3 {
@@ -199,7 +193,7 @@ func TestExamineCloses(t *testing.T) {
 				return
 			}
 			in := bufio.NewReader(socket)
-			if _, _, err := seal.Shake(in, socket, rand.Reader, ring, 2, false); err == nil {
+			if _, _, err := seal.Handshake(in, socket, rand.Reader, ring, 2, false); err == nil {
 				types.ReadFrame(in, nil)
 			}
 			socket.Close()

@@ -15,14 +15,14 @@ import (
 	"memberly/peer/utils"
 )
 
-// longStall is how long a machine may not run a process that needs to; the protocol too takes
-// less for nothing.
+// longStall is the shortest stall of this process that is a fault; the protocol too ignores
+// shorter ones.
 const longStall = 500 * time.Millisecond
 
-// cell is one thing that was checked.
+// cell is the result of one check.
 type cell struct {
 	mark   mark
-	remedy string // of a red one: what is wrong, and the sentence that mends it
+	remedy string // of a red cell: what is wrong and what to do
 }
 
 type mark string
@@ -30,7 +30,7 @@ type mark string
 const (
 	good    mark = "ok"
 	red     mark = "RED"
-	unknown mark = "?" // could not be found out, for what is red elsewhere
+	unknown mark = "?" // has no result, because of something red elsewhere or for lack of time
 	unused  mark = "-" // does not matter here
 )
 
@@ -41,14 +41,14 @@ func check(well bool, format string, args ...any) cell {
 	return cell{red, fmt.Sprintf(format, args...)}
 }
 
-// row is all of one host.
+// row is the result for one host.
 type row struct {
 	host  string
 	cells []cell
 	runs  string // what answered there
 }
 
-// report is the outcome.
+// report is the result of an examination.
 type report struct {
 	here   row
 	others []row
@@ -60,7 +60,7 @@ var (
 	otherColumns = []string{"host", "name", "file", "TCP to", "TCP from", "UDP to", "UDP from", "broadcast to", "broadcast from"}
 )
 
-// judge says what is well and what is not. It asks nobody.
+// judge turns findings into a report. It does no I/O.
 func judge(f *findings) report {
 	r := report{here: f.here()}
 	misplaced := f.ownAddress().mark == red
@@ -71,10 +71,10 @@ func judge(f *findings) report {
 	return r
 }
 
-// row judges a host. Of one whose address is another's, nothing more is known.
+// row judges a host. If its address is wrong, the other checks say nothing about it.
 func (j judged) row(id types.ID) row {
 	r := row{j.name, []cell{j.resolves(id), j.file(), j.tcpTo(), j.tcpFrom(),
-		j.udpTo(single), j.udpFrom(single), j.udpTo(broadcast), j.udpFrom(broadcast)}, j.runs()}
+		j.udpTo(unicast), j.udpFrom(unicast), j.udpTo(broadcast), j.udpFrom(broadcast)}, j.runs()}
 	if r.cells[0].mark == red && len(j.addrs) > 0 {
 		for i := range r.cells[1:] {
 			r.cells[i+1] = cell{mark: unknown}
@@ -84,7 +84,7 @@ func (j judged) row(id types.ID) row {
 	return r
 }
 
-// runs tells what answers there.
+// runs names what answered on the host.
 func (j judged) runs() string {
 	switch {
 	case j.version != nil && !j.echoed:
@@ -99,39 +99,38 @@ func (j judged) runs() string {
 		return fmt.Sprintf("peer, view %d", j.view)
 	case j.kind == aDoctor:
 		return "doctor"
-	case j.everSeen:
+	case j.seen:
 		return "peer or doctor"
 	}
 	return "no answer"
 }
 
-// well reports whether nothing is red, nor unknown.
-func (r report) well() bool {
-	for _, row := range append(slices.Clone(r.others), r.here) {
-		if slices.ContainsFunc(row.cells, func(c cell) bool { return c.mark == red || c.mark == unknown }) {
-			return false
-		}
-	}
-	return true
+// well reports whether no check is red or unknown.
+func (r report) well() bool { return !r.has(red) && !r.has(unknown) }
+
+func (r report) has(m mark) bool {
+	return slices.ContainsFunc(append(slices.Clone(r.others), r.here), func(row row) bool {
+		return slices.ContainsFunc(row.cells, func(c cell) bool { return c.mark == m })
+	})
 }
 
 // here judges this machine.
 func (f *findings) here() row {
 	name := f.config.Name
 	return row{host: name, cells: []cell{f.ownAddress(), port("TCP", config.TCPPort, f.tcp), port("UDP", config.UDPPort, f.udp),
-		check(f.stall < longStall, "This process did not run for %v: give the machine more of a processor, "+
-			"and do not let it be suspended. A peer that stalls for 2.2 s is removed", f.stall.Round(10*time.Millisecond))}}
+		check(f.stall < longStall, "This process did not run for %v: give the machine more CPU time, "+
+			"and do not suspend it. The group removes a peer that stalls for 2.2 s", f.stall.Round(10*time.Millisecond))}}
 }
 
-// ownAddress judges where the others will look for this host.
+// ownAddress checks that the others will look for this host at its own address.
 func (f *findings) ownAddress() cell {
 	e, name := &f.hosts[f.config.ID-1], f.config.Name
 	if len(e.addrs) == 0 {
-		return cell{mark: unused} // the others need its name; here it is not asked for
+		return cell{mark: unused} // only the others need to resolve it
 	}
 	here := slices.ContainsFunc(e.addrs, func(a netip.Addr) bool { return a.IsLoopback() || f.isOwn(bare(a)) })
-	return check(here, "By its name or the hosts file %s is at %s, which is no address of this machine: "+
-		"the others would look for it there. Correct the name service, or the file", name, list(e.addrs))
+	return check(here, "The name service or the hosts file says that %s is at %s, which is no address of this machine: "+
+		"the others would look for it there. Correct the name service or the file", name, list(e.addrs))
 }
 
 func port(protocol string, number int, err error) cell {
@@ -139,30 +138,30 @@ func port(protocol string, number int, err error) cell {
 	case err == nil:
 		return cell{mark: good}
 	case errors.Is(err, syscall.EADDRINUSE):
-		return check(false, "%s %d is in use here: end the peer that runs on this machine already, or whatever else uses the port", protocol, number)
+		return check(false, "%s %d is in use here: stop the peer that already runs on this machine, or the other program that uses the port", protocol, number)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return check(false, "This machine does not have the address that the hosts file gives it: correct the file (%v)", err)
 	}
 	return check(false, "%s %d cannot be opened here: %v", protocol, number, err)
 }
 
-// judged is a host, for its row.
+// judged is a host that is being judged.
 type judged struct {
 	*findings
 	*evidence
 	name      string
-	misplaced bool // the others look for this host elsewhere, and take nothing from here
+	misplaced bool // the others look for this host elsewhere, and drop what it sends
 }
 
 func (j judged) resolves(id types.ID) cell {
 	switch {
 	case utils.NoSuchName(j.lookup):
-		return check(false, "The name service does not know %s: start it, if it is a container or a pod; else add it there, "+
-			"or write its address behind its name in the hosts file", j.name)
+		return check(false, "The name service does not know %s: start it if it is a container or a pod; otherwise add it there, "+
+			"or write its address after its name in the hosts file", j.name)
 	case len(j.addrs) == 0 && j.lookup == nil:
-		return cell{mark: unknown} // there was no time to look
+		return cell{mark: unknown} // there was no time to look it up
 	case len(j.addrs) == 0:
-		return check(false, "The name service did not answer for %s (%v): mend it, or write the address behind the name in the hosts file", j.name, j.lookup)
+		return check(false, "The name service did not answer for %s (%v): repair it, or write the address after the name in the hosts file", j.name, j.lookup)
 	}
 	own := j.hosts[j.config.ID-1].addrs
 	for _, addr := range j.addrs {
@@ -180,14 +179,11 @@ func (j judged) resolves(id types.ID) cell {
 }
 
 func list(addrs []netip.Addr) string {
-	var b strings.Builder
-	for i, a := range addrs {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		b.WriteString(a.String())
+	var texts []string
+	for _, a := range addrs {
+		texts = append(texts, a.String())
 	}
-	return b.String()
+	return strings.Join(texts, ", ")
 }
 
 func (j judged) file() cell {
@@ -197,13 +193,13 @@ func (j judged) file() cell {
 	return check(j.digest == j.config.Digest, "%s has another hosts file: use the same names in the same order everywhere", j.name)
 }
 
-// otherKeys says what a host runs that is not understood for its keys, and what mends that.
+// otherKeys gives, for each error about keys, what the host runs and the remedy.
 var otherKeys = map[error]struct{ runs, remedy string }{
 	types.ErrSealed: {"with a key", "%s has a key, and this doctor has none: give it -key FILE too, with the same keys"},
 	seal.ErrUnsealed: {"without a key", "%s has no key, and this doctor has: start all with -key FILE and the same keys, " +
 		"or all without"},
-	seal.ErrUnopened: {"another key", "%s has another key than this doctor, or none: bring the same key file to both hosts, " +
-		"and where it was changed while the peer runs, send that a SIGHUP"},
+	seal.ErrUnopened: {"another key", "%s has another key than this doctor, or none: copy the same key file to both hosts, " +
+		"and if the file changed while the peer runs, send the peer a SIGHUP"},
 }
 
 func (j judged) tcpTo() cell {
@@ -216,7 +212,7 @@ func (j judged) tcpTo() cell {
 		return check(false, "%s runs another release: %v", j.name, j.version)
 	case j.keys != nil:
 		return check(false, otherKeys[j.keys].remedy, j.name)
-	case j.twin:
+	case j.sameID:
 		return check(false, "%s says that it has this host's id: use the same names in the same order everywhere", j.name)
 	case j.reached && j.misplaced:
 		return cell{mark: unknown}
@@ -225,87 +221,88 @@ func (j judged) tcpTo() cell {
 		if j.config.Keys.Len() > 0 {
 			keyless = ", or has no key"
 		}
-		return check(false, "%s lets a connection to TCP 8080 be opened, and does not answer: what listens there is no peer, or stopped, "+
-			"or of another release%s; or the hosts file there has this host at another address, or not at all", j.name, keyless)
+		return check(false, "%s accepts connections to TCP 8080, but does not answer: what listens there is not a peer, is stopped, "+
+			"or runs another release%s; or the hosts file there has another address for this host, or lacks it", j.name, keyless)
 	case errors.Is(j.dialled, syscall.ECONNREFUSED):
 		return check(false, "Nothing listens on TCP 8080 of %s: start `memberly doctor` there too, or the peer", j.name)
-	case j.isStray():
-		return cell{mark: unknown} // it is elsewhere
+	case j.isForeign():
+		return cell{mark: unknown} // it runs at another address, which tcpFrom reports
 	}
 	start := "start the host, and "
-	if j.everSeen {
+	if j.seen {
 		start = ""
 	}
 	return check(false, "No connection to TCP 8080 of %s at %s (%v): %slet TCP 8080 through to it "+
 		"(its firewall, security groups, routes)", j.name, list(j.addrs), j.dialled, start)
 }
 
-// isStray reports whether it came from an address that is not its own. What came before its name was
-// looked up shows nothing.
-func (j judged) isStray() bool {
-	return j.stray.IsValid() && len(j.addrs) > 0 &&
-		!slices.ContainsFunc(j.addrs, func(a netip.Addr) bool { return bare(a) == j.stray })
+// isForeign reports whether the host sent from an address that is not its own. Until its name is
+// looked up, that is unknown.
+func (j judged) isForeign() bool {
+	return j.foreign.IsValid() && len(j.addrs) > 0 &&
+		!slices.ContainsFunc(j.addrs, func(a netip.Addr) bool { return bare(a) == j.foreign })
 }
 
-// tcpFrom goes by what a doctor does unasked, and a peer that was asked over TCP.
+// tcpFrom relies on connections that a doctor opens by itself, and a peer after an ECHO over TCP.
 func (j judged) tcpFrom() cell {
 	switch {
 	case j.called:
 		return cell{mark: good}
-	case j.isStray():
-		return check(false, "%s came from %v, but here it is at %s: peers drop that. Correct its address in the name service or the "+
-			"hosts file, or take the address translation between the two away", j.name, j.stray, list(j.addrs))
+	case j.isForeign():
+		return check(false, "%s sends from %v, but here its address is %s: peers drop what it sends. Correct its address in the name service or the "+
+			"hosts file, or remove the address translation in between", j.name, j.foreign, list(j.addrs))
 	case j.tcp != nil || j.misplaced || j.kind != aDoctor && !j.echoed:
 		return cell{mark: unknown}
 	}
 	return check(false, "%s does not reach TCP 8080 here: let TCP 8080 through to this machine, from %s", j.name, list(j.addrs))
 }
 
-func (j judged) udpTo(l lane) cell {
+func (j judged) udpTo(l route) cell {
 	target, usable := j.broadcastTo(j.evidence)
 	switch {
 	case l == broadcast && !usable:
 		return cell{mark: unused}
-	case j.sent[l]:
+	case j.answered[l]:
 		return cell{mark: good}
-	case j.untold() || j.kind == aDoctor && !j.came[single]:
-		return cell{mark: unknown} // its answer would not have come
-	case l == single && (j.came[single] || j.beats && j.uses(j.evidence) == single):
+	case j.udpUnknown() || j.kind == aDoctor && !j.received[unicast]:
+		return cell{mark: unknown} // its answer would not have arrived
+	case l == unicast && (j.received[unicast] || j.heartbeat && j.uses(j.evidence) == unicast):
 		return check(false, "Datagrams reach this host from %s, but not the other way: let UDP 8081 through to %s", j.name, j.name)
-	case l == single:
+	case l == unicast:
 		return check(false, "Datagrams to %s, or its answers, are lost: let UDP 8081 through to %s, and to this machine", j.name, j.name)
-	case !j.sent[single] && !j.came[single]:
-		return cell{mark: unknown} // the same for its answer to a broadcast
+	case !j.answered[unicast] && !j.received[unicast]:
+		return cell{mark: unknown} // nor would its answer to a broadcast
 	}
 	without := ""
-	if j.sent[single] {
-		without = ". Where the network has no broadcast, see docs/deploy.md: the group works without, by asking over TCP"
+	if j.answered[unicast] {
+		without = ". If the network has no broadcast, see docs/deploy.md: the group works without it, by asking over TCP"
 	}
 	return check(false, "Broadcasts to %v do not reach %s: let UDP 8081 to that address through%s", target, j.name, without)
 }
 
-// untold reports whether nothing can be said of datagrams: by whom they would be sent, or answered.
-func (j judged) untold() bool {
-	return j.kind == nobody || j.udp != nil || j.misplaced || (j.version != nil || j.keys != nil) && !j.echoed
+// udpUnknown reports whether the findings say nothing about datagrams: nothing is known to send or
+// answer them.
+func (j judged) udpUnknown() bool {
+	return j.kind == unidentified || j.udp != nil || j.misplaced || (j.version != nil || j.keys != nil) && !j.echoed
 }
 
-// udpFrom goes by what a doctor sends unasked on both lanes, and a peer on the one that it uses.
-func (j judged) udpFrom(l lane) cell {
+// udpFrom relies on what a doctor sends by itself on both routes, and a peer on the one that it uses.
+func (j judged) udpFrom(l route) cell {
 	_, usable := j.broadcastTo(j.evidence)
 	used := j.uses(j.evidence) == l
 	switch {
 	case l == broadcast && !usable:
 		return cell{mark: unused}
-	case j.came[l] || used && j.beats:
+	case j.received[l] || used && j.heartbeat:
 		return cell{mark: good}
 	case j.kind == aPeer && !used:
-		return cell{mark: unused} // it sends nothing there
-	case j.untold():
+		return cell{mark: unused} // a peer sends nothing on this route
+	case j.udpUnknown():
 		return cell{mark: unknown}
 	case j.kind == aPeer && j.view == 0:
 		return cell{mark: unused} // it sends nothing yet
 	case l == broadcast:
-		return check(false, "Broadcasts of %s do not come here: let UDP 8081 from %s through to this machine's broadcast address", j.name, list(j.addrs))
+		return check(false, "Broadcasts of %s do not arrive here: let UDP 8081 from %s through to this machine's broadcast address", j.name, list(j.addrs))
 	}
-	return check(false, "Datagrams of %s do not come here: let UDP 8081 from %s through to this machine", j.name, list(j.addrs))
+	return check(false, "Datagrams of %s do not arrive here: let UDP 8081 from %s through to this machine", j.name, list(j.addrs))
 }

@@ -26,12 +26,12 @@ func healthy() *findings {
 		attached: []utils.Network{{Prefix: netip.MustParsePrefix("10.0.0.1/24"), Broadcast: true}}}
 	for i := range 3 {
 		e := evidence{addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)})},
-			reached: true, echoed: true, called: true, digest: 7, everSeen: true, kind: aDoctor}
-		e.sent, e.came = [lanes]bool{true, true}, [lanes]bool{true, true}
+			reached: true, echoed: true, called: true, digest: 7, seen: true, kind: aDoctor}
+		e.answered, e.received = [routes]bool{true, true}, [routes]bool{true, true}
 		f.hosts = append(f.hosts, e)
 	}
 	three := &f.hosts[2]
-	three.kind, three.view, three.beats, three.came = aPeer, 5, true, [lanes]bool{}
+	three.kind, three.view, three.heartbeat, three.received = aPeer, 5, true, [routes]bool{}
 	return f
 }
 
@@ -74,61 +74,63 @@ var ailing = []struct {
 	{"another version", func(f *findings, two, three *evidence) { two.echoed, two.version = false, types.ErrVersion }, "++++ ++!+++++ +++++-++", "two runs another release"},
 	{"TCP in is blocked", func(f *findings, two, three *evidence) { two.called = false }, "++++ +++!++++ +++++-++", "two does not reach TCP 8080 here"},
 	{"address translation", func(f *findings, two, three *evidence) {
-		two.called, two.stray = false, netip.MustParseAddr("10.9.9.9")
+		two.called, two.foreign = false, netip.MustParseAddr("10.9.9.9")
 	},
-		"++++ +++!++++ +++++-++", "two came from 10.9.9.9, but here it is at 10.0.0.2"},
-	{"UDP out is blocked", func(f *findings, two, three *evidence) { two.sent = [lanes]bool{} }, "++++ ++++!+!+ +++++-++", "but not the other way"},
-	{"UDP in is blocked", func(f *findings, two, three *evidence) { two.came, two.sent = [lanes]bool{}, [lanes]bool{} }, "++++ ++++?!?! +++++-++", "UDP 8081 from 10.0.0.2"},
-	{"no broadcast", func(f *findings, two, three *evidence) { two.came[broadcast], two.sent[broadcast] = false, false },
+		"++++ +++!++++ +++++-++", "two sends from 10.9.9.9, but here its address is 10.0.0.2"},
+	{"UDP out is blocked", func(f *findings, two, three *evidence) { two.answered = [routes]bool{} }, "++++ ++++!+!+ +++++-++", "but not the other way"},
+	{"UDP in is blocked", func(f *findings, two, three *evidence) { two.received, two.answered = [routes]bool{}, [routes]bool{} }, "++++ ++++?!?! +++++-++", "UDP 8081 from 10.0.0.2"},
+	{"no broadcast", func(f *findings, two, three *evidence) {
+		two.received[broadcast], two.answered[broadcast] = false, false
+	},
 		"++++ ++++++!! +++++-++", "Broadcasts to 10.0.0.255 do not reach two"},
-	{"no heartbeat", func(f *findings, two, three *evidence) { three.beats = false }, "++++ ++++++++ +++++-+!", "Broadcasts of three do not come"},
-	{"a peer's answers lost", func(f *findings, two, three *evidence) { three.sent = [lanes]bool{} }, "++++ ++++++++ ++++!-?+", "or its answers, are lost"},
+	{"no heartbeat", func(f *findings, two, three *evidence) { three.heartbeat = false }, "++++ ++++++++ +++++-+!", "Broadcasts of three do not arrive"},
+	{"a peer's answers lost", func(f *findings, two, three *evidence) { three.answered = [routes]bool{} }, "++++ ++++++++ ++++!-?+", "or its answers, are lost"},
 	{"no way to a peer", func(f *findings, two, three *evidence) {
 		three.reached, three.echoed, three.called, three.view, three.digest = false, false, false, 0, 0
 		three.dialled = errors.New("i/o timeout")
 	}, "++++ ++++++++ +?!?+-++", "(i/o timeout): let TCP 8080 through to it"},
 	{"datagrams of another version", func(f *findings, two, three *evidence) {
 		silent(two, nil)
-		two.reached, two.everSeen, two.version = true, true, types.ErrVersion
+		two.reached, two.seen, two.version = true, true, types.ErrVersion
 	}, "++++ +?!????? +++++-++", "two runs another release"},
 	{"another key", func(f *findings, two, three *evidence) {
 		silent(two, nil)
-		two.reached, two.called, two.everSeen, two.keys = true, true, true, seal.ErrUnopened
+		two.reached, two.called, two.seen, two.keys = true, true, true, seal.ErrUnopened
 	}, "++++ +?!+???? +++++-++", "two has another key than this doctor, or none"},
 	{"no key", func(f *findings, two, three *evidence) {
 		silent(two, nil)
-		two.reached, two.everSeen, two.keys = true, true, seal.ErrUnsealed
+		two.reached, two.seen, two.keys = true, true, seal.ErrUnsealed
 	}, "++++ +?!????? +++++-++", "two has no key, and this doctor has"},
 	{"a key", func(f *findings, two, three *evidence) {
 		silent(two, nil)
-		two.reached, two.everSeen, two.keys = true, true, types.ErrSealed
+		two.reached, two.seen, two.keys = true, true, types.ErrSealed
 	}, "++++ +?!????? +++++-++", "two has a key, and this doctor has none"},
 	{"another key once, and answers since", func(f *findings, two, three *evidence) { two.keys = seal.ErrUnopened },
 		"++++ ++++++++ +++++-++", ""},
 	{"this host's id", func(f *findings, two, three *evidence) {
 		silent(two, nil)
-		two.reached, two.everSeen, two.twin = true, true, true
+		two.reached, two.seen, two.sameID = true, true, true
 	}, "++++ +?!????? +++++-++", "two says that it has this host's id"},
-	{"no time", func(f *findings, two, three *evidence) { *two = evidence{} }, "++++ ??????-- +++++-++", "give it more time"},
+	{"no time", func(f *findings, two, three *evidence) { *two = evidence{} }, "++++ ??????-- +++++-++", "allow more time"},
 	{"looked for elsewhere, and refused", func(f *findings, two, three *evidence) {
 		f.hosts[0].addrs[0] = netip.MustParseAddr("10.0.0.99")
-		*two = evidence{addrs: two.addrs, reached: true, everSeen: true, kind: aDoctor, came: [lanes]bool{broadcast: true}}
+		*two = evidence{addrs: two.addrs, reached: true, seen: true, kind: aDoctor, received: [routes]bool{broadcast: true}}
 	}, "!+++ +??????+ +++++-++", "which is no address of this machine"},
 	{"seen before its name was known", func(f *findings, two, three *evidence) {
-		two.called, two.stray = false, two.addrs[0]
+		two.called, two.foreign = false, two.addrs[0]
 	}, "++++ +++!++++ +++++-++", "two does not reach TCP 8080 here"},
 	{"seen, and never looked up", func(f *findings, two, three *evidence) {
-		*two = evidence{stray: netip.MustParseAddr("10.0.0.2")}
-	}, "++++ ??????-- +++++-++", "give it more time"},
+		*two = evidence{foreign: netip.MustParseAddr("10.0.0.2")}
+	}, "++++ ??????-- +++++-++", "allow more time"},
 	{"elsewhere", func(f *findings, two, three *evidence) {
 		silent(two, errors.New("i/o timeout"))
-		two.stray = netip.MustParseAddr("10.9.9.9")
-	}, "++++ +??!???? +++++-++", "two came from 10.9.9.9"},
-	{"all UDP out is blocked", func(f *findings, two, three *evidence) { two.sent = [lanes]bool{} }, "++++ ++++!+!+ +++++-++", "to that address through.\n"},
+		two.foreign = netip.MustParseAddr("10.9.9.9")
+	}, "++++ +??!???? +++++-++", "two sends from 10.9.9.9"},
+	{"all UDP out is blocked", func(f *findings, two, three *evidence) { two.answered = [routes]bool{} }, "++++ ++++!+!+ +++++-++", "to that address through.\n"},
 	{"heartbeats come one by one, answers do not", func(f *findings, two, three *evidence) {
-		f.attached, f.hosts[0].addrs, three.sent = nil, nil, [lanes]bool{}
+		f.attached, f.hosts[0].addrs, three.answered = nil, nil, [routes]bool{}
 	}, "-+++ ++++++-- ++++!+--", "reach this host from three, but not the other way"},
-	{"a peer in no view", func(f *findings, two, three *evidence) { three.beats, three.view = false, 0 }, "++++ ++++++++ +++++-+-", ""},
+	{"a peer in no view", func(f *findings, two, three *evidence) { three.heartbeat, three.view = false, 0 }, "++++ ++++++++ +++++-+-", ""},
 	{"another network", func(f *findings, two, three *evidence) { f.attached = nil; f.hosts[0].addrs = nil }, "-+++ ++++++-- ++++++--", ""},
 }
 
@@ -184,7 +186,7 @@ two    ok    ok    ok      RED       ok      ok        ok            ok         
   TCP from: two does not reach TCP 8080 here: let TCP 8080 through to this machine, from 10.0.0.2.
 three  ok    ok    ok      ok        ok      -         ok            ok              peer, view 5
 
-What is RED is to be mended; ? could not be found out because of it.
+Repair what is RED. It keeps the checks marked ? from a result.
 `
 	if out.String() != want {
 		t.Errorf("got\n%swant\n%s", out.String(), want)
@@ -204,12 +206,12 @@ func TestUsage(t *testing.T) {
 		"-h f -for 10":            {2, "-for"},
 		"-h f -for 1ms":           {2, "from 1s to 24h"},
 		"-h /no/such/file -n one": {1, "no such file"},
-		"-help":                   {0, Usage},
+		"-help":                   {0, usage},
 	} {
 		var stdout, stderr strings.Builder
 		code := Run(t.Context(), strings.Fields(args), nil, &stdout, &stderr)
 		if all := stdout.String() + stderr.String(); code != want.code || !strings.Contains(all, want.text) ||
-			strings.Contains(all, Usage) != (code != 1) || (stderr.Len() > 0) != (code > 0) {
+			strings.Contains(all, usage) != (code != 1) || (stderr.Len() > 0) != (code > 0) {
 			t.Errorf("%q: code %d, %q, %q", args, code, stdout.String(), stderr.String())
 		}
 	}

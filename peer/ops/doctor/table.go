@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// print writes both tables, and under each row what mends its red cells.
+// print writes both tables, and the remedies of each row's red cells below it.
 func (r report) print(w io.Writer) {
 	printTable(w, hereColumns, []row{r.here})
 	if len(r.others) > 0 {
@@ -16,22 +16,11 @@ func (r report) print(w io.Writer) {
 	switch {
 	case r.well():
 		fmt.Fprintln(w, "\nAll is well.")
-	case strings.Contains(r.marks(), string(red)):
-		fmt.Fprintln(w, "\nWhat is RED is to be mended; ? could not be found out because of it.")
+	case r.has(red):
+		fmt.Fprintln(w, "\nRepair what is RED. It keeps the checks marked ? from a result.")
 	default:
-		fmt.Fprintln(w, "\nWhat is ? could not be found out: give it more time with -for.")
+		fmt.Fprintln(w, "\nThe checks marked ? have no result yet: allow more time with -for.")
 	}
-}
-
-// marks returns the marks of all cells.
-func (r report) marks() string {
-	var b strings.Builder
-	for _, row := range append([]row{r.here}, r.others...) {
-		for _, c := range row.cells {
-			b.WriteString(string(c.mark) + " ")
-		}
-	}
-	return b.String()
 }
 
 func printTable(w io.Writer, columns []string, rows []row) {

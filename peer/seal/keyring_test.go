@@ -19,14 +19,14 @@ func line(b byte) string {
 }
 
 // ring returns the ring of keys that are 32 times a byte each.
-func ring(t testing.TB, keys ...byte) Ring {
+func ring(t testing.TB, keys ...byte) Keyring {
 	t.Helper()
 	var content strings.Builder
 	for _, k := range keys {
 		fmt.Fprintln(&content, line(k))
 	}
 	if len(keys) == 0 {
-		return Ring{}
+		return Keyring{}
 	}
 	r, err := Parse(content.String())
 	if err != nil {
@@ -83,7 +83,7 @@ func keys(n int) string {
 func TestBadKeyFile(t *testing.T) {
 	t.Parallel()
 	cases := []struct{ what, content, want string }{
-		{"empty", "", "it holds no key: write one a line"},
+		{"empty", "", "it holds no key: write one per line"},
 		{"comments alone", "\ufeff# " + line(1) + "\n\n", "it holds no key"},
 		{"short", line(1)[1:], "line 1: not a key: write 44 characters of base64"},
 		{"long", "# a\n\n" + line(1) + "A", "line 3: not a key"},
@@ -215,7 +215,7 @@ func TestReadPipe(t *testing.T) {
 
 func TestRingIsNotPrinted(t *testing.T) {
 	t.Parallel()
-	r := struct{ Keys Ring }{ring(t, 77, 78)}
+	r := struct{ Keys Keyring }{ring(t, 77, 78)}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d", "%x", "%q"} {
 		got := fmt.Sprintf(verb, r)
 		if !strings.Contains(got, "[2 keys]") || strings.Contains(got, "77") || strings.Contains(got, "4d4d") {
@@ -260,7 +260,7 @@ func FuzzParse(f *testing.F) {
 				t.Errorf("key %d is not in %q", i, content)
 			}
 		}
-		if r.Len() < 1 || r.Len() > mostKeys {
+		if r.Len() < 1 || r.Len() > maxKeys {
 			t.Errorf("%d keys", r.Len())
 		}
 	})

@@ -15,9 +15,9 @@ import (
 	"memberly/peer/types"
 )
 
-func newLane(t testing.TB, ring Ring, self types.ID, seed byte) *Lane {
+func newDatagrams(t testing.TB, ring Keyring, self types.ID, seed byte) *Datagrams {
 	t.Helper()
-	l, err := NewLane(ring, self, dice(seed))
+	l, err := NewDatagrams(ring, self, dice(seed))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +25,7 @@ func newLane(t testing.TB, ring Ring, self types.ID, seed byte) *Lane {
 }
 
 // open is Open, whose results stay as they are.
-func open(to *Lane, from types.ID, b []byte, now time.Duration) (message string, reply []byte, err error) {
+func open(to *Datagrams, from types.ID, b []byte, now time.Duration) (message string, reply []byte, err error) {
 	before := bytes.Clone(b)
 	m, reply, err := to.Open(from, b, now)
 	if !bytes.Equal(b, before) {
@@ -35,24 +35,24 @@ func open(to *Lane, from types.ID, b []byte, now time.Duration) (message string,
 }
 
 // introduced returns two lanes of peers 1 and 2; the second knows the first.
-func introduced(t testing.TB, first, second Ring) (one, two *Lane) {
+func introduced(t testing.TB, first, second Keyring) (one, two *Datagrams) {
 	t.Helper()
-	one, two = newLane(t, first, 1, 1), newLane(t, second, 2, 2)
+	one, two = newDatagrams(t, first, 1, 1), newDatagrams(t, second, 2, 2)
 	introduce(t, one, two, 0)
 	return one, two
 }
 
 // introduce has two hear one for the first time.
-func introduce(t testing.TB, one, two *Lane, now time.Duration) {
+func introduce(t testing.TB, one, two *Datagrams, now time.Duration) {
 	t.Helper()
-	if m, err := exchange(one, two, one.Beat(nil, []byte("hello"), now), now); m != "hello" || err != nil {
+	if m, err := exchange(one, two, one.SealHeartbeat(nil, []byte("hello"), now), now); m != "hello" || err != nil {
 		t.Fatalf("introduced with %q, %v", m, err)
 	}
 }
 
 // exchange has to open b of from, and both answer each other until nothing is left to say. It
 // returns the last message that came to to.
-func exchange(from, to *Lane, b []byte, now time.Duration) (message string, err error) {
+func exchange(from, to *Datagrams, b []byte, now time.Duration) (message string, err error) {
 	for len(b) > 0 {
 		m, reply, err := open(to, from.self, b, now)
 		if err != nil {
@@ -69,10 +69,10 @@ func exchange(from, to *Lane, b []byte, now time.Duration) (message string, err 
 }
 
 // Two meet: nothing that comes first is believed, the answer is, with the heartbeat in it.
-func TestLaneMeets(t *testing.T) {
+func TestDatagramsMeets(t *testing.T) {
 	t.Parallel()
-	one, two := newLane(t, ring(t, 1), 1, 1), newLane(t, ring(t, 1), 2, 2)
-	m, challenge, err := open(two, 1, one.Beat(nil, []byte("beat"), 0), 0)
+	one, two := newDatagrams(t, ring(t, 1), 1, 1), newDatagrams(t, ring(t, 1), 2, 2)
+	m, challenge, err := open(two, 1, one.SealHeartbeat(nil, []byte("beat"), 0), 0)
 	if m != "" || len(challenge) == 0 || err != nil {
 		t.Fatalf("got %q and a reply of %d bytes, %v; want a challenge", m, len(challenge), err)
 	}
@@ -95,9 +95,9 @@ func TestLaneMeets(t *testing.T) {
 }
 
 // The bytes, and what they are sealed with, so that nothing moves unnoticed.
-func TestLaneBytes(t *testing.T) {
+func TestDatagramsBytes(t *testing.T) {
 	t.Parallel()
-	one, two := newLane(t, ring(t, 9), 0x102, 1), newLane(t, ring(t, 9), 2, 2)
+	one, two := newDatagrams(t, ring(t, 9), 0x102, 1), newDatagrams(t, ring(t, 9), 2, 2)
 	var session, number [8]byte
 	io.ReadFull(dice(1), session[:])
 	twos := dice(2)
@@ -110,7 +110,7 @@ func TestLaneBytes(t *testing.T) {
 		nonce := binary.BigEndian.AppendUint64(make([]byte, 4), counter)
 		return gcm(t, key, session[:], "memberly 1 datagram\x01\x02").Seal(b, nonce, []byte(plain), b)
 	}
-	first := one.Beat([]byte("before"), []byte("beat"), 0)
+	first := one.SealHeartbeat([]byte("before"), []byte("beat"), 0)
 	if want := append([]byte("before"), sealed(0, "\x00beat")...); !bytes.Equal(first, want) {
 		t.Errorf("a message is %x, want %x", first, want)
 	}
@@ -129,7 +129,7 @@ func TestLaneBytes(t *testing.T) {
 // A peer without keys is told what to do by what one with keys sends, whatever it is.
 func TestUnsealedPeerIsTold(t *testing.T) {
 	t.Parallel()
-	lane := newLane(t, ring(t, 1), 2, 0)
+	lane := newDatagrams(t, ring(t, 1), 2, 0)
 	for what, payload := range map[string][]byte{"hello": hello(t, accepting, 1)[4:], "datagram": lane.Seal(nil, []byte("beat"))} {
 		err := types.DecodeMessage(payload, 5, new(types.Message))
 		if !errors.Is(err, types.ErrVersion) {
@@ -140,25 +140,25 @@ func TestUnsealedPeerIsTold(t *testing.T) {
 }
 
 // Without keys, datagrams are those of a peer of before.
-func TestPlainLane(t *testing.T) {
+func TestPlainDatagrams(t *testing.T) {
 	t.Parallel()
-	one := newLane(t, Ring{}, 1, 1)
+	one := newDatagrams(t, Keyring{}, 1, 1)
 	if got := one.Seal([]byte("x"), []byte("yz")); string(got) != "xyz" {
 		t.Errorf("appends %q", got)
 	}
-	if m, reply, err := open(one, 2, one.Beat(nil, []byte("beat"), 0), 0); m != "beat" || reply != nil || err != nil {
+	if m, reply, err := open(one, 2, one.SealHeartbeat(nil, []byte("beat"), 0), 0); m != "beat" || reply != nil || err != nil {
 		t.Errorf("got %q, %x, %v", m, reply, err)
 	}
 }
 
 // A lane can get its first keys later, and lose all of them.
-func TestLaneKeysComeAndGo(t *testing.T) {
+func TestDatagramsKeysComeAndGo(t *testing.T) {
 	t.Parallel()
-	one, two := newLane(t, Ring{}, 1, 1), newLane(t, Ring{}, 2, 2)
+	one, two := newDatagrams(t, Keyring{}, 1, 1), newDatagrams(t, Keyring{}, 2, 2)
 	for _, keys := range [][]byte{{1}, nil, {2}} {
 		one.Rekey(ring(t, keys...))
 		two.Rekey(ring(t, keys...))
-		b := one.Beat(nil, []byte("beat"), 0)
+		b := one.SealHeartbeat(nil, []byte("beat"), 0)
 		if sealed := len(b) > len("beat"); sealed != (keys != nil) {
 			t.Errorf("keys %v: a beat is %x", keys, b)
 		}
@@ -169,7 +169,7 @@ func TestLaneKeysComeAndGo(t *testing.T) {
 }
 
 // Every reason why a datagram is dropped. Peer 2 opens; it knows peer 1, but not peer 3.
-func TestLaneRefuses(t *testing.T) {
+func TestDatagramsRefuses(t *testing.T) {
 	t.Parallel()
 	beat, err := types.AppendMessage(nil, &types.Message{Kind: types.Heartbeat, From: 1})
 	if err != nil {
@@ -179,28 +179,28 @@ func TestLaneRefuses(t *testing.T) {
 		b[i] = to
 		return b
 	}
-	says := func(l *Lane, says byte, message string) []byte { return l.append(nil, says, 0, []byte(message)) }
+	says := func(l *Datagrams, says byte, message string) []byte { return l.append(nil, says, 0, []byte(message)) }
 	for _, c := range []struct {
 		what string
 		from types.ID
-		make func(one *Lane) []byte
+		make func(one *Datagrams) []byte
 		want error
 	}{
-		{"not sealed", 1, func(*Lane) []byte { return beat }, ErrUnsealed},
-		{"another version", 1, func(one *Lane) []byte { return at(0, 0x82, one.Seal(nil, nil)) }, types.ErrVersion},
-		{"a hello", 1, func(one *Lane) []byte { return at(1, kindHello, one.Seal(nil, nil)) }, ErrUnopened},
-		{"another's address", 3, func(one *Lane) []byte { return one.Seal(nil, []byte("x")) }, ErrImpostor},
-		{"another's id", 3, func(one *Lane) []byte { return at(3, 3, one.Seal(nil, []byte("x"))) }, ErrUnopened},
-		{"nothing", 1, func(*Lane) []byte { return nil }, ErrUnopened},
-		{"a header alone", 1, func(one *Lane) []byte { return one.Seal(nil, nil)[:datagramHeader] }, ErrUnopened},
-		{"another key", 1, func(*Lane) []byte { return newLane(t, ring(t, 9), 1, 1).Seal(nil, []byte("x")) }, ErrUnopened},
-		{"another key, another life", 1, func(*Lane) []byte { return newLane(t, ring(t, 9), 1, 5).Seal(nil, []byte("x")) }, ErrUnopened},
-		{"says nothing", 1, func(one *Lane) []byte { return resealed(one, nil) }, ErrUnopened},
-		{"says what nobody does", 1, func(one *Lane) []byte { return says(one, 3, "x") }, ErrUnopened},
-		{"a challenge without number", 1, func(one *Lane) []byte { return resealed(one, []byte{saysChallenge, 1, 2, 3, 4, 5, 6, 7}) }, ErrUnopened},
-		{"an answer to nothing", 1, func(one *Lane) []byte { return says(one, saysAnswer, "x") }, ErrReplayed},
-		{"an answer of an earlier life", 1, func(*Lane) []byte { return says(newLane(t, ring(t, 1), 1, 5), saysAnswer, "x") }, ErrReplayed},
-		{"sound", 1, func(one *Lane) []byte { return one.Seal(nil, []byte("x")) }, nil},
+		{"not sealed", 1, func(*Datagrams) []byte { return beat }, ErrUnsealed},
+		{"another version", 1, func(one *Datagrams) []byte { return at(0, 0x82, one.Seal(nil, nil)) }, types.ErrVersion},
+		{"a hello", 1, func(one *Datagrams) []byte { return at(1, kindHello, one.Seal(nil, nil)) }, ErrUnopened},
+		{"another's address", 3, func(one *Datagrams) []byte { return one.Seal(nil, []byte("x")) }, ErrImpostor},
+		{"another's id", 3, func(one *Datagrams) []byte { return at(3, 3, one.Seal(nil, []byte("x"))) }, ErrUnopened},
+		{"nothing", 1, func(*Datagrams) []byte { return nil }, ErrUnopened},
+		{"a header alone", 1, func(one *Datagrams) []byte { return one.Seal(nil, nil)[:datagramHeader] }, ErrUnopened},
+		{"another key", 1, func(*Datagrams) []byte { return newDatagrams(t, ring(t, 9), 1, 1).Seal(nil, []byte("x")) }, ErrUnopened},
+		{"another key, another life", 1, func(*Datagrams) []byte { return newDatagrams(t, ring(t, 9), 1, 5).Seal(nil, []byte("x")) }, ErrUnopened},
+		{"says nothing", 1, func(one *Datagrams) []byte { return resealed(one, nil) }, ErrUnopened},
+		{"says what nobody does", 1, func(one *Datagrams) []byte { return says(one, 3, "x") }, ErrUnopened},
+		{"a challenge without number", 1, func(one *Datagrams) []byte { return resealed(one, []byte{saysChallenge, 1, 2, 3, 4, 5, 6, 7}) }, ErrUnopened},
+		{"an answer to nothing", 1, func(one *Datagrams) []byte { return says(one, saysAnswer, "x") }, ErrReplayed},
+		{"an answer of an earlier life", 1, func(*Datagrams) []byte { return says(newDatagrams(t, ring(t, 1), 1, 5), saysAnswer, "x") }, ErrReplayed},
+		{"sound", 1, func(one *Datagrams) []byte { return one.Seal(nil, []byte("x")) }, nil},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			t.Parallel()
@@ -217,7 +217,7 @@ func TestLaneRefuses(t *testing.T) {
 }
 
 // resealed returns a datagram of l that holds plain.
-func resealed(l *Lane, plain []byte) []byte {
+func resealed(l *Datagrams, plain []byte) []byte {
 	b := l.Seal(nil, nil)[:datagramHeader]
 	counter := binary.BigEndian.Uint64(b[headerSize+numberLen:])
 	return l.own.aead.Seal(b, l.nonce.of(counter), plain, b)
@@ -225,16 +225,16 @@ func resealed(l *Lane, plain []byte) []byte {
 
 // Any bit that is changed, and any byte that is cut off, is noticed; whether the session is
 // known, or the datagram is a challenge or an answer.
-func TestLaneTampering(t *testing.T) {
+func TestDatagramsTampering(t *testing.T) {
 	t.Parallel()
 	one, two := introduced(t, ring(t, 1), ring(t, 1, 2))
-	late := newLane(t, ring(t, 1, 2), 3, 3)
-	beat := one.Beat(nil, []byte("beat"), 0)
+	late := newDatagrams(t, ring(t, 1, 2), 3, 3)
+	beat := one.SealHeartbeat(nil, []byte("beat"), 0)
 	_, challenge, _ := open(late, 1, beat, 0)
 	_, answer, _ := open(one, 3, bytes.Clone(challenge), 0)
 	for _, c := range []struct {
 		what     string
-		to       *Lane
+		to       *Datagrams
 		from     types.ID
 		datagram []byte
 	}{{"message", two, 1, beat}, {"challenge", one, 3, challenge}, {"answer", late, 1, answer}} {
@@ -261,7 +261,7 @@ func TestLaneTampering(t *testing.T) {
 
 // Of datagrams that come in another order, those that are older than the newest are not handed on;
 // what came, or may have, is told.
-func TestLaneWindow(t *testing.T) {
+func TestDatagramsWindow(t *testing.T) {
 	t.Parallel()
 	one, two := introduced(t, ring(t, 1), ring(t, 1))
 	now := time.Duration(0)
@@ -287,15 +287,15 @@ func TestLaneWindow(t *testing.T) {
 
 // What was recorded on its way to another host is of no use, during the sender's life and after it,
 // even to one that lost some; neither is a copy that comes to another address of this host.
-func TestLaneRecordedElsewhere(t *testing.T) {
+func TestDatagramsRecordedElsewhere(t *testing.T) {
 	t.Parallel()
 	one, two := introduced(t, ring(t, 1), ring(t, 1))
-	three := newLane(t, ring(t, 1), 3, 3)
+	three := newDatagrams(t, ring(t, 1), 3, 3)
 	introduce(t, one, three, 0)
 	var tapped [][]byte
 	now := time.Second
 	for i := range 40 {
-		b := one.Beat(nil, []byte("beat"), now)
+		b := one.SealHeartbeat(nil, []byte("beat"), now)
 		tapped = append(tapped, b)
 		if lost := i%3 == 1; !lost {
 			if m, _, err := open(two, 1, b, now); m != "beat" || err != nil {
@@ -316,11 +316,11 @@ func TestLaneRecordedElsewhere(t *testing.T) {
 
 // A challenge is answered by the session that it names alone, as often as it comes, but no more
 // than its pace; another is answered at once all the same.
-func TestLaneChallengeIsForOne(t *testing.T) {
+func TestDatagramsChallengeIsForOne(t *testing.T) {
 	t.Parallel()
-	one, two := newLane(t, ring(t, 1), 1, 1), newLane(t, ring(t, 1), 2, 2)
+	one, two := newDatagrams(t, ring(t, 1), 1, 1), newDatagrams(t, ring(t, 1), 2, 2)
 	_, recorded, _ := open(two, 1, one.Seal(nil, []byte("x")), 0)
-	for what, l := range map[string]*Lane{"a third": newLane(t, ring(t, 1), 3, 3), "its next life": newLane(t, ring(t, 1), 1, 11)} {
+	for what, l := range map[string]*Datagrams{"a third": newDatagrams(t, ring(t, 1), 3, 3), "its next life": newDatagrams(t, ring(t, 1), 1, 11)} {
 		if m, answer, err := open(l, 2, recorded, 0); m != "" || answer != nil || err != ErrUnasked {
 			t.Errorf("%s answers %x, %v", what, answer, err)
 		}
@@ -341,10 +341,10 @@ func TestLaneChallengeIsForOne(t *testing.T) {
 
 // Where an answer takes longer than the pause between challenges, or something of an earlier life
 // comes all the time, a new life is heard all the same.
-func TestLaneSlowAnswers(t *testing.T) {
+func TestDatagramsSlowAnswers(t *testing.T) {
 	t.Parallel()
 	const ms = time.Millisecond
-	old, one, two := newLane(t, ring(t, 1), 1, 11), newLane(t, ring(t, 1), 1, 1), newLane(t, ring(t, 1), 2, 2)
+	old, one, two := newDatagrams(t, ring(t, 1), 1, 11), newDatagrams(t, ring(t, 1), 1, 1), newDatagrams(t, ring(t, 1), 2, 2)
 	recorded := old.Seal(nil, []byte("old"))
 	type flight struct {
 		at time.Duration
@@ -354,7 +354,7 @@ func TestLaneSlowAnswers(t *testing.T) {
 	heard := 0
 	for now := time.Duration(0); now < 2*time.Second; now += 10 * ms {
 		if now%(100*ms) == 0 {
-			to2 = append(to2, flight{now + 150*ms, one.Beat(nil, []byte("beat"), now)})
+			to2 = append(to2, flight{now + 150*ms, one.SealHeartbeat(nil, []byte("beat"), now)})
 		}
 		if m, _, _ := open(two, 1, recorded, now); m != "" {
 			t.Fatal("an earlier life is heard")
@@ -382,9 +382,9 @@ func TestLaneSlowAnswers(t *testing.T) {
 
 // What was sealed before the answer that introduced its session is not taken after it: it may
 // have been held back.
-func TestLaneIntroductionStartsWindow(t *testing.T) {
+func TestDatagramsIntroductionStartsWindow(t *testing.T) {
 	t.Parallel()
-	one, two := newLane(t, ring(t, 1), 1, 1), newLane(t, ring(t, 1), 2, 2)
+	one, two := newDatagrams(t, ring(t, 1), 1, 1), newDatagrams(t, ring(t, 1), 2, 2)
 	held := one.Seal(nil, []byte("held"))
 	introduce(t, one, two, 0)
 	if m, _, err := open(two, 1, held, 0); err != ErrReplayed {
@@ -393,16 +393,16 @@ func TestLaneIntroductionStartsWindow(t *testing.T) {
 }
 
 // A peer that restarts believes nothing that was recorded, nor do the others of one that did.
-func TestLaneReplayFromEarlierLife(t *testing.T) {
+func TestDatagramsReplayFromEarlierLife(t *testing.T) {
 	t.Parallel()
-	one, two := newLane(t, ring(t, 1), 1, 1), newLane(t, ring(t, 1), 2, 2)
-	beat := one.Beat(nil, []byte("old"), 0)
+	one, two := newDatagrams(t, ring(t, 1), 1, 1), newDatagrams(t, ring(t, 1), 2, 2)
+	beat := one.SealHeartbeat(nil, []byte("old"), 0)
 	_, challenge, _ := open(two, 1, beat, 0)
 	_, answer, _ := open(one, 2, challenge, 0)
 	open(two, 1, answer, 0)
 	recorded := [][]byte{beat, answer, one.Seal(nil, []byte("older"))}
 
-	refuses := func(to *Lane, now time.Duration) {
+	refuses := func(to *Datagrams, now time.Duration) {
 		t.Helper()
 		for i, b := range recorded {
 			if m, _, _ := open(to, 1, b, now); m != "" {
@@ -410,10 +410,10 @@ func TestLaneReplayFromEarlierLife(t *testing.T) {
 			}
 		}
 	}
-	restarted := newLane(t, ring(t, 1), 2, 22)
+	restarted := newDatagrams(t, ring(t, 1), 2, 22)
 	refuses(restarted, 0) // with its challenge pending, too
 	refuses(restarted, time.Hour)
-	next := newLane(t, ring(t, 1), 1, 11)
+	next := newDatagrams(t, ring(t, 1), 1, 11)
 	introduce(t, next, two, time.Hour)
 	refuses(two, time.Hour)
 	if m, _, err := open(two, 1, next.Seal(nil, []byte("new")), time.Hour); m != "new" {
@@ -422,15 +422,15 @@ func TestLaneReplayFromEarlierLife(t *testing.T) {
 }
 
 // What a host sealed for one is nothing to its own lane, nor to a third that expects an answer.
-func TestLaneReflection(t *testing.T) {
+func TestDatagramsReflection(t *testing.T) {
 	t.Parallel()
 	one, two := introduced(t, ring(t, 1), ring(t, 1))
 	if m, reply, err := open(two, 1, two.Seal(nil, []byte("mine")), 0); err != ErrImpostor {
 		t.Errorf("its own message is %q, %x, %v", m, reply, err)
 	}
-	three := newLane(t, ring(t, 1), 3, 3)
-	_, toOne, _ := open(three, 1, one.Beat(nil, []byte("1"), 0), 0)
-	open(three, 2, two.Beat(nil, []byte("2"), 0), 0)
+	three := newDatagrams(t, ring(t, 1), 3, 3)
+	_, toOne, _ := open(three, 1, one.SealHeartbeat(nil, []byte("1"), 0), 0)
+	open(three, 2, two.SealHeartbeat(nil, []byte("2"), 0), 0)
 	_, answer, _ := open(one, 3, toOne, 0)
 	if m, _, err := open(three, 2, answer, 0); err != ErrImpostor {
 		t.Errorf("another's answer is %q, %v", m, err)
@@ -439,10 +439,10 @@ func TestLaneReflection(t *testing.T) {
 
 // Challenges and answers are few, whatever comes; each number and each heartbeat is good for
 // a while, and a number for one answer.
-func TestLanePace(t *testing.T) {
+func TestDatagramsPace(t *testing.T) {
 	t.Parallel()
 	const ms = time.Millisecond
-	one, two := newLane(t, ring(t, 1), 1, 1), newLane(t, ring(t, 1), 2, 2)
+	one, two := newDatagrams(t, ring(t, 1), 1, 1), newDatagrams(t, ring(t, 1), 2, 2)
 	challengeAt := func(now time.Duration) []byte {
 		_, challenge, err := open(two, 1, one.Seal(nil, []byte("x")), now)
 		if err != nil && err != ErrUnasked {
@@ -463,7 +463,7 @@ func TestLanePace(t *testing.T) {
 	var answers []string
 	for now := 2 * time.Second; now <= 2200*ms; now += 10 * ms {
 		if now == 2050*ms {
-			one.Beat(nil, []byte("beat"), now-101*ms)
+			one.SealHeartbeat(nil, []byte("beat"), now-101*ms)
 		}
 		if _, answer, _ := open(one, 2, challenge, now); len(answer) > 0 {
 			answers = append(answers, fmt.Sprintf("%v+%d", now, len(answer)-45))
@@ -489,14 +489,14 @@ func TestLanePace(t *testing.T) {
 }
 
 // An answer of the session that is known goes through its window: it opens nothing again.
-func TestLaneAnswerOfKnownSession(t *testing.T) {
+func TestDatagramsAnswerOfKnownSession(t *testing.T) {
 	t.Parallel()
 	one, two := introduced(t, ring(t, 1), ring(t, 1))
 	passed := one.Seal(nil, []byte("passed"))
 	open(two, 1, passed, 0)
 	challenge, _ := two.challenge(two.hosts[1], one.session, time.Second) // it was under way
 	challenge = bytes.Clone(challenge)
-	one.Beat(nil, []byte("beat"), time.Second)
+	one.SealHeartbeat(nil, []byte("beat"), time.Second)
 	before := one.Seal(nil, []byte("before"))
 	_, answer, _ := open(one, 2, challenge, time.Second)
 	if m, _, err := open(two, 1, answer, time.Second); m != "beat" {
@@ -512,15 +512,15 @@ func TestLaneAnswerOfKnownSession(t *testing.T) {
 
 // A group of two changes its key in three steps, one peer after the other: no message is lost,
 // and nobody needs to be introduced again.
-func TestLaneRotates(t *testing.T) {
+func TestDatagramsRotates(t *testing.T) {
 	t.Parallel()
 	one, two := introduced(t, ring(t, 1), ring(t, 1))
 	introduce(t, two, one, time.Second)
 	var held [][]byte
 	for step, keys := range [][]byte{{1}, {1, 2}, {2, 1}, {2}} {
-		for i, l := range []*Lane{one, two} {
+		for i, l := range []*Datagrams{one, two} {
 			l.Rekey(ring(t, keys...))
-			for _, pair := range [][2]*Lane{{one, two}, {two, one}} {
+			for _, pair := range [][2]*Datagrams{{one, two}, {two, one}} {
 				held = append(held, pair[0].Seal(nil, []byte("held")))
 				want := fmt.Sprint(step, i)
 				m, reply, err := open(pair[1], pair[0].self, pair[0].Seal(nil, []byte(want)), time.Second)
@@ -531,7 +531,7 @@ func TestLaneRotates(t *testing.T) {
 		}
 	}
 	for i, b := range held[len(held)-4:] { // of the last step: the window went on
-		to := []*Lane{two, one}[i%2]
+		to := []*Datagrams{two, one}[i%2]
 		if m, _, err := open(to, 3-to.self, b, time.Second); m != "" || err != nil {
 			t.Errorf("what was held back hands on %q, %v", m, err)
 		}
@@ -542,7 +542,7 @@ func TestLaneRotates(t *testing.T) {
 }
 
 // What is under way while a sender changes keys, may come in any order.
-func TestLaneKeysMixed(t *testing.T) {
+func TestDatagramsKeysMixed(t *testing.T) {
 	t.Parallel()
 	one, two := introduced(t, ring(t, 1, 2), ring(t, 1, 2))
 	old := [][]byte{one.Seal(nil, []byte("a")), one.Seal(nil, []byte("b"))}
@@ -562,10 +562,10 @@ func TestLaneKeysMixed(t *testing.T) {
 
 // A key that is taken away opens nothing more, and whom it introduced must be introduced anew:
 // so nobody who stole it can have spoilt the counters for good.
-func TestLaneKeyTakenAway(t *testing.T) {
+func TestDatagramsKeyTakenAway(t *testing.T) {
 	t.Parallel()
 	one, two := introduced(t, ring(t, 1), ring(t, 1, 2))
-	thief := newLane(t, ring(t, 1), 1, 1) // the same session
+	thief := newDatagrams(t, ring(t, 1), 1, 1) // the same session
 	thief.counter = 1 << 63
 	if m, _, _ := open(two, 1, thief.Seal(nil, []byte("forged")), 0); m != "forged" {
 		t.Fatal("a thief with the key is not heard")
@@ -575,29 +575,29 @@ func TestLaneKeyTakenAway(t *testing.T) {
 		t.Errorf("with the key taken away: %q, %x, %v", m, reply, err)
 	}
 	one.Rekey(ring(t, 2))
-	if m, err := exchange(one, two, one.Beat(nil, []byte("beat"), time.Second), time.Second); m != "beat" || err != nil {
+	if m, err := exchange(one, two, one.SealHeartbeat(nil, []byte("beat"), time.Second), time.Second); m != "beat" || err != nil {
 		t.Errorf("the true one is heard no more: %q, %v", m, err)
 	}
 }
 
-func TestLaneWithoutDice(t *testing.T) {
+func TestDatagramsWithoutDice(t *testing.T) {
 	t.Parallel()
 	failed := errors.New("no more dice")
-	if _, err := NewLane(ring(t, 1), 1, iotest.ErrReader(failed)); !errors.Is(err, failed) {
+	if _, err := NewDatagrams(ring(t, 1), 1, iotest.ErrReader(failed)); !errors.Is(err, failed) {
 		t.Errorf("error is %v", err)
 	}
-	two, err := NewLane(ring(t, 1), 2, io.MultiReader(bytes.NewReader(make([]byte, 8)), iotest.ErrReader(failed)))
+	two, err := NewDatagrams(ring(t, 1), 2, io.MultiReader(bytes.NewReader(make([]byte, 8)), iotest.ErrReader(failed)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, reply, err := open(two, 1, newLane(t, ring(t, 1), 1, 1).Seal(nil, []byte("x")), 0)
+	m, reply, err := open(two, 1, newDatagrams(t, ring(t, 1), 1, 1).Seal(nil, []byte("x")), 0)
 	if m != "" || reply != nil || !errors.Is(err, failed) {
 		t.Errorf("got %q, %x, %v", m, reply, err)
 	}
 }
 
 // One goroutine seals, another opens, a third changes keys.
-func TestLaneAtOnce(t *testing.T) {
+func TestDatagramsAtOnce(t *testing.T) {
 	t.Parallel()
 	one, two := introduced(t, ring(t, 1, 2), ring(t, 1, 2))
 	sealed := make(chan []byte)
@@ -605,7 +605,7 @@ func TestLaneAtOnce(t *testing.T) {
 	all.Go(func() {
 		defer close(sealed)
 		for i := range 300 {
-			sealed <- one.Beat(nil, []byte("beat"), time.Duration(i))
+			sealed <- one.SealHeartbeat(nil, []byte("beat"), time.Duration(i))
 		}
 	})
 	all.Go(func() {
@@ -623,12 +623,12 @@ func TestLaneAtOnce(t *testing.T) {
 }
 
 // A heartbeat costs no memory to seal, nor to open.
-func TestLaneAllocations(t *testing.T) {
+func TestDatagramsAllocations(t *testing.T) {
 	one, two := introduced(t, ring(t, 1), ring(t, 1))
 	message := make([]byte, 100)
 	var b []byte
 	allocations := testing.AllocsPerRun(100, func() {
-		b = one.Beat(b[:0], message, 0)
+		b = one.SealHeartbeat(b[:0], message, 0)
 		if m, _, err := two.Open(1, b, 0); len(m) != 100 {
 			t.Error(err)
 		}
@@ -638,12 +638,12 @@ func TestLaneAllocations(t *testing.T) {
 	}
 }
 
-// FuzzLane is a datagram of a stranger, which does not open unless it is one that was sealed;
+// FuzzDatagrams is a datagram of a stranger, which does not open unless it is one that was sealed;
 // and what a member gone mad seals, which is handed on only if it is a message.
-func FuzzLane(f *testing.F) {
+func FuzzDatagrams(f *testing.F) {
 	one, two := introduced(f, ring(f, 1), ring(f, 1, 2))
 	sound := one.Seal(nil, []byte("message"))
-	_, challenge, _ := open(newLane(f, ring(f, 1), 1, 9), 2, two.Seal(nil, nil), 0)
+	_, challenge, _ := open(newDatagrams(f, ring(f, 1), 1, 9), 2, two.Seal(nil, nil), 0)
 	for _, seed := range [][]byte{sound, challenge, sound[:36], {}, {0, 'x'}, {saysChallenge, 1, 2, 3, 4, 5, 6, 7, 8}, {saysAnswer, 1}} {
 		f.Add(seed)
 	}
@@ -666,12 +666,12 @@ func FuzzLane(f *testing.F) {
 }
 
 func BenchmarkSealHeartbeat(b *testing.B) {
-	one := newLane(b, ring(b, 1), 1, 1)
+	one := newDatagrams(b, ring(b, 1), 1, 1)
 	message := make([]byte, 60)
 	var buf []byte
 	b.ReportAllocs()
 	for b.Loop() {
-		buf = one.Beat(buf[:0], message, 0)
+		buf = one.SealHeartbeat(buf[:0], message, 0)
 	}
 }
 
@@ -684,7 +684,7 @@ func BenchmarkOpen(b *testing.B) {
 		var buf []byte
 		b.ReportAllocs()
 		for b.Loop() {
-			buf = one.Beat(buf[:0], message, 0)
+			buf = one.SealHeartbeat(buf[:0], message, 0)
 			if _, _, err := two.Open(1, buf, 0); err != nil {
 				b.Fatal(err)
 			}
@@ -694,7 +694,7 @@ func BenchmarkOpen(b *testing.B) {
 		for i, what := range []string{"known", "other"} {
 			b.Run(fmt.Sprintf("forged/session=%s/keys=%d", what, len(keys)), func(b *testing.B) {
 				_, two := introduced(b, ring(b, 1), ring(b, keys...))
-				forged := newLane(b, ring(b, 99), 1, byte(i+1)).Seal(nil, make([]byte, 60))
+				forged := newDatagrams(b, ring(b, 99), 1, byte(i+1)).Seal(nil, make([]byte, 60))
 				b.ReportAllocs()
 				for b.Loop() {
 					if _, _, err := two.Open(1, forged, 0); err != ErrUnopened {
