@@ -67,8 +67,10 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		}
 		return code
 	}
-	c, err := config.Parse(args, utils.HostName)
+	c, err := parse(ctx, args)
 	switch {
+	case ctx.Err() != nil:
+		return success
 	case errors.Is(err, config.ErrHelp):
 		fmt.Fprint(stdout, usage())
 		return success
@@ -79,6 +81,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return success
 	case c.Local:
 		return local.Run(ctx, c, stdout, stderr)
+	}
+	if c.Keys.Len() > 0 {
+		utils.ForbidCores()
 	}
 	hangups := hangups(c)
 	if !wait(ctx, c.Delay) {
@@ -94,6 +99,24 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	go rekey(ctx, peer, hangups)
 	return peer.Run(ctx)
+}
+
+// parse returns the configuration that args stand for, or nothing once ctx ends: a file that they name may be a
+// pipe that nobody writes.
+func parse(ctx context.Context, args []string) (config.Config, error) {
+	var c config.Config
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c, err = config.Parse(args, utils.HostName)
+	}()
+	select {
+	case <-done:
+		return c, err
+	case <-ctx.Done():
+		return config.Config{}, ctx.Err()
+	}
 }
 
 // listen adds the listeners that c asks for.

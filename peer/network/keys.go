@@ -66,7 +66,7 @@ func (p *Peer) Rekey() {
 	if k == nil {
 		return
 	}
-	ring, err := seal.Read(p.config.KeyFile)
+	ring, err := seal.Reread(p.config.KeyFile)
 	if err != nil {
 		p.notice.printf("Error reading keys: %v; the keys in use stay", err)
 		return

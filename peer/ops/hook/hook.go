@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"memberly/peer/datastructures"
@@ -38,6 +39,7 @@ type Hook struct {
 	Config
 	limit   time.Duration
 	waiting datastructures.SafeQueue[notification]
+	running sync.Mutex // held while the command runs
 
 	// These belong to the goroutine of the steps.
 	last  notification // that was added
@@ -80,6 +82,9 @@ func newHook(c Config, limit time.Duration) *Hook {
 	h.waiting.Max = maxWaiting
 	h.views, h.abandon = context.WithCancel(context.Background())
 	go h.run()
+	if os.Getpid() == 1 {
+		go h.reap()
+	}
 	return h
 }
 
@@ -152,7 +157,9 @@ func (h *Hook) run() {
 func (h *Hook) perform(ctx context.Context, n notification) {
 	ctx, cancel := context.WithTimeoutCause(ctx, h.limit, errLimit)
 	defer cancel()
+	h.running.Lock()
 	said, err := h.command(ctx, n)
+	h.running.Unlock()
 	switch {
 	case err == nil:
 		return
