@@ -99,14 +99,14 @@ func TestStalled(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			l := &told{}
 			p := &Peer{start: time.Now(), protocol: late{}, listeners: []handlers.Listener{l}, heartbeats: &heartbeats{socket: &fakeUDP{}},
-				timer: fakeTimer{time.NewTimer(time.Hour)}, shared: &shared{events: make(chan event)}}
+				timer: fakeTimer{time.NewTimer(time.Hour)}, tasks: newTasks()}
 			var m signals
 			p.carry(p.next(&m))
 			<-time.After(time.Second)
 			for range 2 {
 				go func() {
 					<-time.After(after)
-					p.shared.events <- event{kind: received, message: &types.Message{}}
+					p.tasks.events <- event{kind: received, message: &types.Message{}}
 				}()
 			}
 			synctest.Wait()
@@ -189,7 +189,7 @@ func TestUnencodable(t *testing.T) {
 	s.answer(handlers.Output{Messages: []types.Message{{Kind: types.Kind(99), From: 1, To: 2}, probe(1, 2, 1)}})
 	s.stdout.await(t, "Error encoding integer: ")
 	accept(t, two).hears()
-	if got := s.peer.Drops()[Unencodable]; got != 1 {
+	if got := s.peer.drops.all()[dropUnencodable]; got != 1 {
 		t.Errorf("counted %d, want 1", got)
 	}
 }
@@ -225,9 +225,9 @@ func TestLooksBeforeTick(t *testing.T) {
 		f := &fakeUDP{before: time.Now().Add(10*pollEvery + pollEvery/5)}
 		f.reads = []datagram{{from: addr("10.0.0.3"), bytes: b}}
 		beats, _ := newFakeHeartbeats(&names{}, f)
-		defer beats.notice.close(time.Second)
+		defer beats.drops.notice.close(time.Second)
 		did := &diary{}
-		p := &Peer{start: time.Now(), protocol: did, heartbeats: beats, shared: beats.shared, timer: fakeTimer{time.NewTimer(time.Hour)}, schedule: schedule{wake: 10*pollEvery + pollEvery/4}}
+		p := &Peer{start: time.Now(), protocol: did, heartbeats: beats, tasks: beats.tasks, timer: fakeTimer{time.NewTimer(time.Hour)}, schedule: schedule{wake: 10*pollEvery + pollEvery/4}}
 		defer p.timer.Close()
 		var none signals
 		for range 2 {
