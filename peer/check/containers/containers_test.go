@@ -1,12 +1,11 @@
-// Package containers_test starts the compose files in real containers and holds what each
-// peer writes on stderr against the tables of package scenario. Then it takes groups through real
-// faults, and holds what they write against what is true of them (judge_test.go); and it has
-// doctors find them (doctor_test.go).
+// Package containers_test starts the compose files in real containers and compares the records of
+// each peer with the tables of package scenario. It also injects real faults into groups and compares
+// what the peers write with the truth (judge_test.go), and has doctors find faults (doctor_test.go).
 //
 // It needs Docker and Compose, and for the faults root, nsenter, setpriv, nft and ip, so it starts
-// containers only when MEMBERLY_CONTAINERS is set; then whatever is missing is a failure. MEMBERLY_REPEAT runs each scenario so many times,
-// GO_IMAGE names the image to build with (see the Dockerfile), and MEMBERLY_NAME is what the
-// names of all images and projects made here begin with.
+// containers only if MEMBERLY_CONTAINERS is set; then a missing tool is a failure. MEMBERLY_REPEAT is
+// how often to run each scenario, GO_IMAGE names the image to build with (see the Dockerfile), and
+// MEMBERLY_NAME is the prefix of the names of all images and projects made here.
 package containers_test
 
 import (
@@ -21,11 +20,10 @@ import (
 	"memberly/peer/check/scenario"
 )
 
-// scenarioLimit is far more than the longest scenario takes (half a minute); it only ends
-// one that hangs.
+// scenarioLimit ends a scenario that hangs. The longest one takes half a minute.
 const scenarioLimit = 3 * time.Minute
 
-// image is what the scenarios run. It is empty when they are not to run.
+// image is the image to run; empty if no containers are to be started.
 var image string
 
 func TestMain(m *testing.M) {
@@ -36,8 +34,8 @@ func TestMain(m *testing.M) {
 	os.Exit(withImage(m.Run))
 }
 
-// withImage runs the tests with an image built for them under a name of its own, so that
-// neither a stale prj3 is tested nor the user's replaced. It returns the exit code.
+// withImage runs the tests with an image built for them under its own name, so that they neither test
+// a stale prj3 nor replace the user's. It returns the exit code.
 func withImage(tests func() int) int {
 	if os.Getenv("MEMBERLY_CONTAINERS") == "" {
 		return tests()
@@ -52,7 +50,7 @@ func withImage(tests func() int) int {
 	return tests()
 }
 
-// TestScenarios runs the four scenarios side by side, and the repetitions of each in a row.
+// TestScenarios runs the four scenarios at the same time, the repetitions of each one after the other.
 func TestScenarios(t *testing.T) {
 	needContainers(t)
 	repeat, err := strconv.Atoi(cmp.Or(os.Getenv("MEMBERLY_REPEAT"), "1"))
@@ -69,7 +67,7 @@ func TestScenarios(t *testing.T) {
 	}
 }
 
-// runScenario takes a scenario from `up` to the last container's exit.
+// runScenario runs a scenario from `up` to the last container's exit.
 func runScenario(t *testing.T, s scenario.Scenario, repetition int) {
 	ctx, cancel := context.WithTimeout(t.Context(), scenarioLimit)
 	defer cancel()

@@ -20,8 +20,8 @@ import (
 // root is where the Dockerfile and the compose files are.
 const root = "../../.."
 
-// command runs a program in the root folder and returns what it wrote. The error of one that
-// fails quotes it whole.
+// command runs a program in the root folder and returns its output. If the program fails, the error
+// quotes all output.
 func command(ctx context.Context, name string, args ...string) (string, error) {
 	c := exec.CommandContext(ctx, name, args...)
 	c.Dir = root
@@ -44,8 +44,8 @@ const (
 	stderr stream = "stderr"
 )
 
-// follow runs c, hands each line that it writes to said, one at a time, and returns how it
-// ended: nil, or with what exit code.
+// follow runs c and calls said for each line that it writes, one at a time. It returns the error of
+// exec.Cmd.Wait.
 func follow(c *exec.Cmd, said func(from stream, text string)) error {
 	out, err := c.StdoutPipe()
 	if err != nil {
@@ -73,13 +73,13 @@ func follow(c *exec.Cmd, said func(from stream, text string)) error {
 	return c.Wait()
 }
 
-// buildImage builds the image of the sources as they are now.
+// buildImage builds the image from the present sources.
 func buildImage(ctx context.Context) error {
 	_, err := docker(ctx, "build", "--build-arg", "GO_IMAGE="+os.Getenv("GO_IMAGE"), "-t", image, ".")
 	return err
 }
 
-// inspect decodes what Docker knows of a container or image into v.
+// inspect decodes the output of docker inspect for a container or image into v.
 func inspect(ctx context.Context, t *testing.T, id string, v any) {
 	t.Helper()
 	out, err := docker(ctx, "inspect", "-f", "{{json .}}", id)
@@ -96,8 +96,8 @@ type project struct {
 	compose []string // the command up to Compose's verb
 }
 
-// newProject prepares a scenario's compose file to be started as a project called name, with
-// the image given in place of prj3. All of it is removed when the test ends.
+// newProject prepares to start a scenario's compose file as a project called name, with this image
+// in place of prj3. The end of the test removes everything.
 func newProject(t *testing.T, scenario, name, image string) project {
 	t.Helper()
 	override := filepath.Join(t.TempDir(), "override.yml")
@@ -134,11 +134,11 @@ func (p project) run(ctx context.Context, args ...string) (string, error) {
 	return command(ctx, p.compose[0], all...)
 }
 
-// starting lets one project start at a time: containers that start on a busy machine take
-// seconds, and the tables are about peers that are seconds apart.
+// starting lets one project start at a time, because containers take seconds to start on a busy
+// machine, and the tables expect peers that start seconds apart.
 var starting sync.Mutex
 
-// up starts all containers, returns when they run, and tells when it began.
+// up starts all containers, and returns the time of its beginning when all run.
 func (p project) up(ctx context.Context, t *testing.T) time.Time {
 	t.Helper()
 	starting.Lock()
@@ -163,7 +163,7 @@ func (p project) container(ctx context.Context, t *testing.T, service string) st
 	return id
 }
 
-// follow begins to read the records of every peer of the scenario, from its first on.
+// follow starts reading the records of every peer of the scenario, from the first one on.
 func (p project) follow(ctx context.Context, t *testing.T, s scenario.Scenario) *watch {
 	t.Helper()
 	w := &watch{events: make(chan event)}
@@ -174,7 +174,7 @@ func (p project) follow(ctx context.Context, t *testing.T, s scenario.Scenario) 
 	return w
 }
 
-// verify has the image's own program check what Compose shows of the containers.
+// verify runs the image's own verify on the logs of Compose.
 func (p project) verify(ctx context.Context, t *testing.T) {
 	t.Helper()
 	verify := exec.CommandContext(ctx, "docker", "run", "--rm", "-i", image, "verify")
@@ -185,7 +185,7 @@ func (p project) verify(ctx context.Context, t *testing.T) {
 	}
 }
 
-// logs returns all that the containers wrote, stdout and stderr, each line with its time.
+// logs returns the stdout and stderr of all containers, each line with its time.
 func (p project) logs() string {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

@@ -8,25 +8,25 @@ import (
 	"memberly/peer/types"
 )
 
-// Sentences, from the colon on, that several doctors say.
+// Sentences, from the colon on, that occur more than once.
 const (
 	letTCPIn       = "let TCP 8080 through to it (its firewall, security groups, routes)."
 	noBroadcast    = "let UDP 8081 to that address through. If the network has no broadcast, see docs/deploy.md: the group works without it, by asking over TCP."
 	broadcastHere  = "through to this machine's broadcast address."
-	deafOrOther    = "what listens there is not a peer, is stopped, or runs another release; or the hosts file there has another address for this host, or lacks it."
+	noAnswer       = "what listens there is not a peer, is stopped, or runs another release; or the hosts file there has another address for this host, or lacks it."
 	startOrName    = "start it if it is a container or a pod; otherwise add it there, or write its address after its name in the hosts file."
 	correctAddress = "peers drop what it sends. Correct its address in the name service or the hosts file, or remove the address translation in between."
 	sameFile       = "use the same names in the same order everywhere."
 	ownAddress     = "give each host an address of its own."
-	moreProcessor  = "give the machine more CPU time, and do not suspend it. The group removes a peer that stalls for 2.2 s."
-	endOther       = "stop the peer that already runs on this machine, or the other program that uses the port."
+	moreCPU        = "give the machine more CPU time, and do not suspend it. The group removes a peer that stalls for 2.2 s."
+	stopOther      = "stop the peer that already runs on this machine, or the other program that uses the port."
 )
 
-// sameRelease is what is said of an impostor's.
+// sameRelease ends the sentence about a message of an impostor.
 var sameRelease = fmt.Sprintf("unknown wire version %d, this peer speaks %d: run the same release on all hosts.", types.Version+1, types.Version)
 
-// wards are the doctors' rows by the hosts that go through them.
-var wards = []struct {
+// clusters are the examinations by cluster.
+var clusters = []struct {
 	name string
 	rows []examination
 }{
@@ -111,7 +111,7 @@ var wards = []struct {
 			says("three", "++++ +!+++-++p +!+++-++p", "two: file: two has another hosts file: "+sameFile, "one: file: one has another hosts file: "+sameFile),
 		}},
 		{name: "beside-its-peer", runs: "ppb", want: []verdict{ // which joins where a doctor was
-			says("three", "+!!+ +++??-??p +++??-??p", "three: TCP 8080: TCP 8080 is in use here: "+endOther, "three: UDP 8081: UDP 8081 is in use here: "+endOther),
+			says("three", "+!!+ +++??-??p +++??-??p", "three: TCP 8080: TCP 8080 is in use here: "+stopOther, "three: UDP 8081: UDP 8081 is in use here: "+stopOther),
 		}},
 	}},
 	{"astray", []examination{
@@ -136,16 +136,16 @@ var wards = []struct {
 			says("one", "", `memberly doctor: hosts file "/files/plan-of-one": line 3: host "TWO" is on line 2 already: remove one of the two`),
 			says("two", "", `memberly doctor: hosts file "/files/plan-of-two": line 3: host "TWO" is on line 2 already: remove one of the two`),
 		}},
-		{name: "one-is-elsewhere", runs: "ddd", plans: map[string]string{"all": "one @nobody\ntwo\nthree\n"}, want: []verdict{
-			says("one", "!+++ +??????+d +??????+d", "one: address: The name service or the hosts file says that one is at @nobody, which is no address of this machine: "+
+		{name: "one-is-elsewhere", runs: "ddd", plans: map[string]string{"all": "one @unused\ntwo\nthree\n"}, want: []verdict{
+			says("one", "!+++ +??????+d +??????+d", "one: address: The name service or the hosts file says that one is at @unused, which is no address of this machine: "+
 				"the others would look for it there. Correct the name service or the file."),
-			says("two", "++++ +??!????- ++++++++d", "one: TCP from: one sends from @one, but here its address is @nobody: "+correctAddress),
-			says("three", "++++ +??!????- ++++++++d", "one: TCP from: one sends from @one, but here its address is @nobody: "+correctAddress),
+			says("two", "++++ +??!????- ++++++++d", "one: TCP from: one sends from @one, but here its address is @unused: "+correctAddress),
+			says("three", "++++ +??!????- ++++++++d", "one: TCP from: one sends from @one, but here its address is @unused: "+correctAddress),
 		}},
 		{name: "port-taken", runs: "ddd", is: impostor("one", silentImpostor), want: []verdict{
-			says("one", "+!++ +++?++++d +++?++++d", "one: TCP 8080: TCP 8080 is in use here: "+endOther),
-			says("two", "++++ ++!+++++d ++++++++d", "one: TCP to: one accepts connections to TCP 8080, but does not answer: "+deafOrOther),
-			says("three", "++++ ++!+++++d ++++++++d", "one: TCP to: one accepts connections to TCP 8080, but does not answer: "+deafOrOther),
+			says("one", "+!++ +++?++++d +++?++++d", "one: TCP 8080: TCP 8080 is in use here: "+stopOther),
+			says("two", "++++ ++!+++++d ++++++++d", "one: TCP to: one accepts connections to TCP 8080, but does not answer: "+noAnswer),
+			says("three", "++++ ++!+++++d ++++++++d", "one: TCP to: one accepts connections to TCP 8080, but does not answer: "+noAnswer),
 		}},
 		{name: "later-peer", runs: "dd-", is: impostor("three", laterPeer), want: []verdict{
 			says("one", "++++ ++++++++d +?!?????o", "three: TCP to: three runs another release: HEARTBEAT from peer 3: "+sameRelease),
@@ -158,25 +158,25 @@ var wards = []struct {
 		{name: "a-doctor-is-stopped-for-a-second", runs: "ddd", stops: "three", until: time.Second, want: []verdict{
 			says("one", "++++ ++++++++d ++++++++d"),
 			says("two", "++++ ++++++++d ++++++++d"),
-			says("three", "+++! ++++++++d ++++++++d", "three: clock: This process did not run for …: "+moreProcessor),
+			says("three", "+++! ++++++++d ++++++++d", "three: clock: This process did not run for …: "+moreCPU),
 		}},
 		{name: "a-doctor-is-stopped", runs: "ddd", stops: "three", want: []verdict{
-			says("one", "++++ ++++++++d +?!?????-", "three: TCP to: three accepts connections to TCP 8080, but does not answer: "+deafOrOther),
-			says("two", "++++ ++++++++d +?!?????-", "three: TCP to: three accepts connections to TCP 8080, but does not answer: "+deafOrOther),
-			says("three", "+++! * *", "three: clock: This process did not run for …: "+moreProcessor),
+			says("one", "++++ ++++++++d +?!?????-", "three: TCP to: three accepts connections to TCP 8080, but does not answer: "+noAnswer),
+			says("two", "++++ ++++++++d +?!?????-", "three: TCP to: three accepts connections to TCP 8080, but does not answer: "+noAnswer),
+			says("three", "+++! * *", "three: clock: This process did not run for …: "+moreCPU),
 		}},
 	}},
 }
 
-// TestDoctor has doctors find real troubles: each ward its rows one after the other, some wards at
-// the same time.
+// TestDoctor has doctors find real problems, some clusters at the same time, the rows of each one
+// after the other.
 func TestDoctor(t *testing.T) {
 	needContainers(t)
-	for _, ward := range wards {
-		t.Run(ward.name, func(t *testing.T) {
+	for _, setup := range clusters {
+		t.Run(setup.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWard(t, image+"-"+ward.name, hosts[:3]...)
-			for _, x := range ward.rows {
+			w := newCluster(t, image+"-"+setup.name, hosts[:3]...)
+			for _, x := range setup.rows {
 				t.Run(x.name, func(t *testing.T) { x.run(t, w) })
 			}
 		})

@@ -15,21 +15,21 @@ import (
 	"time"
 )
 
-// examination is one row of a ward: doctors at work, with some trouble, and what each of them is to say.
+// examination is one test case of a cluster: a problem, and what each doctor must report.
 type examination struct {
 	name  string
 	runs  string            // on each host: d doctor, p peer, b both, - nothing
-	plans map[string]string // the hosts file of those that have another
-	is    trouble           // nil: none
-	stops string            // this host's doctor is stopped before the others begin, and goes on later
-	until time.Duration     // so much later; 0: when the others have ended
-	lasts time.Duration     // the peers are watched for so long afterwards
+	plans map[string]string // hosts files, by host, of those that have another one
+	is    problem           // nil for none
+	stops string            // this host's doctor is stopped before the others start, and resumed later
+	until time.Duration     // when it is resumed; 0 for when the others have ended
+	lasts time.Duration     // how long the peers are watched afterwards
 	want  []verdict
 }
 
-// verdict is what a host's doctor is to say. Its marks are a word for the host, and one for each of
-// the others: + ok, ! RED, ? and - as they are, and then what runs there: d doctor, p peer in a view,
-// q peer, o another release, - nothing that answers. A word * is not looked at.
+// verdict is what a host's doctor must report. Its marks are a word for the host and one for each
+// other host: + for ok, ! for RED, ? and -; then what runs there: d a doctor, p a peer in a view, q a
+// peer, o another release, - nothing that answers. The word * matches any.
 type verdict struct {
 	host, marks string
 	sentences   []string // "host: column: sentence"; without marks, a line of stderr
@@ -37,41 +37,41 @@ type verdict struct {
 
 func says(host, marks string, sentences ...string) verdict { return verdict{host, marks, sentences} }
 
-// trouble is what befalls a ward until the function that it returns is called.
-type trouble func(*ward) (heal func() error, err error)
+// problem breaks something in a cluster, until the function that it returns repairs it.
+type problem func(*cluster) (repair func() error, err error)
 
-// lost are the packets that match, in the words of nftables, on their way into a host; @name is an address.
-func lost(host, match string) trouble {
-	return func(w *ward) (func() error, error) {
+// lost drops the packets into a host that match an nftables expression, in which @name is an address.
+func lost(host, match string) problem {
+	return func(w *cluster) (func() error, error) {
 		p := w.host(host)
-		return func() error { return restorePackets(w.group, p) }, dropPackets(w.group, p, "input", w.spell(match))
+		return func() error { return restorePackets(w.group, p) }, dropPackets(w.group, p, "input", w.withAddrs(match))
 	}
 }
 
-// gone is a host that has lost its network, and with it its name.
-func gone(host string) trouble {
-	return func(w *ward) (func() error, error) {
+// gone disconnects a host, which takes its name away too.
+func gone(host string) problem {
+	return func(w *cluster) (func() error, error) {
 		p := w.host(host)
-		return func() error { return errors.Join(plug(w.group, p), w.locate()) }, unplug(w.group, p)
+		return func() error { return errors.Join(reconnect(w.group, p), w.locate()) }, disconnect(w.group, p)
 	}
 }
 
-// windows are how long doctors are given, one after the other, until they say what they are to say:
-// a machine that is too busy for the first may have time in the last.
+// windows are the doctors' times, tried in turn until the reports are right, because a busy machine
+// may need more than the first.
 var windows = []time.Duration{3 * time.Second, 6 * time.Second, 15 * time.Second}
 
-// run has the doctors at work, and holds what they say against the table.
-func (x *examination) run(t *testing.T, w *ward) {
+// run runs the doctors and compares their reports with the table.
+func (x *examination) run(t *testing.T, w *cluster) {
 	if err := w.arrange(x.runs); err != nil {
-		t.Fatalf("%v\n%s", err, w.play.String())
+		t.Fatalf("%v\n%s", err, w.transcript.String())
 	}
 	if x.is != nil {
-		heal, err := x.is(w)
+		repair, err := x.is(w)
 		defer func() {
-			if heal == nil {
+			if repair == nil {
 				return
 			}
-			if err := heal(); err != nil {
+			if err := repair(); err != nil {
 				t.Error(err)
 			}
 		}()
@@ -81,24 +81,24 @@ func (x *examination) run(t *testing.T, w *ward) {
 	}
 	for _, window := range windows {
 		wrong := x.examine(w, window)
-		if err := w.undisturbed(); err != nil {
-			t.Fatalf("%v\n%s", err, w.play.String())
+		if err := w.checkQuiet(); err != nil {
+			t.Fatalf("%v\n%s", err, w.transcript.String())
 		}
 		if wrong == nil {
 			if err := w.watch(x.lasts, func(*peer) bool { return true }); err != nil {
-				t.Errorf("%v\n%s", err, w.play.String())
+				t.Errorf("%v\n%s", err, w.transcript.String())
 			}
 			return
 		}
 		t.Logf("in %v: %v", window, wrong)
 	}
-	t.Error("they do not say what they are to say")
+	t.Error("the reports are wrong")
 }
 
-// arrange starts the peers that are to run.
-func (w *ward) arrange(runs string) error {
+// arrange starts the peers that should run.
+func (c *cluster) arrange(runs string) error {
 	var missing []*peer
-	for i, p := range w.peers {
+	for i, p := range c.peers {
 		if strings.ContainsRune("pb", rune(runs[i])) && !p.running {
 			missing = append(missing, p)
 		}
@@ -106,21 +106,21 @@ func (w *ward) arrange(runs string) error {
 	if missing == nil {
 		return nil
 	}
-	return w.admit(missing...)
+	return c.startPeers(missing...)
 }
 
-// examine runs the doctors once. The error says what they say that they are not to say.
-func (x *examination) examine(w *ward, window time.Duration) error {
+// examine runs the doctors once. The error says what is wrong with their reports.
+func (x *examination) examine(w *cluster, window time.Duration) error {
 	ctx, cancel := context.WithTimeout(w.ctx, window+startLimit)
 	defer cancel()
 	doctors := make(map[string]*doctor)
 	send := func(host string) error {
 		file, err := w.write("plan-of-"+host, cmp.Or(x.plans[host], x.plans["all"], w.plan))
-		doctors[host] = call(w.memberly(ctx, host, "doctor", "-h", file, "-n", host, "-for", window.String()))
+		doctors[host] = startDoctor(w.memberly(ctx, host, "doctor", "-h", file, "-n", host, "-for", window.String()))
 		return err
 	}
 	if x.stops != "" {
-		if err := errors.Join(send(x.stops), doctors[x.stops].stop(w.at[x.stops])); err != nil {
+		if err := errors.Join(send(x.stops), doctors[x.stops].stop(w.addrs[x.stops])); err != nil {
 			return err
 		}
 	}
@@ -134,7 +134,7 @@ func (x *examination) examine(w *ward, window time.Duration) error {
 	return errors.Join(x.resume(doctors), x.compare(w, doctors))
 }
 
-// resume has the doctor that was stopped go on.
+// resume resumes the doctor that was stopped.
 func (x *examination) resume(doctors map[string]*doctor) error {
 	if x.stops == "" {
 		return nil
@@ -151,8 +151,8 @@ func (x *examination) resume(doctors map[string]*doctor) error {
 	return doctors[x.stops].c.Process.Signal(syscall.SIGCONT)
 }
 
-// compare returns what the doctors say that they are not to say.
-func (x *examination) compare(w *ward, doctors map[string]*doctor) error {
+// compare returns what is wrong with the doctors' reports.
+func (x *examination) compare(w *cluster, doctors map[string]*doctor) error {
 	var wrong error
 	for _, v := range x.want {
 		d := doctors[v.host]
@@ -164,20 +164,20 @@ func (x *examination) compare(w *ward, doctors map[string]*doctor) error {
 	return wrong
 }
 
-// doctor is one at work.
+// doctor is a doctor's process.
 type doctor struct {
 	c      *exec.Cmd
-	begun  chan struct{} // closed when it has said something
+	begun  chan struct{} // closed at its first output
 	ended  chan struct{} // closed when it has ended
-	text   string        // all that it said, when it has ended
-	errors string        // and what of that came on stderr
+	text   string        // all output, when it has ended
+	errors string        // the part of it on stderr
 }
 
-func call(c *exec.Cmd) *doctor {
+func startDoctor(c *exec.Cmd) *doctor {
 	d := &doctor{c: c, begun: make(chan struct{}), ended: make(chan struct{})}
 	go func() {
 		defer close(d.ended)
-		follow(c, func(from stream, text string) { // its exit code is looked at later
+		follow(c, func(from stream, text string) { // compare checks its exit code
 			if d.text == "" {
 				close(d.begun)
 			}
@@ -190,7 +190,7 @@ func call(c *exec.Cmd) *doctor {
 	return d
 }
 
-// stop stops a doctor that is alone, at addr, as soon as it listens.
+// stop stops a doctor as soon as it listens at addr. No other doctor may run yet.
 func (d *doctor) stop(addr string) error {
 	select {
 	case <-d.begun:
@@ -212,10 +212,10 @@ func (d *doctor) stop(addr string) error {
 	}
 }
 
-// compare returns what of d's words is not as it should be.
-func (v verdict) compare(w *ward, d *doctor) error {
+// compare returns what is wrong with d's report.
+func (v verdict) compare(w *cluster, d *doctor) error {
 	var err error
-	said, code, end := read(w.unspell(d.text)), 0, "All is well."
+	said, code, end := read(w.withNames(d.text)), 0, "All is well."
 	switch {
 	case v.marks == "":
 		said, code, end = reading{sentences: strings.Split(strings.TrimSpace(d.errors), "\n")}, 1, ""
@@ -237,12 +237,12 @@ func (v verdict) compare(w *ward, d *doctor) error {
 	return err
 }
 
-// alike compares words of marks.
+// alike reports whether marks match.
 func alike(got, want string) bool {
 	return slices.EqualFunc(strings.Fields(got), strings.Fields(want), func(g, w string) bool { return g == w || w == "*" })
 }
 
-// of returns the sentences but those of hosts whose marks are not looked at.
+// of returns the sentences, without those of hosts with the mark *.
 func (r reading) of(marks string) []string {
 	words := strings.Fields(marks)
 	return slices.DeleteFunc(r.sentences, func(sentence string) bool {
@@ -252,10 +252,10 @@ func (r reading) of(marks string) []string {
 	})
 }
 
-// reading is what a doctor said.
+// reading is a parsed report.
 type reading struct {
 	marks     string
-	hosts     []string // whose they are
+	hosts     []string // by word of marks
 	sentences []string
 	end       string
 }
@@ -263,13 +263,13 @@ type reading struct {
 var (
 	letters = map[string]string{"ok": "+", "RED": "!", "?": "?", "-": "-",
 		"doctor": "d", "peer, view N": "p", "peer": "q", "another release": "o", "no answer": "-"}
-	// What differs from one time to the next.
+	// What differs between runs.
 	viewNumber  = regexp.MustCompile(`peer, view \d+`)
 	dialFailure = regexp.MustCompile(`\((dial tcp|lookup) [^)]*\)`)
 	stallLength = regexp.MustCompile(`run for [\d.]+m?s`)
 )
 
-// read reads what a doctor printed.
+// read parses a report.
 func read(text string) reading {
 	var r reading
 	host := ""

@@ -13,73 +13,72 @@ import (
 	"memberly/peer/types"
 )
 
-// Limits of waiting, for conditions that must come.
+// How long tests wait for a condition.
 const (
-	startLimit = 30 * time.Second // a group that starts, in containers that do
-	patience   = 10 * time.Second // "within seconds"
+	startLimit = 30 * time.Second // for a group to form, including the start of its containers
+	usualLimit = 10 * time.Second // "within seconds"
 	ruleSix    = 25 * time.Second // where rules 6 and 7 make someone wait
 )
 
-// fault is something that befalls a group of five that agree, until it ends and they agree
-// again.
-type fault struct {
+// faultCase is one fault of a group of five that agree, from its start until they agree again.
+type faultCase struct {
 	name    string
-	ailment ailment
+	fault   fault
 	victims func(*group) []*peer
-	course  course        // what must come before it ends
-	limit   time.Duration // for the view after it; 0: patience
+	course  course        // what must happen before the repair
+	limit   time.Duration // for the view after the repair; 0 for usualLimit
 }
 
-// course is what must come of a fault that lasts: it returns what it has checked, and when that
-// had come; the zero time if there was nothing to wait for.
+// course waits for the effects of a fault and checks them. It returns what it checked, and when the
+// effect occurred, or the zero time if it waited for none.
 type course func(*trial) (string, time.Time, error)
 
-// faultGroups are the faults by the group that goes through them, the longest first. Those that are lodged have
-// hosts that stay up when a peer is killed.
+// faultGroups are the faults by group, the longest first. The hosts of groups with separateHosts stay
+// up when a peer is killed.
 var faultGroups = []struct {
-	name   string
-	lodged bool
-	faults []fault
+	name          string
+	separateHosts bool
+	faults        []faultCase
 }{
-	{"lost-datagrams", false, []fault{
-		{"udp-30-percent-lost", losingUDP, nobody, unnoticed(time.Minute), 0},
-		{"udp-blocked-for-a-minute", withoutUDP, nobody, unnoticed(time.Minute), 0},
+	{"lost-datagrams", false, []faultCase{
+		{"udp-30-percent-lost", losingUDP, noPeer, unnoticed(time.Minute), 0},
+		{"udp-blocked-for-a-minute", withoutUDP, noPeer, unnoticed(time.Minute), 0},
 	}},
-	{"container-killed", false, []fault{
+	{"container-killed", false, []faultCase{
 		{"restart-member-late", killed, aMember, removed, 0},
 		{"restart-leader-late", killed, theLeader, removed, 0},
 		{"restart-member-at-once", killed, aMember, atOnce, 0},
 		{"restart-leader-at-once", killed, theLeader, atOnce, 0},
 		{"restart-majority-at-once", killed, majority, atOnce, ruleSix},
 		{"restart-majority-late", killed, majority, stuck, ruleSix},
-		{"restart-all-at-once", killed, everybody, atOnce, ruleSix},
-		{"restart-all-late", killed, everybody, lasting(3 * time.Second), ruleSix},
+		{"restart-all-at-once", killed, everyPeer, atOnce, ruleSix},
+		{"restart-all-late", killed, everyPeer, lasting(3 * time.Second), ruleSix},
 	}},
-	{"cut-off", false, []fault{
-		{"disconnect-member", disconnected, aMember, removed, 0},
-		{"disconnect-leader", disconnected, theLeader, removed, 0},
-		{"disconnect-minority", disconnected, minority, removed, 0},
-		{"disconnect-leaders-minority", disconnected, leadersMinority, removed, ruleSix},
-		{"maroon-minority", marooned, minority, removed, 0},
-		{"maroon-leaders-minority", marooned, leadersMinority, removed, ruleSix},
+	{"cut-off", false, []faultCase{
+		{"disconnect-member", cutOff, aMember, removed, 0},
+		{"disconnect-leader", cutOff, theLeader, removed, 0},
+		{"disconnect-minority", cutOff, minority, removed, 0},
+		{"disconnect-leaders-minority", cutOff, leadersMinority, removed, ruleSix},
+		{"partition-minority", partitioned, minority, removed, 0},
+		{"partition-leaders-minority", partitioned, leadersMinority, removed, ruleSix},
 	}},
-	{"one-way", false, []fault{
-		{"member-unheard", mute, aMember, removed, 0},
-		{"leader-unheard", mute, theLeader, removed, 0},
-		{"member-hears-nothing", deaf, aMember, unnoticed(5 * time.Second), 0},
-		{"leader-hears-nothing", deaf, theLeader, removed, 0},
-		{"member-hears-nothing-another-killed", split(deaf, killed), minority, removed, 0},
-		{"member-unheard-by-leader", muteToLeader, aMember, kept(8 * time.Second), 0},
-		{"member-does-not-hear-leader", deafToLeader, aMember, unnoticed(5 * time.Second), 0},
+	{"one-way", false, []faultCase{
+		{"member-unheard", unheard, aMember, removed, 0},
+		{"leader-unheard", unheard, theLeader, removed, 0},
+		{"member-hears-nothing", notHearing, aMember, unnoticed(5 * time.Second), 0},
+		{"leader-hears-nothing", notHearing, theLeader, removed, 0},
+		{"member-hears-nothing-another-killed", split(notHearing, killed), minority, removed, 0},
+		{"member-unheard-by-leader", unheardByLeader, aMember, kept(8 * time.Second), 0},
+		{"member-does-not-hear-leader", notHearingLeader, aMember, unnoticed(5 * time.Second), 0},
 	}},
-	{"process-killed", true, []fault{
+	{"process-killed", true, []faultCase{
 		{"kill-member", killed, aMember, removed, 0},
 		{"kill-leader", killed, theLeader, removed, 0},
 		{"restart-member-at-once", killed, aMember, atOnce, 0},
 		{"restart-leader-at-once", killed, theLeader, atOnce, 0},
 		{"kill-majority", killed, majority, formedAnew, 0},
 	}},
-	{"frozen", false, []fault{
+	{"frozen", false, []faultCase{
 		{"pause-member-0.5s", paused, aMember, unnoticed(500 * time.Millisecond), 0},
 		{"pause-leader-0.5s", paused, theLeader, unnoticed(500 * time.Millisecond), 0},
 		{"pause-member-1.9s", paused, aMember, lasting(1900 * time.Millisecond), 0},
@@ -88,16 +87,16 @@ var faultGroups = []struct {
 		{"pause-leader-long", paused, theLeader, removed, 0},
 		{"pause-majority-long", paused, majority, stuck, ruleSix},
 	}},
-	{"strangers", false, []fault{
-		{"rubbish", harassed, nobody, borne, 0},
-		{"rubbish-and-leader-killed", amid(harassed, killed), theLeader, removed, 0},
+	{"strangers", false, []faultCase{
+		{"garbage", garbageSent, noPeer, tolerated, 0},
+		{"garbage-and-leader-killed", during(garbageSent, killed), theLeader, removed, 0},
 	}},
 }
 
-// Whom a fault strikes, in order. Two of five are a minority; three go on without them.
+// The victims of a fault, in order. Two of five are a minority; three go on without them.
 
-func nobody(*group) []*peer      { return nil }
-func everybody(g *group) []*peer { return g.peers }
+func noPeer(*group) []*peer      { return nil }
+func everyPeer(g *group) []*peer { return g.peers }
 func theLeader(g *group) []*peer { return []*peer{g.leader()} }
 func aMember(g *group) []*peer   { return g.followers()[3:] }
 func minority(g *group) []*peer  { return g.followers()[2:] }
@@ -105,40 +104,40 @@ func minority(g *group) []*peer  { return g.followers()[2:] }
 func leadersMinority(g *group) []*peer { return append(theLeader(g), aMember(g)...) }
 func majority(g *group) []*peer        { return append(theLeader(g), g.followers()[:2]...) }
 
-// trial is one fault of one group.
+// trial is one fault case in one group.
 type trial struct {
 	*group
-	fault
-	struck []*peer
-	fine   []types.ID
+	faultCase
+	affected []*peer
+	healthy  []types.ID
 }
 
-// removed: the fine agree on a view without the victims.
+// removed: the healthy agree on a view without the victims.
 func removed(tr *trial) (string, time.Time, error) {
-	at, err := tr.settle(tr.fine, patience)
+	at, err := tr.settle(tr.healthy, usualLimit)
 	return "the others' view without", at, err
 }
 
-// formedAnew is removed where the fine were no quorum, and know that the others are gone.
+// formedAnew: the healthy are no quorum, but know that the others are gone, and form a new group.
 func formedAnew(tr *trial) (string, time.Time, error) {
-	at, err := tr.settle(tr.fine, ruleSix)
+	at, err := tr.settle(tr.healthy, ruleSix)
 	return "the others' new group", at, err
 }
 
-// stuck: the fine are no quorum. They notice, and wait.
+// stuck: the healthy are no quorum. They notice the fault and wait.
 func stuck(tr *trial) (string, time.Time, error) {
-	before := tr.judge.last(tr.fine)
-	err := tr.until(patience, func() bool { return tr.judge.noticed(tr.fine) })
-	if err == nil && tr.judge.last(tr.fine).After(before) {
-		err = fmt.Errorf("those who are no quorum have made a view")
+	before := tr.judge.last(tr.healthy)
+	err := tr.until(usualLimit, func() bool { return tr.judge.noticed(tr.healthy) })
+	if err == nil && tr.judge.last(tr.healthy).After(before) {
+		err = fmt.Errorf("the peers installed a view without a quorum")
 	}
 	return "the others notice and wait", time.Time{}, err
 }
 
-// atOnce: the fault ends as soon as it has begun.
+// atOnce: the repair follows at once.
 func atOnce(*trial) (string, time.Time, error) { return "", time.Time{}, nil }
 
-// lasting: the fault lasts so long, and may be noticed.
+// lasting: the fault lasts for d, and records are allowed.
 func lasting(d time.Duration) course {
 	return func(tr *trial) (string, time.Time, error) {
 		err := tr.watch(d, func(*peer) bool { return false })
@@ -146,21 +145,21 @@ func lasting(d time.Duration) course {
 	}
 }
 
-// unnoticed: the fault lasts so long, and nobody who is fine writes a record; nor do the victims,
-// unless they are blinded.
+// unnoticed: the fault lasts for d, and no healthy peer writes a record, nor does a victim unless the
+// fault blinds it.
 func unnoticed(d time.Duration) course {
 	return func(tr *trial) (string, time.Time, error) {
-		err := tr.watch(d, func(p *peer) bool { return !tr.judge.struck(p.id) || !tr.ailment.blinds })
+		err := tr.watch(d, func(p *peer) bool { return !tr.judge.isVictim(p.id) || !tr.fault.blinds })
 		return fmt.Sprintf("no record in %v", d), time.Time{}, err
 	}
 }
 
-// kept: the fault lasts so long, and nobody installs a view. Of the fine, only the leader may call the
-// victims unreachable.
+// kept: the fault lasts for d, and no peer installs a view. Of the healthy, only the leader may
+// report the victims unreachable.
 func kept(d time.Duration) course {
 	return func(tr *trial) (string, time.Time, error) {
 		before := tr.judge.last(tr.ids())
-		err := tr.watch(d, func(p *peer) bool { return !tr.judge.struck(p.id) && p != tr.leader() })
+		err := tr.watch(d, func(p *peer) bool { return !tr.judge.isVictim(p.id) && p != tr.leader() })
 		if err == nil && tr.judge.last(tr.ids()).After(before) {
 			err = errors.New("the view has changed")
 		}
@@ -168,23 +167,23 @@ func kept(d time.Duration) course {
 	}
 }
 
-// borne: strangers are told of on stdout by every peer, and have no other effect.
-func borne(tr *trial) (string, time.Time, error) {
+// tolerated: every peer reports the strangers on stdout, and they have no other effect.
+func tolerated(tr *trial) (string, time.Time, error) {
 	checked, at, err := unnoticed(quiet)(tr)
 	if err != nil {
 		return checked, at, err
 	}
 	stranger, err := docker(tr.ctx, "network", "inspect", "-f", "{{(index .IPAM.Config 0).Gateway}}", tr.group.name)
 	for _, p := range tr.peers {
-		if !strings.Contains(p.said, "(from "+stranger+")") {
-			err = errors.Join(err, fmt.Errorf("%s says nothing of the stranger %s", p.name, stranger))
+		if !strings.Contains(p.output, "(from "+stranger+")") {
+			err = errors.Join(err, fmt.Errorf("%s does not report the stranger %s", p.name, stranger))
 		}
 	}
 	return checked, at, err
 }
 
-// TestFaults takes groups through real faults, some groups at the same time, each its faults in
-// a row. It ends with a table of how long it took until all agreed.
+// TestFaults injects real faults into groups, some groups at the same time, the faults of each one
+// after the other. It logs a table of how long it took until all agreed.
 func TestFaults(t *testing.T) {
 	needContainers(t)
 	var s summary
@@ -195,75 +194,75 @@ func TestFaults(t *testing.T) {
 			var g *group
 			for i, f := range fg.faults {
 				if g == nil {
-					g = newGroup(t, fmt.Sprintf("%s-%s-%d", image, fg.name, i+1), fg.lodged)
+					g = newGroup(t, fmt.Sprintf("%s-%s-%d", image, fg.name, i+1), fg.separateHosts)
 				}
-				tr := trial{group: g, fault: f}
+				tr := trial{group: g, faultCase: f}
 				ok := t.Run(f.name, func(t *testing.T) { tr.run(t, s.row(fg.name, f.name)) })
 				if !ok {
-					g = nil // nobody knows what is left of it
+					g = nil // its state is unknown
 				}
 			}
 		})
 	}
 }
 
-// run takes the group through the fault, and out of it.
+// run injects the fault, repairs it, and checks the effects of both.
 func (tr *trial) run(t *testing.T, r *row) {
-	tr.struck = tr.victims(tr.group)
-	victims := ids(tr.struck)
+	tr.affected = tr.victims(tr.group)
+	victims := ids(tr.affected)
 	for _, p := range tr.peers {
-		p.said = ""
+		p.output = ""
 	}
-	tr.judge.open(plight{
+	tr.judge.begin(condition{
 		victims: victims,
-		blinded: tr.ailment.blinds,
+		blinded: tr.fault.blinds,
 		forming: 2*len(victims) >= len(tr.peers),
 	})
-	tr.fine = tr.judge.fine(tr.ids())
-	err := tr.undergo(r)
+	tr.healthy = tr.judge.healthy(tr.ids())
+	err := tr.injectAndCheck(r)
 	if err == nil {
-		err = tr.recover(r)
+		err = tr.repairAndSettle(r)
 	}
 	if err != nil {
 		r.after = "FAILED"
-		tr.tell(time.Now(), "--    %v", err)
-		tr.aftermath()
-		t.Fatalf("%s of %v: %v\n%s", tr.fault.name, victims, err, tr.play.String())
+		tr.log(time.Now(), "--    %v", err)
+		tr.noteRest()
+		t.Fatalf("%s of %v: %v\n%s", tr.faultCase.name, victims, err, tr.transcript.String())
 	}
-	tr.judge.open(plight{})
-	tr.play.Reset()
+	tr.judge.begin(condition{})
+	tr.transcript.Reset()
 }
 
-// undergo is the fault until it ends.
-func (tr *trial) undergo(r *row) error {
+// injectAndCheck injects the fault and runs its course.
+func (tr *trial) injectAndCheck(r *row) error {
 	began := time.Now()
-	tr.tell(began, "--    %s befalls %v", tr.fault.name, ids(tr.struck))
-	if err := tr.ailment.strike(tr.group, tr.struck); err != nil {
+	tr.log(began, "--    %s affects %v", tr.faultCase.name, ids(tr.affected))
+	if err := tr.fault.inject(tr.group, tr.affected); err != nil {
 		return err
 	}
 	ready := time.Now()
-	tr.tell(ready, "--    it has begun")
+	tr.log(ready, "--    it has begun")
 	checked, at, err := tr.course(tr)
 	r.checked, r.during = checked, seconds(began, ready, at)
 	return err
 }
 
-// recover is the end of the fault and what comes of it: one view of all.
-func (tr *trial) recover(r *row) error {
+// repairAndSettle repairs the fault, and waits for one view of all.
+func (tr *trial) repairAndSettle(r *row) error {
 	began := time.Now()
-	tr.tell(began, "--    it ends")
-	if err := tr.ailment.heal(tr.group, tr.struck); err != nil {
+	tr.log(began, "--    it ends")
+	if err := tr.fault.repair(tr.group, tr.affected); err != nil {
 		return err
 	}
 	ready := time.Now()
-	tr.tell(ready, "--    it has ended")
-	at, err := tr.settle(tr.ids(), cmp.Or(tr.limit, patience))
+	tr.log(ready, "--    it has ended")
+	at, err := tr.settle(tr.ids(), cmp.Or(tr.limit, usualLimit))
 	r.after = seconds(began, ready, at)
 	return err
 }
 
-// seconds tells how long after began something came, and, in brackets, how much of that the
-// command took that made it come. What was there before is a dash.
+// seconds formats the time from began to at and, in parentheses, how much of it the command took that
+// caused the effect. For an effect before began it returns a dash.
 func seconds(began, ready, at time.Time) string {
 	if at.Before(began) {
 		return "–"
@@ -277,10 +276,10 @@ type summary struct {
 	rows []*row
 }
 
-// row is a fault's. Its own test writes it.
+// row is the row of one fault, whose test alone writes it.
 type row struct {
 	group, fault, checked string
-	during, after         string // as seconds tells them
+	during, after         string // formatted by seconds
 }
 
 func (s *summary) row(group, fault string) *row {
@@ -296,7 +295,7 @@ func (s *summary) String() string {
 	var b strings.Builder
 	form := "%-16s %-36s %-27s %12s %12s\n"
 	fmt.Fprintf(&b, "seconds from the beginning of the command that began or ended a fault to the last peer's view;\n"+
-		"in brackets, how long the command took\n\n")
+		"in parentheses, how long the command took\n\n")
 	fmt.Fprintf(&b, form, "group", "fault", "meanwhile", "began", "ended")
 	for _, r := range s.rows {
 		fmt.Fprintf(&b, form, r.group, r.fault, r.checked, r.during, r.after)

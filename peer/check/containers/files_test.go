@@ -29,8 +29,8 @@ func TestHostsFile(t *testing.T) {
 	}
 }
 
-// TestComposeFiles holds the compose files, as text, to the tables: services, host names and
-// commands are what users of the reference know, and each host waits for the one before it.
+// TestComposeFiles compares the text of the compose files with the tables: services, host names and
+// commands are those of the reference, and each host waits for the one before it.
 func TestComposeFiles(t *testing.T) {
 	t.Parallel()
 	for _, s := range scenario.Scenarios() {
@@ -46,14 +46,13 @@ func TestComposeFiles(t *testing.T) {
 	}
 }
 
-// buildKeys stand in the first service alone: were they in each, `docker compose` would build
-// the image five times.
+// buildKeys are in the first service only, or else `docker compose` would build the image five times.
 const buildKeys = `    build: # when the image is missing; the first host builds it for all
       context: .
       args: [GO_IMAGE] # from the environment; see the Dockerfile
 `
 
-// servicesOf writes the services of a scenario as its compose file must have them.
+// servicesOf returns the services of a scenario as its compose file must have them.
 func servicesOf(s scenario.Scenario) string {
 	var b strings.Builder
 	for i, p := range s.Peers {
@@ -69,8 +68,8 @@ func servicesOf(s scenario.Scenario) string {
 	return b.String()
 }
 
-// TestImage checks what the image promises: it holds the program and the hosts file, and runs
-// without a shell and without privileges.
+// TestImage checks that the image holds only the program and the hosts file, and runs without a shell
+// and without privileges.
 func TestImage(t *testing.T) {
 	needContainers(t)
 	var got struct {

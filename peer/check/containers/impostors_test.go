@@ -11,22 +11,21 @@ import (
 	"memberly/peer/types"
 )
 
-// impostorKey is set for a process that is not to run tests but to be an impostor: something in a
-// peer's place that is none of this release.
+// impostorKey is set for a process that is not to run tests but to be an impostor: a program in a
+// peer's place that is not a peer of this release.
 const impostorKey = "MEMBERLY_IMPOSTOR"
 
-// The impostors. One holds the port and says nothing. The others are of a later release: they do
-// not understand what they are asked, and what they send is not understood.
+// The impostors. One holds the port and sends nothing. The others speak a later wire version.
 const (
 	silentImpostor = "silent"
 	laterPeer      = "later-peer"
 	laterDoctor    = "later-doctor"
 )
 
-// laterMessage is one of a later wire version.
+// laterMessage is a message of a later wire version.
 var laterMessage = []byte{types.Version + 1, byte(types.Heartbeat), 0, 3}
 
-// impersonate is an impostor's life. It says so on stdout when it has begun.
+// impersonate runs an impostor. It prints "ready" when it has begun, and returns only on failure.
 func impersonate(kind string) error {
 	listener, err := net.Listen("tcp", ":8080")
 	if err != nil {
@@ -68,9 +67,9 @@ func impersonate(kind string) error {
 	}
 }
 
-// impostor is the fault that a host has an impostor in it.
-func impostor(host, kind string) trouble {
-	return func(w *ward) (func() error, error) {
+// impostor is the problem that an impostor runs on a host.
+func impostor(host, kind string) problem {
+	return func(w *cluster) (func() error, error) {
 		ctx, end := context.WithCancel(w.ctx)
 		self, err := os.Executable()
 		if err != nil {
@@ -81,10 +80,10 @@ func impostor(host, kind string) trouble {
 		c.Env = append(os.Environ(), impostorKey+"="+kind)
 		said, ended := make(chan string, 16), make(chan struct{})
 		go func() {
-			follow(c, func(_ stream, text string) { said <- text }) // it is killed
+			follow(c, func(_ stream, text string) { said <- text }) // its end is no error: repair kills it
 			close(ended)
 		}()
-		heal := func() error {
+		repair := func() error {
 			end()
 			<-ended
 			return nil
@@ -97,6 +96,6 @@ func impostor(host, kind string) trouble {
 		case <-ended:
 			err = fmt.Errorf("the impostor in %s has ended", host)
 		}
-		return heal, err
+		return repair, err
 	}
 }

@@ -12,29 +12,29 @@ import (
 	"memberly/peer/types"
 )
 
-// plight is what is true of a group during a fault.
-type plight struct {
-	victims []types.ID // those whom the fault strikes; all others are fine
-	blinded bool       // the victims may hold others unreachable
-	forming bool       // a group may be made anew: the fine were no quorum
+// condition is the truth about a group during a fault.
+type condition struct {
+	victims []types.ID // the peers that the fault affects; all others are healthy
+	blinded bool       // the victims may report others unreachable
+	forming bool       // the healthy are no quorum, so a new group may form
 }
 
-// judge holds what the peers of a group write against what is true of them.
+// judge compares what the peers of a group write with the truth about them.
 //
-// It demands at every moment: records in their form; one membership for each view number;
-// numbers that grow in each incarnation; installers that are in what they install; nobody fine
-// removed, nor called unreachable, nor, while they are a quorum, sent away; and each failure
-// reported once at most by each survivor.
+// It checks at every moment that records are well-formed, that each view number has one membership,
+// that numbers grow in each incarnation, that a peer is in the views it installs, that no healthy
+// peer is reported unreachable or, while the healthy are a quorum, removed, and that each survivor
+// reports each failure at most once.
 type judge struct {
-	plight
+	condition
 
-	held    map[types.ID]held       // the last view of each peer's present incarnation
-	means   map[int64][]types.ID    // the members of each view number
-	blamed  map[[2]types.ID]int     // how often the first called the second unreachable, in this fault
-	accused map[types.ID][]types.ID // by whom each was, in this fault
+	held        map[types.ID]held       // the last view of each peer's present incarnation
+	memberships map[int64][]types.ID    // the members of each view number
+	reports     map[[2]types.ID]int     // how often the first reported the second unreachable, in this fault
+	reporters   map[types.ID][]types.ID // the peers that reported each one, in this fault
 }
 
-// held is a view that a peer has installed.
+// held is a view that a peer installed.
 type held struct {
 	types.Record
 	at time.Time
@@ -42,35 +42,35 @@ type held struct {
 
 func newJudge() *judge {
 	j := &judge{held: make(map[types.ID]held)}
-	j.forget()
-	j.open(plight{forming: true})
+	j.forgetViews()
+	j.begin(condition{forming: true})
 	return j
 }
 
-// forget is for a moment at which no peer runs: nobody remembers the old views.
-func (j *judge) forget() { j.means = make(map[int64][]types.ID) }
+// forgetViews forgets all views. It is called when no peer runs, so that none remembers them.
+func (j *judge) forgetViews() { j.memberships = make(map[int64][]types.ID) }
 
-// open begins a fault.
-func (j *judge) open(p plight) {
-	j.plight = p
-	j.blamed = make(map[[2]types.ID]int)
-	j.accused = make(map[types.ID][]types.ID)
+// begin begins a fault.
+func (j *judge) begin(p condition) {
+	j.condition = p
+	j.reports = make(map[[2]types.ID]int)
+	j.reporters = make(map[types.ID][]types.ID)
 }
 
-// reborn says that a peer begins another life, or none.
-func (j *judge) reborn(id types.ID) { delete(j.held, id) }
+// restarted forgets the view of a peer that starts again or ends.
+func (j *judge) restarted(id types.ID) { delete(j.held, id) }
 
-// fine lists those of all who are not struck.
-func (j *judge) fine(all []types.ID) []types.ID {
-	return slices.DeleteFunc(slices.Clone(all), j.struck)
+// healthy returns those of all that are no victims.
+func (j *judge) healthy(all []types.ID) []types.ID {
+	return slices.DeleteFunc(slices.Clone(all), j.isVictim)
 }
 
 // stays reports whether id must stay a member.
-func (j *judge) stays(id types.ID) bool { return !j.struck(id) && !j.forming }
+func (j *judge) stays(id types.ID) bool { return !j.isVictim(id) && !j.forming }
 
-func (j *judge) struck(id types.ID) bool { return slices.Contains(j.victims, id) }
+func (j *judge) isVictim(id types.ID) bool { return slices.Contains(j.victims, id) }
 
-// note takes in a line that peer id wrote on stderr. Its error says what is wrong with it.
+// note checks a line that peer id wrote on stderr. The error says what is wrong with it.
 func (j *judge) note(id types.ID, line string, at time.Time) error {
 	r, err := parseRecord(line)
 	if err != nil {
@@ -99,13 +99,13 @@ func (j *judge) noteView(r types.Record, at time.Time) error {
 	if !slices.Contains(r.Members, r.Peer) {
 		return fmt.Errorf("peer %d is not in the view that it installs", r.Peer)
 	}
-	if means, ok := j.means[r.View]; ok && !slices.Equal(means, r.Members) {
+	if means, ok := j.memberships[r.View]; ok && !slices.Equal(means, r.Members) {
 		return fmt.Errorf("view %d is also <%v>", r.View, means)
 	}
-	j.means[r.View] = r.Members
+	j.memberships[r.View] = r.Members
 	for id := range j.held {
 		if j.stays(id) && !slices.Contains(r.Members, id) {
-			return fmt.Errorf("peer %d was fine, and was removed", id)
+			return fmt.Errorf("peer %d was healthy, but a view lacks it", id)
 		}
 	}
 	return nil
@@ -119,28 +119,28 @@ func (j *judge) noteMessage(r types.Record) error {
 		if err != nil {
 			return err
 		}
-		return j.noteBlame(r.Peer, types.ID(subject))
+		return j.noteUnreachable(r.Peer, types.ID(subject))
 	}
 	switch r.Message {
 	case "leaving", "removed from the group":
-		j.reborn(r.Peer)
+		j.restarted(r.Peer)
 		if j.stays(r.Peer) {
-			return fmt.Errorf("peer %d was fine, and had to go", r.Peer)
+			return fmt.Errorf("peer %d was healthy, and was removed", r.Peer)
 		}
 		return nil
 	}
-	return fmt.Errorf("nobody asked for this")
+	return fmt.Errorf("this record is unexpected")
 }
 
-func (j *judge) noteBlame(observer, subject types.ID) error {
+func (j *judge) noteUnreachable(observer, subject types.ID) error {
 	pair := [2]types.ID{observer, subject}
-	j.blamed[pair]++
-	j.accused[subject] = append(j.accused[subject], observer)
+	j.reports[pair]++
+	j.reporters[subject] = append(j.reporters[subject], observer)
 	switch {
-	case !j.struck(subject) && !(j.blinded && j.struck(observer)):
-		return fmt.Errorf("peer %d was fine", subject)
-	case j.blamed[pair] > 1 && !j.struck(observer):
-		return fmt.Errorf("one failure was reported %d times", j.blamed[pair])
+	case !j.isVictim(subject) && !(j.blinded && j.isVictim(observer)):
+		return fmt.Errorf("peer %d was healthy", subject)
+	case j.reports[pair] > 1 && !j.isVictim(observer):
+		return fmt.Errorf("one failure was reported %d times", j.reports[pair])
 	}
 	return nil
 }
@@ -172,11 +172,11 @@ func (j *judge) last(ids []types.ID) time.Time {
 	return last
 }
 
-// noticed reports whether each of ids has called every victim unreachable.
+// noticed reports whether each of ids has reported every victim unreachable.
 func (j *judge) noticed(ids []types.ID) bool {
 	for _, victim := range j.victims {
 		for _, id := range ids {
-			if !slices.Contains(j.accused[victim], id) {
+			if !slices.Contains(j.reporters[victim], id) {
 				return false
 			}
 		}
@@ -186,7 +186,7 @@ func (j *judge) noticed(ids []types.ID) bool {
 
 var recordForm = regexp.MustCompile(`^\{peer_id:(\d+), view_id: (\d+), leader: (\d+), (?:memb_list: \[<([\d,]+)>\]|message:"(.+)")\}$`)
 
-// parseRecord reads a record, which must be so to the byte.
+// parseRecord parses a record, which must be exact to the byte.
 func parseRecord(line string) (types.Record, error) {
 	m := recordForm.FindStringSubmatch(line)
 	if m == nil {
@@ -210,8 +210,8 @@ func parseRecord(line string) (types.Record, error) {
 	return r, nil
 }
 
-// TestJudge holds the judge itself to plays of which it is known what is wrong: peer 3 is the
-// victim of a fault, 1 and 2 are fine.
+// TestJudge checks the judge with records that have known faults: peer 3 is the victim of a fault,
+// 1 and 2 are healthy.
 func TestJudge(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -225,17 +225,17 @@ func TestJudge(t *testing.T) {
 		{"number again", []string{"1 5 1 <1,2,3>", "1 5 1 <1,2,3>"}, "came after view 5"},
 		{"two memberships", []string{"1 5 1 <1,2,3>", "2 5 1 <1,2>"}, "is also"},
 		{"not in it", []string{"3 5 1 <1,2>"}, "not in the view"},
-		{"fine, removed", []string{"1 5 1 <1,2,3>", "2 5 1 <1,2,3>", "1 6 1 <1,3>"}, "peer 2 was fine, and was removed"},
-		{"fine, called unreachable", []string{"1 5 1 <1,2,3>", "1 5 1 peer 2 unreachable"}, "peer 2 was fine"},
-		{"fine, called so by the victim", []string{"3 5 1 peer 1 (leader) unreachable"}, "peer 1 was fine"},
+		{"fine, removed", []string{"1 5 1 <1,2,3>", "2 5 1 <1,2,3>", "1 6 1 <1,3>"}, "peer 2 was healthy, but a view lacks it"},
+		{"fine, called unreachable", []string{"1 5 1 <1,2,3>", "1 5 1 peer 2 unreachable"}, "peer 2 was healthy"},
+		{"fine, called so by the victim", []string{"3 5 1 peer 1 (leader) unreachable"}, "peer 1 was healthy"},
 		{"reported twice", []string{"1 5 1 peer 3 unreachable", "1 6 1 peer 3 unreachable"}, "reported 2 times"},
-		{"fine, had to go", []string{"1 5 1 <1,2,3>", "1 5 1 leaving"}, "had to go"},
+		{"healthy, had to go", []string{"1 5 1 <1,2,3>", "1 5 1 leaving"}, "and was removed"},
 		{"no record to the byte", []string{"1 05 1 <1>"}, "to the byte"},
-		{"blinded victim", []string{"3 5 1 <1,2,3>", "3 5 1 peer 1 (leader) unreachable", "1 5 1 peer 2 unreachable"}, "peer 2 was fine"},
-		{"strange", []string{"1 5 1 crashing"}, "nobody asked"},
+		{"blinded victim", []string{"3 5 1 <1,2,3>", "3 5 1 peer 1 (leader) unreachable", "1 5 1 peer 2 unreachable"}, "peer 2 was healthy"},
+		{"strange", []string{"1 5 1 crashing"}, "is unexpected"},
 	} {
 		j := newJudge()
-		j.open(plight{victims: []types.ID{3}, blinded: strings.Contains(c.what, "blinded")})
+		j.begin(condition{victims: []types.ID{3}, blinded: strings.Contains(c.what, "blinded")})
 		var err error
 		for i, line := range c.lines {
 			if err = j.note(types.ID(line[0]-'0'), spell(line), time.Time{}); err != nil && i < len(c.lines)-1 {
@@ -248,7 +248,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// spell writes a record that is given as `peer view leader rest`.
+// spell returns the record that `peer view leader rest` abbreviates.
 func spell(short string) string {
 	f := strings.SplitN(short, " ", 4)
 	if len(f) < 4 {

@@ -10,30 +10,29 @@ import (
 	"memberly/peer/types"
 )
 
-// Strangers are this machine, which the containers' network reaches by an address that belongs
-// to no peer. All that they send is bounded.
+// Strangers run on this machine, whose address on the containers' network belongs to no peer. What
+// they send is bounded.
 const (
-	silentStrangers = 50   // connections to each peer that say nothing
-	rudeStrangers   = 50   // connections to each peer that send rubbish
-	rudeDatagrams   = 1000 // to each peer
+	silentStrangers = 50   // connections to each peer that send nothing
+	noisyStrangers  = 50   // connections to each peer that send garbage
+	noisyDatagrams  = 1000 // to each peer
 	slowStranger    = 2 * time.Second
 )
 
-// harassed peers, all of the group, are sent rubbish on both ports. The connections stay until
-// it heals.
-var harassed = ailment{
-	strike: func(g *group, _ []*peer) error {
+// garbageSent sends garbage to both ports of all peers. The connections stay open until the repair.
+var garbageSent = fault{
+	inject: func(g *group, _ []*peer) error {
 		seed := uint64(time.Now().UnixNano())
-		g.tell(time.Now(), "rubbish of seed %d", seed)
+		g.log(time.Now(), "garbage of seed %d", seed)
 		r := rand.New(rand.NewPCG(seed, 0))
 		for _, p := range g.peers {
-			if err := g.harass(p, r); err != nil {
+			if err := g.sendGarbage(p, r); err != nil {
 				return err
 			}
 		}
 		return nil
 	},
-	heal: func(g *group, _ []*peer) error {
+	repair: func(g *group, _ []*peer) error {
 		for _, c := range g.strangers {
 			c.Close()
 		}
@@ -42,12 +41,12 @@ var harassed = ailment{
 	},
 }
 
-func (g *group) harass(p *peer, r *rand.Rand) error {
+func (g *group) sendGarbage(p *peer, r *rand.Rand) error {
 	addr, err := g.addr(p)
 	if err != nil {
 		return err
 	}
-	for i := range silentStrangers + rudeStrangers {
+	for i := range silentStrangers + noisyStrangers {
 		c, err := net.DialTimeout("tcp", net.JoinHostPort(addr, "8080"), slowStranger)
 		if err != nil {
 			return err
@@ -55,20 +54,20 @@ func (g *group) harass(p *peer, r *rand.Rand) error {
 		g.strangers = append(g.strangers, c)
 		if i >= silentStrangers {
 			c.SetDeadline(time.Now().Add(slowStranger))
-			c.Write(rubbish(r)) // it may be cut short
+			c.Write(garbage(r)) // it may be cut short
 		}
 	}
-	return pelt(addr, r)
+	return sendDatagrams(addr, r)
 }
 
-// pelt sends datagrams of rubbish to a peer.
-func pelt(addr string, r *rand.Rand) error {
+// sendDatagrams sends datagrams of garbage to a peer.
+func sendDatagrams(addr string, r *rand.Rand) error {
 	c, err := net.Dial("udp", net.JoinHostPort(addr, "8081"))
 	if err != nil {
 		return err
 	}
-	for i := range rudeDatagrams {
-		b := rubbish(r)
+	for i := range noisyDatagrams {
+		b := garbage(r)
 		if i%2 == 0 {
 			b = b[4:] // a datagram has no length before it
 		}
@@ -79,9 +78,9 @@ func pelt(addr string, r *rand.Rand) error {
 	return errors.Join(err, c.Close())
 }
 
-// rubbish draws what a stranger sends: bytes; frames of random bytes, of lengths that lie, of
-// absurd lengths; messages that would be obeyed if they came from a peer.
-func rubbish(r *rand.Rand) []byte {
+// garbage returns random bytes, frames of random bytes, frames with wrong or absurd lengths, or
+// messages that peers would obey if they came from a peer.
+func garbage(r *rand.Rand) []byte {
 	b := make([]byte, 4+r.IntN(2000))
 	for i := range b {
 		b[i] = byte(r.Uint32())
@@ -99,7 +98,7 @@ func rubbish(r *rand.Rand) []byte {
 	return b
 }
 
-// forgery is a well-formed message of a host that did not send it, to depose whoever leads.
+// forgery returns a well-formed message that claims to be a host's, and would depose the leader.
 func forgery(r *rand.Rand) []byte {
 	from := types.ID(1 + r.IntN(len(hosts)))
 	last := make([]types.Past, len(hosts))

@@ -10,12 +10,12 @@ import (
 	"memberly/peer/types"
 )
 
-// twice is in the line that all who are concerned say.
+// twice is in the line that every peer concerned writes.
 const twice = " runs twice, at "
 
-// TestRunsTwice starts a second container under the name of a peer, as `up --scale two=2` does. It
-// is refused, all who are concerned say so, and nobody writes a record. When the first is killed the
-// second is let in.
+// TestRunsTwice starts a second container under the name of a peer, as `up --scale two=2` does. The
+// group refuses it, all peers concerned report that, and none writes a record. When the first is
+// killed, the second may join.
 func TestRunsTwice(t *testing.T) {
 	needContainers(t)
 	for _, c := range []struct {
@@ -30,24 +30,24 @@ func TestRunsTwice(t *testing.T) {
 			t.Parallel()
 			g := newGroup(t, image+"-twice-"+c.name, false)
 			first := c.whose(g)[0]
-			g.judge.open(plight{})
-			if err := g.double(t, first, append(c.says(g, first), first)); err != nil {
-				g.aftermath()
-				t.Fatalf("peer %d runs twice: %v\n%s", first.id, err, g.play.String())
+			g.judge.begin(condition{})
+			if err := g.runTwice(t, first, append(c.says(g, first), first)); err != nil {
+				g.noteRest()
+				t.Fatalf("peer %d runs twice: %v\n%s", first.id, err, g.transcript.String())
 			}
 		})
 	}
 }
 
-// double runs first a second time, expects these and the second to say so, and then kills the first.
-func (g *group) double(t *testing.T, first *peer, tell []*peer) error {
+// runTwice runs first a second time, waits until these and the second report that, then kills the first.
+func (g *group) runTwice(t *testing.T, first *peer, tell []*peer) error {
 	second, err := g.second(t, first)
 	if err != nil {
 		return err
 	}
-	if err := g.until(patience, func() bool {
+	if err := g.until(usualLimit, func() bool {
 		for _, p := range tell {
-			if strings.Count(p.said, first.name+twice) != 1 {
+			if strings.Count(p.output, first.name+twice) != 1 {
 				return false
 			}
 		}
@@ -58,10 +58,10 @@ func (g *group) double(t *testing.T, first *peer, tell []*peer) error {
 	if err := said(second, first.name+twice); err != nil {
 		return err
 	}
-	if err := g.watch(patience, func(*peer) bool { return true }); err != nil {
+	if err := g.watch(usualLimit, func(*peer) bool { return true }); err != nil {
 		return err
 	}
-	g.judge.open(plight{victims: []types.ID{first.id}})
+	g.judge.begin(condition{victims: []types.ID{first.id}})
 	if err := g.kill(first); err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func (g *group) double(t *testing.T, first *peer, tell []*peer) error {
 	return err
 }
 
-// second starts a container of the same name as first, and returns what it writes.
+// second starts a container with the name of first, and returns the lines that it writes.
 func (g *group) second(t *testing.T, first *peer) (<-chan line, error) {
 	container := first.container + "-again"
 	_, err := docker(g.ctx, "create", "--name", container, "--hostname", first.name, "--network", g.name,
@@ -104,9 +104,9 @@ func (g *group) second(t *testing.T, first *peer) (<-chan line, error) {
 	return lines, nil
 }
 
-// said waits for a line with text, and none on stderr before.
+// said waits for a line with text. It fails if a record comes before.
 func said(lines <-chan line, text string) error {
-	deadline := time.After(patience)
+	deadline := time.After(usualLimit)
 	for {
 		select {
 		case l, ok := <-lines:
@@ -119,7 +119,7 @@ func said(lines <-chan line, text string) error {
 				return nil
 			}
 		case <-deadline:
-			return errors.New("the second does not say that it runs twice")
+			return errors.New("the second does not report that it runs twice")
 		}
 	}
 }

@@ -12,15 +12,15 @@ import (
 	"memberly/peer/check/scenario"
 )
 
-// quiet is how long peers that have written all their records are watched for one too many:
-// a peer wrongly held unreachable shows within the monitor interval, 2.2 s.
+// quiet is how long peers that have written all their records are watched for a further one. A peer
+// wrongly held unreachable shows within the monitor interval, 2.2 s.
 const quiet = 3 * time.Second
 
-// event is a record that a peer has written, or the end of its container.
+// event is a record that a peer wrote, or the end of its container.
 type event struct {
 	peer   int // index
 	record string
-	ended  error // not nil: there is no record, and none will follow
+	ended  error // if not nil, there is no record, and none will follow
 }
 
 // watched is a peer of the table in its container.
@@ -31,8 +31,8 @@ type watched struct {
 	ended     bool
 }
 
-// watch gathers the records of a scenario's peers. The goroutine of the test owns all of it;
-// readers only send events.
+// watch collects the records of a scenario's peers. Only the test's goroutine uses it; readers send
+// events.
 type watch struct {
 	peers  []*watched
 	events chan event
@@ -55,9 +55,8 @@ func (w *watch) read(ctx context.Context, peer int) {
 	send(event{peer: peer, ended: fmt.Errorf("its log ended: %v", err)})
 }
 
-// untilQuiet returns nil when every peer has written the records of its table, those that
-// crash have ended, and nothing more has come for a while. It returns the first deviation as
-// an error.
+// untilQuiet waits until every peer has written the records of its table, those that crash have
+// ended, and nothing more has come for a while. The error is the first deviation.
 func (w *watch) untilQuiet(ctx context.Context) error {
 	var silence <-chan time.Time
 	for {
@@ -72,12 +71,12 @@ func (w *watch) untilQuiet(ctx context.Context) error {
 		case <-silence:
 			return nil
 		case <-ctx.Done():
-			return fmt.Errorf("not all records have come within %v", scenarioLimit)
+			return fmt.Errorf("not all records came within %v", scenarioLimit)
 		}
 	}
 }
 
-// note takes an event in, and returns an error if the table has another.
+// note compares an event with the table.
 func (w *watch) note(e event) error {
 	p := w.peers[e.peer]
 	done := len(p.got) == len(p.Records)
@@ -133,8 +132,8 @@ func (p *watched) checkExit(ctx context.Context, t *testing.T, code int) {
 	}
 }
 
-// stop stops all that still run as `docker stop` does, at once, and checks that each took its
-// leave before Docker lost patience. It returns how long that took.
+// stop runs `docker stop` for all that still run, and checks that each left the group before Docker
+// killed it. It returns how long that took.
 func (w *watch) stop(ctx context.Context, t *testing.T) time.Duration {
 	t.Helper()
 	args := []string{"stop"}
@@ -158,7 +157,7 @@ func (w *watch) stop(ctx context.Context, t *testing.T) time.Duration {
 	return took
 }
 
-// drain reads on until every container has ended.
+// drain reads events until every container has ended.
 func (w *watch) drain(ctx context.Context) {
 	for slices.ContainsFunc(w.peers, func(p *watched) bool { return !p.ended }) {
 		select {
@@ -174,11 +173,11 @@ func (w *watch) drain(ctx context.Context) {
 	}
 }
 
-// checkLeave checks that a stopped peer that was a member said so, once.
+// checkLeave checks that a peer that was stopped as a member recorded once that it leaves.
 func (p *watched) checkLeave(t *testing.T) {
 	t.Helper()
 	if !strings.Contains(p.Records[len(p.Records)-1], "memb_list") {
-		return // no member any more
+		return // it was no member any more
 	}
 	leaving := 0
 	for _, r := range p.got[len(p.Records):] {
@@ -192,7 +191,7 @@ func (p *watched) checkLeave(t *testing.T) {
 	}
 }
 
-// sideBySide shows the table and what came, peer by peer; ! marks lines that differ.
+// sideBySide formats the expected and the actual records of each peer; ! marks differences.
 func (w *watch) sideBySide() string {
 	var b strings.Builder
 	for _, p := range w.peers {

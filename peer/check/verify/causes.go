@@ -11,28 +11,27 @@ import (
 	"memberly/peer/types"
 )
 
-// explain judges every removal for which the peer that installed it has no record.
-func (b *book) explain() {
-	for _, m := range b.moves {
+// checkCauses checks every removal of which the peer that installed it recorded no cause.
+func (h *history) checkCauses() {
+	for _, m := range h.moves {
 		if !continuous(m) || elsewhere(m) {
 			continue
 		}
 		for _, id := range m.lost {
-			if b.parted(id, m.from.group, m.from.view, m.to.view) || b.expelled(id, m.from.view, m.to.view) {
+			if h.parted(id, m.from.group, m.from.view, m.to.view) || h.expelled(id, m.from.view, m.to.view) {
 				continue
 			}
-			b.blame([]note{m.from.note(), m.to.note()}, "peer %d installs view %d without peer %d, and no record says why%s",
-				m.to.peer, m.to.view.number, id, b.absent([]types.ID{id}))
+			h.contradict([]entry{m.from.entry(), m.to.entry()}, "peer %d installs view %d without peer %d, and no record explains it%s",
+				m.to.peer, m.to.view.number, id, h.withoutRecords([]types.ID{id}))
 		}
 	}
 }
 
-// continuous reports whether the peer that moved was a member all the time between, in one
-// group: only then has it seen all that happened. One that was killed and started again writes
-// nothing of that.
+// continuous reports whether the peer that moved was a member of one group all the time between.
+// Otherwise it may have been killed and started again, and missed the cause.
 func continuous(m move) bool {
 	g, self := m.from.group, m.to.peer
-	if g.stray || g != m.to.group || slices.Contains(m.lost, self) {
+	if g.orphan || g != m.to.group || slices.Contains(m.lost, self) {
 		return false
 	}
 	from, to := m.from.view.number, m.to.view.number
@@ -42,8 +41,8 @@ func continuous(m move) bool {
 	})
 }
 
-// elsewhere reports whether another group let the peer in with the very view that it moved to. It
-// may have been killed, and started again in that one.
+// elsewhere reports whether another group let the peer in with the view that it moved to. Then it
+// may have been killed and started again in that group.
 func elsewhere(m move) bool {
 	return slices.ContainsFunc(m.to.view.groups, func(g *group) bool {
 		i := g.index(m.to.view.number)
@@ -51,31 +50,31 @@ func elsewhere(m move) bool {
 	})
 }
 
-// parted reports whether a peer, a member of an earlier view of g, said itself why it is not in a
-// later one: that it left, or was removed. That it crashed is not enough, for others must have
-// noticed.
-func (b *book) parted(id types.ID, g *group, earlier, later *view) bool {
-	said := b.farewells(id, g, earlier, later)
-	return slices.Contains(said, leaving) || slices.Contains(said, removed)
+// parted reports whether a member of an earlier view of g announced that it left or was removed,
+// which explains why a later view lacks it. An announced crash does not, because the members that
+// stay record that failure.
+func (h *history) parted(id types.ID, g *group, earlier, later *view) bool {
+	messages := h.partingsOf(id, g, earlier, later)
+	return slices.Contains(messages, leaving) || slices.Contains(messages, removed)
 }
 
-// farewells lists how a peer announced that it would be no member of a later view, where it was one
-// of an earlier view of the group: the last word first.
-func (b *book) farewells(id types.ID, g *group, earlier, later *view) (messages []string) {
-	d := b.diaries[id]
+// partingsOf returns the messages, the last one first, by which a member of an earlier view of g
+// announced the end of its membership before a later one.
+func (h *history) partingsOf(id types.ID, g *group, earlier, later *view) (messages []string) {
+	d := h.logs[id]
 	if d == nil {
 		return nil
 	}
 	for i := d.partedBefore(later.number); i >= 0 && d.partings[i].number > 0; i-- {
 		if g.lacks(id, d.partings[i].number, earlier.number) {
-			break // it had come back
+			break // the peer was removed and came back after this one
 		}
 		messages = append(messages, d.partings[i].message)
 	}
 	return messages
 }
 
-// lacks reports whether a peer is missing in some view of g after a number, and up to another.
+// lacks reports whether some view of g lacks a peer, of those above a number and up to another.
 func (g *group) lacks(id types.ID, after, until int64) bool {
 	for i := g.index(until+1) - 1; i >= 0 && g.views[i].number > after; i-- {
 		if !slices.Contains(g.views[i].members, id) {
@@ -86,71 +85,70 @@ func (g *group) lacks(id types.ID, after, until int64) bool {
 }
 
 // partedBefore returns the index of the last parting from a view before a number, or -1.
-func (d *diary) partedBefore(number int64) int {
+func (d *peerLog) partedBefore(number int64) int {
 	return sort.Search(len(d.partings), func(i int) bool { return d.partings[i].number >= number }) - 1
 }
 
-// expelled reports whether the leader-failure drill may have removed a peer: the last host, by
-// the first, when all were members. Then the first crashed, or somebody else failed and the
-// drill was called off.
-func (b *book) expelled(id types.ID, earlier, later *view) bool {
-	d := b.diaries[1]
-	if d == nil || id != b.peers[len(b.peers)-1] || len(earlier.members) != len(b.peers) {
+// expelled reports whether the leader-failure drill may have removed a peer: the first host removes
+// the last one when all are members, and then crashes, unless another member fails before.
+func (h *history) expelled(id types.ID, earlier, later *view) bool {
+	d := h.logs[1]
+	if d == nil || id != h.peers[len(h.peers)-1] || len(earlier.members) != len(h.peers) {
 		return false
 	}
 	return slices.ContainsFunc(d.partings, func(p parting) bool {
 		return p.message == crashing && p.leader == 1 && p.number >= earlier.number && p.number < later.number
 	}) || slices.ContainsFunc(earlier.members, func(other types.ID) bool {
-		return other != id && slices.Contains(b.reports[failure{other, earlier.number}], 1)
+		return other != id && slices.Contains(h.reports[failure{other, earlier.number}], 1)
 	})
 }
 
-// absent says which of some peers have no record here, as what they wrote may explain what
-// else is a contradiction.
-func (b *book) absent(ids []types.ID) string {
+// withoutRecords returns a remark that names those of some peers that have no record in the input,
+// because their records might explain the contradiction.
+func (h *history) withoutRecords(ids []types.ID) string {
 	var without []string
 	for _, id := range ids {
-		if b.diaries[id] == nil {
+		if h.logs[id] == nil {
 			without = append(without, fmt.Sprint(id))
 		}
 	}
 	if len(without) == 0 {
 		return ""
 	}
-	return " (there is no record here by peer " + strings.Join(without, ", ") + ")"
+	return " (the input has no record of peer " + strings.Join(without, ", ") + ")"
 }
 
-// await judges every failure that was reported and had no removal. Where the group of who reported
-// it has since gone on by something else, with the failed one, that is a contradiction; else it is
-// open. Only who holds the last view of its group tells what came of it there, and nothing is open
-// of one that has written of a later view: it was heard again.
-func (b *book) await() {
-	for _, id := range b.peers {
-		d := b.diaries[id]
-		if d == nil || d.holds == nil || d.ended || d.holds.group.stray || d.holds.view != d.holds.group.last() {
+// checkRemovals checks every reported failure without a removal. It is a contradiction if the
+// reporter's group has since made another change and kept the failed peer, else it is open. Only
+// the peers that hold the last view of their group count. A failed peer that installed a later
+// view was heard again.
+func (h *history) checkRemovals() {
+	for _, id := range h.peers {
+		d := h.logs[id]
+		if d == nil || d.holds == nil || d.ended || d.holds.group.orphan || d.holds.view != d.holds.group.last() {
 			continue
 		}
 		g := d.holds.group
-		for failed, r := range d.failures {
+		for failed, r := range d.reported {
 			if r.in == nil || r.in.group != g || g.heard(failed, r.View) {
 				continue
 			}
 			at := failure{failed, r.View}
-			b.open[at] = append(b.open[at], id)
+			h.open[at] = append(h.open[at], id)
 			if went := g.wentOn(r.View); went != nil {
-				b.blame([]note{r.note, went.written[0].note()}, "peer %d was reported unreachable in view %d, but is still in the group after view %d%s",
-					failed, r.View, went.number, b.absent([]types.ID{failed}))
+				h.contradict([]entry{r.entry, went.installs[0].entry()}, "peer %d was reported unreachable in view %d, but is still in the group after view %d%s",
+					failed, r.View, went.number, h.withoutRecords([]types.ID{failed}))
 			}
 		}
 	}
 }
 
-// heard reports whether a peer wrote that it installed a view of g after one of a number.
+// heard reports whether a peer installed a view of g above a number.
 func (g *group) heard(id types.ID, number int64) bool {
 	return slices.ContainsFunc(g.views[g.index(number+1):], func(v *view) bool { return v.by(id) })
 }
 
-// wentOn returns the first view after a number by which g went on without a removal; nil if none.
+// wentOn returns the first view of g above a number that removes no member, or nil.
 func (g *group) wentOn(number int64) *view {
 	for i := max(g.index(number+1), 1); i < len(g.views); i++ {
 		if lost, _ := change(g.views[i-1].members, g.views[i].members); len(lost) == 0 {
@@ -160,13 +158,13 @@ func (g *group) wentOn(number int64) *view {
 	return nil
 }
 
-// pending says which failures had no removal by the end of the records.
-func (b *book) pending() (lines []string) {
-	all := slices.SortedFunc(maps.Keys(b.open), func(x, y failure) int {
+// pending returns a line for each failure that has no removal when the records end.
+func (h *history) pending() (lines []string) {
+	all := slices.SortedFunc(maps.Keys(h.open), func(x, y failure) int {
 		return cmp.Or(cmp.Compare(x.number, y.number), cmp.Compare(x.peer, y.peer))
 	})
 	for _, f := range all {
-		lines = append(lines, fmt.Sprintf("Not removed when the records end: peer %d, unreachable to %s in view %d", f.peer, names(b.open[f]), f.number))
+		lines = append(lines, fmt.Sprintf("Not removed when the records end: peer %d, unreachable to %s in view %d", f.peer, names(h.open[f]), f.number))
 	}
 	return lines
 }

@@ -9,10 +9,10 @@ import (
 	"io"
 )
 
-// mostLine is the longest line that is looked at whole: a record of 4096 members is shorter.
-const mostLine = 1 << 16
+// maxLine is how much of a line is examined. A record of 4096 members is shorter.
+const maxLine = 1 << 16
 
-// malformedError is a line that begins like a record and is none.
+// malformedError reports a line that begins like a record but is not one.
 type malformedError struct {
 	file string
 	line int32
@@ -24,12 +24,11 @@ func (e malformedError) Error() string {
 	return fmt.Sprintf("malformed record: %v\n%s:%d: %s", e.why, e.file, e.line, e.text)
 }
 
-// read takes all records of a file into the book; when ctx ends, those of the whole lines that
-// have come.
-func (b *book) read(ctx context.Context, name string, from io.Reader) error {
-	b.files = append(b.files, name)
-	lines, p := bufio.NewReaderSize(&interruptible{ctx: ctx, from: from}, mostLine), new(parser)
-	for at := (place{int32(len(b.files) - 1), 1}); ; at.line++ {
+// read adds all records of a file. When ctx ends, it stops after the complete lines that have come.
+func (h *history) read(ctx context.Context, name string, from io.Reader) error {
+	h.files = append(h.files, name)
+	lines, p := bufio.NewReaderSize(&interruptible{ctx: ctx, from: from}, maxLine), new(parser)
+	for at := (place{int32(len(h.files) - 1), 1}); ; at.line++ {
 		line, err := nextLine(lines)
 		if err == io.EOF && (len(line) == 0 || ctx.Err() != nil) {
 			return nil
@@ -37,23 +36,24 @@ func (b *book) read(ctx context.Context, name string, from io.Reader) error {
 		if err != nil && err != io.EOF {
 			return fmt.Errorf("reading %s: %w", name, err)
 		}
-		text, ok, odd := find(line)
-		if odd {
-			b.odd = append(b.odd, at)
+		text, ok, doubtful := find(line)
+		if doubtful {
+			h.doubtful = append(h.doubtful, at)
 		}
 		if !ok {
-			b.others++
+			h.others++
 			continue
 		}
 		r, err := p.parse(text)
 		if err != nil {
 			return malformedError{name, at.line, string(text), err}
 		}
-		b.add(note{r, at})
+		h.add(entry{r, at})
 	}
 }
 
-// nextLine returns the next line without its end, or what fits of it. It is good until the next.
+// nextLine returns the next line without its newline, cut off at maxLine. It is valid until the next
+// call.
 func nextLine(from *bufio.Reader) ([]byte, error) {
 	line, err := from.ReadSlice('\n')
 	if !errors.Is(err, bufio.ErrBufferFull) {
@@ -66,7 +66,7 @@ func nextLine(from *bufio.Reader) ([]byte, error) {
 	return line, err
 }
 
-// interruptible is a reader that has no more when ctx ends, even while it waits for more.
+// interruptible is a reader that returns io.EOF when ctx ends, even during a read that blocks.
 type interruptible struct {
 	ctx    context.Context
 	from   io.Reader
@@ -101,10 +101,10 @@ func (r *interruptible) Read(to []byte) (int, error) {
 	return n, nil
 }
 
-// fetch reads ahead by one chunk. It may wait for ever: the process then ends without it.
+// fetch reads one chunk ahead. It may block for ever, which only the end of the process ends.
 func (r *interruptible) fetch() {
 	for {
-		c := chunk{text: make([]byte, mostLine)}
+		c := chunk{text: make([]byte, maxLine)}
 		n, err := r.from.Read(c.text)
 		c.text, c.err = c.text[:n], err
 		select {

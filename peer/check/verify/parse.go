@@ -16,25 +16,24 @@ const (
 	byteOrderMark = "\ufeff"
 )
 
-// The messages of a record that end its writer's life as a member, or announce that.
+// The messages by which a peer announces the end of its membership.
 const (
 	leaving  = "leaving"
 	crashing = "crashing"
 	removed  = "removed from the group"
 )
 
-// record is a record as it was read.
+// record is a parsed record.
 type record struct {
 	types.Record
-	failed types.ID // whom it says to be unreachable, or 0
+	failed types.ID // the peer that it reports unreachable, or 0
 }
 
-// find returns the part of a line that is, or begins like, a record: all from the first
-// `{peer_id:`, if only a prefix that ends in a blank, a tab or a colon stands before it, or the
-// mark with which some programs begin a file, colours aside. So it is behind `one_1  | `, a time,
-// both, what a system's log puts there, or grep. Where something else stands there, it is no
-// record, but odd.
-func find(line []byte) (text []byte, ok, odd bool) {
+// find returns the part of a line that is, or begins like, a record: all from the first `{peer_id:`.
+// A prefix before it must end in a blank, a tab, a colon or a byte order mark, colours aside, as do
+// those of docker-compose (`one_1  | `), times, system logs and grep. After any other prefix the
+// line is not a record, but doubtful.
+func find(line []byte) (text []byte, ok, doubtful bool) {
 	at := bytes.Index(line, []byte(opening))
 	if at < 0 {
 		return nil, false, false
@@ -53,8 +52,8 @@ func find(line []byte) (text []byte, ok, odd bool) {
 	return bytes.TrimSuffix(line[at:], []byte("\r")), true, false
 }
 
-// parser reads records, byte for byte as types.Record writes them. Its Members are good until
-// it reads the next.
+// parser parses records exactly as types.Record writes them. The Members that it returns are valid
+// until the next call of parse.
 type parser struct {
 	text    string
 	at      int
@@ -63,7 +62,7 @@ type parser struct {
 	seen    [types.MaxHosts/64 + 1]uint64
 }
 
-// parse returns the record that text is, or says what is wrong with it and where.
+// parse parses text. The error says what is wrong and at which byte.
 func (p *parser) parse(text []byte) (record, error) {
 	p.text, p.at, p.err, p.members = string(text), 0, nil, p.members[:0]
 	var r record
@@ -79,12 +78,12 @@ func (p *parser) parse(text []byte) (record, error) {
 		p.membership(&r)
 	}
 	if p.err == nil && p.at < len(p.text) {
-		p.fail("the line goes on")
+		p.fail("want the end of the line")
 	}
 	return r, p.err
 }
 
-// membership reads the rest of the record of a view.
+// membership parses the rest of a view's record.
 func (p *parser) membership(r *record) {
 	p.expect(", memb_list: [<")
 	clear(p.seen[:])
@@ -95,7 +94,7 @@ func (p *parser) membership(r *record) {
 			p.seen[id/64] |= bit
 		} else if p.err == nil {
 			p.at = start
-			p.fail("peer %d is there twice", id)
+			p.fail("peer %d is listed twice", id)
 		}
 		p.members = append(p.members, id)
 		if p.err != nil || !strings.HasPrefix(p.text[p.at:], ",") {
@@ -108,11 +107,11 @@ func (p *parser) membership(r *record) {
 	case p.err == nil && r.View == 0:
 		p.err = errors.New("there is no view 0")
 	case p.err == nil && r.Leader == 0:
-		p.err = errors.New("a view is followed under somebody's lead, not under 0")
+		p.err = errors.New("a view needs a leader, not 0")
 	}
 }
 
-// message reads the rest of the record of a message.
+// message parses the rest of a message's record.
 func (p *parser) message(r *record) {
 	p.expect(`, message:"`)
 	start := p.at
@@ -132,11 +131,11 @@ func (p *parser) message(r *record) {
 	r.Message = strings.Clone(p.text[start:p.at])
 	p.expect(`"}`)
 	if p.err == nil && r.View == 0 && r.Message != crashing {
-		p.err = fmt.Errorf("only %q is said without a view", crashing)
+		p.err = fmt.Errorf("only %q may come without a view", crashing)
 	}
 }
 
-// expect reads text that must be there.
+// expect consumes text, which must come next.
 func (p *parser) expect(text string) {
 	if !strings.HasPrefix(p.text[p.at:], text) {
 		p.fail("want %s", text)
@@ -147,7 +146,7 @@ func (p *parser) expect(text string) {
 
 func (p *parser) id(least int64) types.ID { return types.ID(p.number(least, types.MaxHosts)) }
 
-// number reads a decimal number without superfluous zeros; it is 0 if there is none.
+// number parses a decimal number without leading zeros, from least to most. It returns 0 on failure.
 func (p *parser) number(least, most int64) int64 {
 	start, n := p.at, int64(0)
 	for p.at < len(p.text) && p.text[p.at] >= '0' && p.text[p.at] <= '9' {
@@ -167,7 +166,7 @@ func (p *parser) number(least, most int64) int64 {
 	return n
 }
 
-// fail keeps the first fault.
+// fail records the first fault.
 func (p *parser) fail(format string, args ...any) {
 	if p.err == nil {
 		p.err = fmt.Errorf("at byte %d: "+format, slices.Insert(args, 0, any(p.at+1))...)

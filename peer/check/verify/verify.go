@@ -1,27 +1,27 @@
-// Package verify reads the records of a group, and finds that its peers agreed, as far as these
-// tell, or names the first contradiction. It knows records alone: nothing of the code that wrote them.
+// Package verify reads the records of a group and checks that its peers agreed, as far as records
+// show, or names the first contradiction. It uses only the records, not the code that wrote them.
 //
-// A contradiction is what no group can have written, whatever failed:
+// A contradiction is something that no group can have written, whatever failed:
 //
-//   - A peer installs a view that it is not in, or follows one there that is not in it.
-//   - A number has more memberships, or one peer installs it more often, than there were groups
-//     by then; or a view does not come of an earlier one by one member more or less a number.
+//   - A peer installs a view that lacks it, or follows a leader that the view lacks.
+//   - A view number has more memberships, or one peer installs it more often, than there were groups
+//     by then; or a view does not follow from an earlier one by one member more or less per number.
 //     Records name no group, but show where one begins: a peer installs a view of itself alone
-//     that no removal explains. (groups.go)
-//   - A peer's numbers fall, and there is no second group.
-//   - A peer that was a member all the time loses another without a record of its failure, and
-//     that one did not say that it left or was removed, nor can the drill have expelled it.
-//     Its own "crashing" explains nothing: every member that stays records the failure.
-//   - A failure is reported twice in a view, or of a peer that is not in the view.
-//   - The group goes on by something else after a failure, and never removes the failed one,
-//     which itself installs no later view. (That a failure is followed by no removal is no
-//     contradiction: the peer may have been heard again, or only one member did not hear it.
-//     What waits for one in the end is named under the verdict.)
-//   - A peer writes of another view than it holds, or writes on after it crashed or was removed.
+//     that no removal explains (groups.go).
+//   - A peer's view numbers drop, and there is no second group.
+//   - A peer that stayed a member loses another without a record of its failure, that one did not
+//     record that it left or was removed, and the drill cannot have expelled it. Its own "crashing"
+//     explains nothing, because every member that stays records the failure.
+//   - A failure is reported twice in a view, or of a peer that the view lacks.
+//   - After a failure the group makes another change and never removes the failed peer, which itself
+//     installs no later view. (A failure without a removal is no contradiction by itself: perhaps
+//     the peer was heard again, or only one member did not hear it. The verdict lists the failures
+//     that still wait for a removal when the records end.)
+//   - A peer writes of another view than it holds, or goes on writing after it crashed or was removed.
 //
-// A process that is killed and started again leaves no record of that. So where another group
-// could explain what a peer did, it does; in particular, a peer that comes from a view of two
-// to itself alone may always have been killed and have made a new group.
+// A process that is killed and started again leaves no record of that. So if another group could
+// explain what a peer did, verify accepts it. In particular, a peer that goes from a view of two to
+// itself alone may have been killed and have made a new group.
 package verify
 
 import (
@@ -35,23 +35,24 @@ import (
 
 const usage = `Usage: memberly verify [FILE ...]
 
-Reads the records of a group, from one file a host or from all hosts' in one:
-what the daemons wrote on stderr, the output of docker-compose logs or of
+Reads the records of a group, from one file per host or from one file for all:
+what the daemons wrote on stderr, or the output of docker-compose logs or of
 -local, with or without colours and times. Without FILE, or for -, it reads
-standard input. Lines that are no records are counted and ignored; stderr says
-so where one looks like a record.
+standard input. It counts and ignores lines that are not records, and reports on
+stderr those that look like one.
 
 Prints the first contradiction, if there is one, and the history as a table: a
-row for each view, a column for each peer, and in it whose lead the peer
-followed when it installed the view; - where it is a member, but has no record.
-Of several groups it finds that each agrees within itself: records do not tell
-whether one came after the other or both were there at once, as in a split.
+row for each view, a column for each peer. A cell is the leader that the peer
+followed when it installed the view, or - for a member without a record of that.
+If there are several groups, it checks that each agrees within itself: records
+do not show whether one followed the other or both existed at once, as in a
+split.
 
-Give the records of all hosts, from the beginning, and of one host in the order
-of writing: what explains one host's record may stand in those of another.
+Give the records of all hosts, from the beginning, each host's in the order of
+writing: another host's record may explain what looks like a contradiction.
 
 Exit code: 0 the records agree, 1 they contradict each other, or one is
-malformed, 2 wrong usage, or nothing to read
+malformed, 2 wrong usage, or no record in the input
 `
 
 // The exit codes.
@@ -61,8 +62,8 @@ const (
 	misused      = 2
 )
 
-// Run is the command `memberly verify`. It returns the exit code. When ctx ends, it takes
-// what it has read for all there is.
+// Run is the command verify; args follow its name. It returns the exit code. When ctx ends, it
+// judges the records that it has read so far.
 func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("memberly verify", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
@@ -78,9 +79,9 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if len(files) == 0 {
 		files = []string{"-"}
 	}
-	b := newBook()
+	h := newHistory()
 	for _, name := range files {
-		err := b.readFile(ctx, name, stdin)
+		err := h.readFile(ctx, name, stdin)
 		if malformed, ok := errors.AsType[malformedError](err); ok {
 			fmt.Fprintln(stdout, malformed)
 			return contradicted
@@ -90,40 +91,40 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 			return misused
 		}
 	}
-	if n := len(b.odd); n > 0 {
-		fmt.Fprintf(stderr, "memberly verify: ignored %s with %s inside, the first at %s:%d: a record stands at the line's beginning, or behind a blank, a tab or a colon\n",
-			count(n, "line"), opening, b.files[b.odd[0].file], b.odd[0].line)
+	if n := len(h.doubtful); n > 0 {
+		fmt.Fprintf(stderr, "memberly verify: ignored %s with %s inside, the first at %s:%d: a record must begin its line, or follow a blank, a tab or a colon\n",
+			count(n, "line"), opening, h.files[h.doubtful[0].file], h.doubtful[0].line)
 	}
-	if b.records == 0 {
-		fmt.Fprintf(stderr, "memberly verify: there is no record among %d lines: give what the daemons wrote on stderr\n", b.others)
+	if h.records == 0 {
+		fmt.Fprintf(stderr, "memberly verify: there is no record among %d lines: give what the daemons wrote on stderr\n", h.others)
 		return misused
 	}
-	return b.tell(stdout)
+	return h.print(stdout)
 }
 
-// tell prints the verdict and the history, and returns the exit code.
-func (b *book) tell(stdout io.Writer) int {
+// print prints the verdict and the history, and returns the exit code.
+func (h *history) print(stdout io.Writer) int {
 	code := agreed
-	if c := b.judge(); c != nil {
+	if c := h.judge(); c != nil {
 		code = contradicted
-		fmt.Fprintf(stdout, "contradiction: %s\n", c.What)
-		for _, n := range c.notes {
-			fmt.Fprintf(stdout, "%s:%d: %v\n", b.files[n.at.file], n.at.line, n.Record)
+		fmt.Fprintf(stdout, "contradiction: %s\n", c.what)
+		for _, n := range c.entries {
+			fmt.Fprintf(stdout, "%s:%d: %v\n", h.files[n.at.file], n.at.line, n.Record)
 		}
 		fmt.Fprintln(stdout)
 	}
-	b.table(stdout)
-	verdict, groups := "The records agree", count(len(b.groups), "group")
-	if len(b.groups) > 1 {
+	h.table(stdout)
+	verdict, groups := "The records agree", count(len(h.groups), "group")
+	if len(h.groups) > 1 {
 		verdict += " within each group"
-		groups += ", which may have stood side by side"
+		groups += ", which may have existed at the same time"
 	}
 	if code != agreed {
 		verdict = "The records contradict each other"
 	}
-	fmt.Fprintf(stdout, "\n%s: %s of %s, %s, %s; %s ignored\n", verdict, count(b.records, "record"),
-		count(len(b.diaries), "peer"), groups, count(b.rows(), "view"), count(b.others, "other line"))
-	for _, line := range b.pending() {
+	fmt.Fprintf(stdout, "\n%s: %s of %s, %s, %s; %s ignored\n", verdict, count(h.records, "record"),
+		count(len(h.logs), "peer"), groups, count(h.rows(), "view"), count(h.others, "other line"))
+	for _, line := range h.pending() {
 		fmt.Fprintln(stdout, line)
 	}
 	return code
@@ -136,23 +137,23 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// rows returns how many views all groups had.
-func (b *book) rows() (n int) {
-	for _, g := range b.groups {
+// rows returns the number of views of all groups.
+func (h *history) rows() (n int) {
+	for _, g := range h.groups {
 		n += len(g.views)
 	}
 	return n
 }
 
-// readFile reads the file called name, or standard input for "-".
-func (b *book) readFile(ctx context.Context, name string, stdin io.Reader) error {
+// readFile adds the records of the file called name, or of stdin for "-".
+func (h *history) readFile(ctx context.Context, name string, stdin io.Reader) error {
 	if name == "-" {
-		return b.read(ctx, "standard input", stdin)
+		return h.read(ctx, "standard input", stdin)
 	}
 	f, err := os.Open(name)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	return b.read(ctx, name, f)
+	return h.read(ctx, name, f)
 }

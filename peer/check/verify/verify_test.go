@@ -173,7 +173,7 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// When it is told to end, what has been read is judged, even while it waits for more.
+// When ctx ends, verify judges what it has read, even while it waits for more.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -192,7 +192,7 @@ func TestInterrupted(t *testing.T) {
 // A line may be longer than any buffer: it is ignored, or malformed.
 func TestLongLines(t *testing.T) {
 	t.Parallel()
-	long := strings.Repeat("x", 3*mostLine)
+	long := strings.Repeat("x", 3*maxLine)
 	text := long + "\n" + strings.Join(records(numbered(t, 1)), "\n"+long+"\n") + "\n" + long
 	if code, out, _ := run(t, text); code != 0 || !strings.HasSuffix(out, "; 16 other lines ignored\n") {
 		t.Errorf("exit code %d\n%s", code, out)
@@ -237,11 +237,11 @@ func TestMalformed(t *testing.T) {
 		{`{peer_id:1, view_id: -1, leader: 1, memb_list: [<1>]}`, "at byte 22: want a number"},
 		{`{peer_id:1, view_id: 9223372036854775808, leader: 1, memb_list: [<1>]}`, "at byte 22: want a number"},
 		{`{peer_id:1, view_id: 0, leader: 1, memb_list: [<1>]}`, "no view 0"},
-		{`{peer_id:1, view_id: 1, leader: 0, memb_list: [<1>]}`, "under 0"},
+		{`{peer_id:1, view_id: 1, leader: 0, memb_list: [<1>]}`, "needs a leader, not 0"},
 		{`{peer_id:1, view_id: 1, leader: 1, memb_list: [<>]}`, "at byte 49: want a number"},
 		{`{peer_id:1, view_id: 1, leader: 1, memb_list: [<1, 2>]}`, "at byte 51: want a number"},
-		{`{peer_id:1, view_id: 1, leader: 1, memb_list: [<1,2,1>]}`, "at byte 53: peer 1 is there twice"},
-		{`{peer_id:1, view_id: 1, leader: 1, memb_list: [<1>]} `, "the line goes on"},
+		{`{peer_id:1, view_id: 1, leader: 1, memb_list: [<1,2,1>]}`, "at byte 53: peer 1 is listed twice"},
+		{`{peer_id:1, view_id: 1, leader: 1, memb_list: [<1>]} `, "want the end of the line"},
 		{`{peer_id:1, view_id: 1, leader: 1, memb_list: [<1>]`, "want >]}"},
 		{`{peer_id:1, view_id: 1, leader: 1, message: "leaving"}`, "want , memb_list"},
 		{`{peer_id:1, view_id: 1, leader: 1, message:"left"}`, "want peer "},
@@ -306,7 +306,7 @@ func swap(old string) edit {
 	}
 }
 
-// TestMutations changes one thing in the records of a scenario, and must be told which.
+// TestMutations changes one thing in the records of a scenario, which the verdict must name.
 func TestMutations(t *testing.T) {
 	t.Parallel()
 	view := func(peer, number, leader int, members string) string {
@@ -325,42 +325,42 @@ func TestMutations(t *testing.T) {
 		{"another member", 2, replace(six, view(3, 6, 1, "1,2,3,5")), "view 6 has two memberships"},
 		{"another order", 1, replace(view(4, 5, 1, "1,2,3,4,5"), view(4, 5, 1, "1,2,3,5,4")), "view 5 has two memberships"},
 		{"nothing happened", 2, replace(six, view(3, 6, 1, "1,2,3,4,5")), "view 6 has two memberships"},
-		{"not in its view", 2, replace(six, view(3, 6, 1, "1,2,4")), "peer 3 installs view 6, which it is not in"},
+		{"not in its view", 2, replace(six, view(3, 6, 1, "1,2,4")), "peer 3 installs view 6, which lacks it"},
 		{"led from outside", 2, replace(six, view(3, 6, 5, "1,2,3,4")), "peer 3 follows peer 5 in view 6"},
 		{"numbers fall", 2, after(six, view(3, 5, 1, "1,2,3,4,5")), "peer 3 installs view 5 again, and the records show no second group"},
 		{"numbers stand", 2, after(six, six), "peer 3 installs view 6 again, and the records show no second group"},
-		{"numbers fall to one it had not", 1, after(view(5, 5, 1, "1,2,3,4,5"), view(5, 4, 1, "1,2,3,4")), "peer 5 installs view 4, which it is not in"},
-		{"views out of order", 1, swap(view(2, 4, 1, "1,2,3,4")), "the numbers of peer 2 fall from 5 to 4"},
+		{"numbers fall to one it had not", 1, after(view(5, 5, 1, "1,2,3,4,5"), view(5, 4, 1, "1,2,3,4")), "peer 5 installs view 4, which lacks it"},
+		{"views out of order", 1, swap(view(2, 4, 1, "1,2,3,4")), "the view numbers of peer 2 drop from 5 to 4"},
 		{"two changes in one view", 1, func([]string) []string { return []string{view(1, 1, 1, "1"), view(1, 2, 1, "1,2,3")} },
-			"view 2 cannot come of view 1"},
+			"view 2 cannot follow view 1"},
 		{"a change too few", 1, func([]string) []string { return []string{view(1, 1, 1, "1"), view(1, 3, 1, "1,2")} },
-			"view 3 cannot come of view 1"},
+			"view 3 cannot follow view 1"},
 		{"a join in the middle", 1, func([]string) []string { return []string{view(1, 1, 1, "1"), view(2, 2, 1, "2,1")} },
-			"view 2 cannot come of view 1"},
-		{"no record of a failure", 2, remove(says(3, 5, 1, "peer 5 unreachable")), "peer 3 installs view 6 without peer 5, and no record says why"},
-		{"nobody recorded it", 1, func(lines []string) []string {
+			"view 2 cannot follow view 1"},
+		{"no record of a failure", 2, remove(says(3, 5, 1, "peer 5 unreachable")), "peer 3 installs view 6 without peer 5, and no record explains it"},
+		{"no peer recorded it", 1, func(lines []string) []string {
 			return append(lines, view(1, 6, 1, "1,2,3,4"), view(2, 6, 1, "1,2,3,4"))
-		}, "peer 1 installs view 6 without peer 5, and no record says why"},
+		}, "peer 1 installs view 6 without peer 5, and no record explains it"},
 		{"one of two, and no cause", 1, func([]string) []string {
 			return []string{view(1, 1, 1, "1"), view(1, 2, 1, "1,2"), view(1, 3, 1, "1")}
-		}, "peer 1 installs view 3 without peer 2, and no record says why (there is no record here by peer 2)"},
+		}, "peer 1 installs view 3 without peer 2, and no record explains it (the input has no record of peer 2)"},
 		{"one of two was killed, and made a new group", 1, func([]string) []string {
 			return []string{view(1, 1, 1, "1"), view(1, 2, 1, "1,2"), view(2, 2, 1, "1,2"), says(2, 2, 1, "peer 1 (leader) unreachable"),
 				view(1, 3, 1, "1"), view(1, 4, 1, "1,2"), view(2, 4, 1, "1,2")}
 		}, ""},
-		{"the failure is recorded too late", 2, swap(says(3, 5, 1, "peer 5 unreachable")), "peer 3 installs view 6 without peer 5, and no record says why"},
+		{"the failure is recorded too late", 2, swap(says(3, 5, 1, "peer 5 unreachable")), "peer 3 installs view 6 without peer 5, and no record explains it"},
 		{"not told that it is out", 4, remove(says(1, 5, 1, "crashing")), ""},
 		{"the drill's end is missing", 4, func(lines []string) []string {
 			return remove(says(5, 5, 2, "removed from the group"))(remove(says(1, 5, 1, "crashing"))(lines))
-		}, "peer 2 installs view 6 without peer 5, and no record says why"},
+		}, "peer 2 installs view 6 without peer 5, and no record explains it"},
 		{"the same failure twice", 2, after(says(2, 5, 1, "peer 5 unreachable"), says(2, 5, 1, "peer 5 unreachable")),
 			"peer 2 reports the failure of peer 5 twice in view 5"},
 		{"the failure of one that is gone", 2, after(six, says(3, 6, 1, "peer 5 unreachable")), "peer 3 reports the failure of peer 5, which is not in view 6"},
 		{"its own failure", 2, after(six, says(3, 6, 1, "peer 3 unreachable")), "peer 3 reports itself unreachable"},
-		{"the leader, unnamed", 4, replace(says(3, 5, 1, "peer 1 (leader) unreachable"), says(3, 5, 1, "peer 1 unreachable")), `peer 3 says "(leader)"`},
-		{"not the leader", 2, replace(says(3, 5, 1, "peer 5 unreachable"), says(3, 5, 1, "peer 5 (leader) unreachable")), `peer 3 says "(leader)"`},
+		{"the leader, unnamed", 4, replace(says(3, 5, 1, "peer 1 (leader) unreachable"), says(3, 5, 1, "peer 1 unreachable")), `peer 3 must say "(leader)"`},
+		{"not the leader", 2, replace(says(3, 5, 1, "peer 5 unreachable"), says(3, 5, 1, "peer 5 (leader) unreachable")), `peer 3 must say "(leader)"`},
 		{"of another view", 2, replace(says(5, 5, 1, "crashing"), says(5, 4, 1, "crashing")), "peer 5 speaks of view 4, but holds view 5"},
-		{"after its end", 2, after(says(5, 5, 1, "crashing"), says(5, 5, 1, "peer 4 unreachable")), "peer 5 writes on after its end"},
+		{"after its end", 2, after(says(5, 5, 1, "crashing"), says(5, 5, 1, "peer 4 unreachable")), "peer 5 writes another record after its end"},
 		{"a failure without removal", 2, func(lines []string) []string {
 			lines = slices.DeleteFunc(lines, func(line string) bool { return strings.Contains(line, "view_id: 6") })
 			return append(lines, view(1, 6, 1, "1,2,3,4,5,6"), view(2, 6, 1, "1,2,3,4,5,6"), view(6, 6, 1, "1,2,3,4,5,6"))
@@ -437,7 +437,7 @@ func TestVerdict(t *testing.T) {
 	}
 	code, out, _ := run(t, strings.Join(lines, "\n"))
 	const want = `
-The records agree within each group: 6 records of 3 peers, 2 groups, which may have stood side by side, 3 views; 0 other lines ignored
+The records agree within each group: 6 records of 3 peers, 2 groups, which may have existed at the same time, 3 views; 0 other lines ignored
 Not removed when the records end: peer 1, unreachable to 2 in view 2
 Not removed when the records end: peer 2, unreachable to 1 in view 2
 `
@@ -455,7 +455,7 @@ hello
 two | {peer_id:2, view_id: 2, leader: 1, memb_list: [<2>]}
 {peer_id:2, view_id: 2, leader: 1, message:"peer 9 unreachable"}`, "\n")
 	_, out, _ := run(t, strings.Join(lines, "\n"))
-	want := `contradiction: peer 2 follows peer 1 in view 2, which that is not in
+	want := `contradiction: peer 2 follows peer 1 in view 2, which lacks that leader
 standard input:4: {peer_id:2, view_id: 2, leader: 1, memb_list: [<2>]}
 
 `
@@ -464,7 +464,7 @@ standard input:4: {peer_id:2, view_id: 2, leader: 1, memb_list: [<2>]}
 	}
 	lines[3] = "two | {peer_id:2, view_id: 2, leader: 2, memb_list: [<3,2>]}"
 	_, out, _ = run(t, strings.Join(lines, "\n"))
-	want = `contradiction: view 2 has two memberships (there is no record here by peer 3)
+	want = `contradiction: view 2 has two memberships (the input has no record of peer 3)
 standard input:2: {peer_id:1, view_id: 2, leader: 1, memb_list: [<1,2>]}
 standard input:4: {peer_id:2, view_id: 2, leader: 2, memb_list: [<3,2>]}
 

@@ -55,7 +55,7 @@ func TestExamine(t *testing.T) {
 	all.Wait()
 }
 
-// Another version is told, and one that comes from an address that is not its own.
+// The doctor reports another version, and a host that comes from an address that is not its own.
 func TestExamineOddOnes(t *testing.T) {
 	t.Parallel()
 	c := three(t)

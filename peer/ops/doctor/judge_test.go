@@ -193,7 +193,7 @@ Repair what is RED. It keeps the checks marked ? from a result.
 	}
 }
 
-// Wrong usage is told with code 2, anything else that stops it with 1.
+// Wrong usage exits with 2, any other failure to start with 1.
 func TestUsage(t *testing.T) {
 	t.Parallel()
 	for args, want := range map[string]struct {
