@@ -69,8 +69,8 @@ func (f *flooder) dial() *net.TCPConn {
 	return c
 }
 
-// mostHeld is how many connections a flood keeps open.
-const mostHeld = 500
+// maxHeld is how many connections a flood keeps open.
+const maxHeld = 500
 
 // hold opens connections without end, says something on each, and keeps the newest.
 func (f *flooder) hold(say func(c net.Conn, i int)) {
@@ -82,7 +82,7 @@ func (f *flooder) hold(say func(c net.Conn, i int)) {
 			continue
 		}
 		say(c, i)
-		if held = append(held, c); len(held) == mostHeld {
+		if held = append(held, c); len(held) == maxHeld {
 			held[0].Close()
 			held = slices.Delete(held, 0, 1)
 		}

@@ -8,7 +8,8 @@ import (
 	"memberly/peer/types"
 )
 
-// judge stands outside the peers: it sees every record and view, and knows every fault.
+// judge checks the promises of docs/protocol.md from outside: it sees every event of every peer, and knows every
+// fault.
 type judge struct {
 	w       *world
 	failure string // the first promise that was broken
@@ -16,7 +17,7 @@ type judge struct {
 	latest  map[types.Group]*types.View
 	accused map[accusation]bool // what was proposed
 	twins   int
-	lives   map[*process]*diary
+	lives   map[*process]*processLog
 	ballots map[viewKey]*ballots // for the view after
 	excuses map[string]int       // why a member was rightly accused or reported, and how often
 }
@@ -32,8 +33,8 @@ type viewKey struct {
 	number int64
 }
 
-// diary is what one process wrote.
-type diary struct {
+// processLog is what one process wrote.
+type processLog struct {
 	incarnation types.Incarnation
 	number      int64
 	reports     map[reportKey]int     // records of a failure
@@ -42,7 +43,7 @@ type diary struct {
 }
 
 // end is the end of a life as a member.
-func (d *diary) end() {
+func (d *processLog) end() {
 	d.number = 0
 	clear(d.reports)
 	clear(d.after)
@@ -54,7 +55,7 @@ type reportKey struct {
 }
 
 func newJudge(w *world) *judge {
-	return &judge{w: w, accused: map[accusation]bool{}, views: map[viewKey]*types.View{}, latest: map[types.Group]*types.View{}, lives: map[*process]*diary{},
+	return &judge{w: w, accused: map[accusation]bool{}, views: map[viewKey]*types.View{}, latest: map[types.Group]*types.View{}, lives: map[*process]*processLog{},
 		ballots: map[viewKey]*ballots{}, excuses: map[string]int{}}
 }
 
@@ -68,7 +69,7 @@ func (j *judge) fail(format string, args ...any) {
 func (j *judge) stepped(p *process, out *handlers.Output) {
 	d := j.lives[p]
 	if d == nil {
-		d = &diary{reports: map[reportKey]int{}, after: map[types.Member]int{}, reported: map[types.Member]bool{}}
+		d = &processLog{reports: map[reportKey]int{}, after: map[types.Member]int{}, reported: map[types.Member]bool{}}
 		j.lives[p] = d
 	}
 	for i := range out.Messages {
@@ -118,7 +119,7 @@ func (j *judge) renewed(p *process, old types.Member) {
 }
 
 // installed judges the record of a view that a process installed.
-func (j *judge) installed(p *process, d *diary, e *handlers.Event) {
+func (j *judge) installed(p *process, d *processLog, e *handlers.Event) {
 	r, _ := e.Record(p.id)
 	v := &e.Now
 	if r.View != v.Number || !slices.Equal(r.Members, v.Members) {
@@ -137,7 +138,7 @@ func (j *judge) installed(p *process, d *diary, e *handlers.Event) {
 }
 
 // moved judges the view that a process has come to.
-func (j *judge) moved(p *process, d *diary, v *types.View) {
+func (j *judge) moved(p *process, d *processLog, v *types.View) {
 	key := viewKey{v.Group, v.Number}
 	seen := j.views[key]
 	if seen != nil && !seen.Same(v) {
@@ -182,8 +183,8 @@ func (j *judge) created(p *process, v *types.View) {
 	}
 }
 
-// bootOnly reports whether nothing was wrong until now but that the network, or names, came up late:
-// then nobody makes a second group.
+// bootOnly reports whether nothing was wrong until now except that the network, or names, came up late: then no
+// peer may make a second group.
 func (j *judge) bootOnly() bool {
 	p := &j.w.plan
 	n := p.Network
@@ -206,8 +207,8 @@ func (j *judge) goesOn() bool {
 	return false
 }
 
-// excused: whoever failed between two views of a process has its record before the second.
-func (j *judge) excused(p *process, d *diary, was, is *types.View) {
+// excused checks that a process has recorded the failure of every member that failed between two of its views.
+func (j *judge) excused(p *process, d *processLog, was, is *types.View) {
 	for _, id := range was.Members {
 		m := types.Member{ID: id, Incarnation: was.Incarnation(id)}
 		past := is.Past(id)
@@ -218,8 +219,8 @@ func (j *judge) excused(p *process, d *diary, was, is *types.View) {
 	}
 }
 
-// proposed: nobody is proposed to be removed as unreachable who was fine. What was proposed
-// once may have to be done later, by a leader that reaches the member well.
+// proposed checks that no healthy member is proposed for removal as unreachable. A removal that was proposed
+// once may be completed later, by a leader that reaches the member well.
 func (j *judge) proposed(m *types.Message) {
 	a := accusation{viewKey{m.Group, m.Number}, m.Change.Member}
 	if j.accused[a] {
@@ -241,7 +242,7 @@ func (j *judge) proposed(m *types.Message) {
 	j.excuses[excuse]++
 }
 
-// removal: nobody is removed without that.
+// removal checks that no healthy member is removed without such a proposal.
 func (j *judge) removal(before, v *types.View) {
 	for _, id := range before.Members {
 		m := types.Member{ID: id, Incarnation: before.Incarnation(id)}
@@ -252,7 +253,7 @@ func (j *judge) removal(before, v *types.View) {
 }
 
 // reported judges the record of a failure.
-func (j *judge) reported(p *process, d *diary, e *handlers.Event) {
+func (j *judge) reported(p *process, d *processLog, e *handlers.Event) {
 	n := e.Host
 	view := p.view
 	if view.Number != e.View {
@@ -294,9 +295,8 @@ func (j *judge) reported(p *process, d *diary, e *handlers.Event) {
 	j.excuses[excuse]++
 }
 
-// stuck reports whether hosts that stay silent explain that there is no agreement: they are
-// half of all hosts, or somebody's view has lost its quorum, and only they could tell whether
-// it has done so for good (rule 7).
+// stuck reports whether silent hosts explain why there is no agreement: they are half of all hosts, or some view
+// has lost its quorum and only they could show whether for good (rule 7).
 func (j *judge) stuck() bool {
 	dark := 0
 	for _, m := range j.w.hosts {

@@ -89,7 +89,7 @@ func newWorld(p Plan, t *trace) *world {
 		w.at(at, func() { w.start(w.hosts[i]) })
 	}
 	for _, f := range p.Faults {
-		w.at(f.At, func() { w.strike(f) })
+		w.at(f.At, func() { w.inject(f) })
 	}
 	return w
 }
@@ -116,8 +116,8 @@ func (w *world) runUntil(t time.Duration) {
 	}
 }
 
-// mostTicks is how often a process may tick in one moment.
-const mostTicks = 20
+// maxTicks is how often a process may tick in one moment.
+const maxTicks = 20
 
 // start begins a new process on a host that has none.
 func (w *world) start(m *machine) {
@@ -221,7 +221,7 @@ func (w *world) schedule(p *process, run time.Duration) {
 		if n == p.wake {
 			p.wake++
 			p.wakeAt = -1
-			w.spin(p)
+			w.guardAgainstLivelock(p)
 			w.step(p, "", p.handler.Tick)
 		}
 	})
@@ -235,13 +235,13 @@ func (w *world) lateness() time.Duration {
 	return time.Duration(w.random.Int64N(int64(w.plan.Late) + 1))
 }
 
-// spin fails the run of a process that ticks again and again without time passing: the daemon
+// guardAgainstLivelock fails the run of a process that ticks again and again without time passing: the daemon
 // would do nothing else.
-func (w *world) spin(p *process) {
+func (w *world) guardAgainstLivelock(p *process) {
 	if p.ticks++; p.ticked != w.now {
 		p.ticked, p.ticks = w.now, 0
 	}
-	if p.ticks == mostTicks {
+	if p.ticks == maxTicks {
 		w.judge.fail("peer %d wants a tick again and again", p.id)
 	}
 }

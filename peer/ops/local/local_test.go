@@ -147,8 +147,8 @@ func TestLineWriter(t *testing.T) {
 		t.Errorf("saw %q", seen)
 	}
 	out.Reset()
-	fmt.Fprint(w, strings.Repeat("x", mostLine))
-	if got, want := out.Len(), len("one | \n")+mostLine; got != want {
+	fmt.Fprint(w, strings.Repeat("x", maxLine))
+	if got, want := out.Len(), len("one | \n")+maxLine; got != want {
 		t.Errorf("wrote %d bytes of a long line, want %d", got, want)
 	}
 }

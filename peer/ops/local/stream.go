@@ -10,8 +10,8 @@ import (
 	"memberly/peer/types"
 )
 
-// mostLine bounds the part of a line that is kept until its end comes.
-const mostLine = 1 << 16
+// maxLine bounds the part of a line that is kept until its end comes.
+const maxLine = 1 << 16
 
 // stream is stdout or stderr, shared by all children. Whoever holds the lock may write.
 type stream struct {
@@ -68,7 +68,7 @@ func (w *lineWriter) Write(b []byte) (int, error) {
 	w.rest = append(w.rest, b...)
 	for {
 		line, rest, whole := bytes.Cut(w.rest, []byte("\n"))
-		if !whole && len(w.rest) < mostLine {
+		if !whole && len(w.rest) < maxLine {
 			return len(b), nil
 		}
 		w.line(line)
