@@ -137,7 +137,7 @@ func (h *Handler) noteInstall(next *types.View) {
 		e.Leader = next.Leader
 	}
 	switch {
-	case h.standing == types.Joined:
+	case h.joined():
 		e.Change = between(&h.view, next)
 		h.credit(e)
 	case next.Group.Maker == h.ID && next.Group.Made == h.incarnation:

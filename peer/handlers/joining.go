@@ -23,20 +23,6 @@ type freshness struct {
 	tries      int // how many more may be asked before the next tick
 }
 
-// becomeFresh forgets everything but the hosts, and begins a new incarnation.
-func (h *Handler) becomeFresh() {
-	h.renew(h.view.Past(h.ID).Incarnation)
-	h.standing, h.view = types.Fresh, types.View{}
-	h.acceptor = acceptor{}
-	h.following, h.followed, h.counter, h.namedByLeader = 0, types.Term{}, 0, nil
-	h.leading, h.candidacy, h.departure = nil, nil, nil
-	h.election, h.reform = noElection(), reforming{}
-	h.fresh = freshness{since: h.now.Run, waits: h.now.Run, most: never, named: never, hinted: never, asked: never}
-	h.waited = never
-	h.order = newOrder(len(h.hosts))
-	h.due(h.now.Run)
-}
-
 // renew takes the clock's time as incarnation if that is larger than any earlier one, and than last. Where
 // the clock is behind, the incarnation is above last by the salt: two lives of a host that are told the
 // same last must not take the same incarnation.
@@ -161,6 +147,7 @@ func (h *Handler) onFirstView(m *types.Message) {
 		h.promised, h.counter = m.Term, m.Term.Counter
 		h.following, h.followed = m.Term.Peer, m.Term
 		h.install(v)
+		h.becomeFollower()
 		h.nextHeartbeat = h.now.Run + h.Heartbeat*time.Duration(h.ID-1)/time.Duration(h.Hosts) // not all at one moment
 		h.due(h.now.Run)
 		if m.From == m.Term.Peer { // whom it names, this peer has never heard: that is the others' to record
@@ -234,7 +221,7 @@ func (h *Handler) differs(remote types.ID) {
 // again every noticeEvery.
 func (h *Handler) noteWaiting() {
 	since := h.fresh.since
-	if h.standing == types.Joined {
+	if h.joined() {
 		since = h.election.inquorate
 	}
 	if h.lasts(since, noticeAfter) && h.since(h.waited) >= noticeEvery {

@@ -3,7 +3,8 @@
 // and reads no clock, so the simulator runs the very code that ships.
 //
 // Each file tells one story: joining (fresh peers), founding (who may make a group),
-// following (what a member does for its leader), leading, electing and monitoring.
+// following (what a member does for its leader), leading, electing and monitoring. Role says what
+// a peer is at a moment.
 package handlers
 
 import (
@@ -58,8 +59,8 @@ type Handler struct {
 	exited bool
 
 	identity
-	standing types.Standing
-	view     types.View // zero unless Joined
+	position
+	view types.View // zero unless it is a member
 
 	acceptor        // its vote
 	counter  uint64 // highest of the terms it has seen in its group
@@ -68,11 +69,9 @@ type Handler struct {
 	follower
 	detector
 	heartbeats
-	fresh     freshness
-	election  election
-	leading   *leadership // while it has a term to lead under
-	candidacy *round      // while it stands: its NEWLEADER
-	departing
+	fresh    freshness
+	election election
+	leaver
 	reform reforming
 	waited time.Duration // when it last told what it waits for
 	totals Tally         // for Status alone
@@ -103,16 +102,15 @@ type heartbeats struct {
 	lastHeartbeat types.Message
 }
 
-// departing is the state of a peer that leaves, or of a leader that has removed itself.
-type departing struct {
-	leaving   time.Duration // when it was told to, or never
-	asked     time.Duration // when it last asked to be taken out
-	departure *round        // the NEWVIEW of a leader that removed itself
+// leaver is the state of a peer that was told to leave (section 5). It may have any role meanwhile.
+type leaver struct {
+	leaving time.Duration // when it was told to, or never
+	asked   time.Duration // when it last asked to be taken out
 }
 
 // New returns the handler of a peer that has not started.
 func New(c Config) *Handler {
-	h := &Handler{Config: c, clock: clock{resumed: never}, departing: departing{leaving: never},
+	h := &Handler{Config: c, clock: clock{resumed: never}, leaver: leaver{leaving: never},
 		detector: detector{hosts: make([]host, c.Hosts), order: newOrder(c.Hosts)}}
 	for i := range h.hosts {
 		h.hosts[i] = host{lastContact: never, heard: never, differed: never, probed: never, redial: never, owes: never, showed: never, lives: newLives()}
@@ -132,11 +130,10 @@ func (h *Handler) Start(now Instant) *Output {
 func (h *Handler) Tick(now Instant) *Output {
 	h.begin(now)
 	h.wake = math.MaxInt64
-	switch h.standing {
-	case types.Fresh:
-		h.tickFresh()
-	case types.Joined:
+	if h.joined() {
 		h.tickMember()
+	} else if h.role == roleFresh {
+		h.tickFresh()
 	}
 	return h.end()
 }
@@ -144,7 +141,7 @@ func (h *Handler) Tick(now Instant) *Output {
 // Closed is the step of a connection with host that broke, or that the host closed.
 func (h *Handler) Closed(now Instant, id types.ID) *Output {
 	h.begin(now)
-	if h.known(id) && h.standing == types.Joined && h.view.Has(id) {
+	if h.known(id) && h.joined() && h.view.Has(id) {
 		h.probe(id, true)
 	}
 	return h.end()
@@ -167,7 +164,7 @@ func (h *Handler) Leave(now Instant) *Output {
 		return h.end()
 	}
 	h.leaving = h.now.Run
-	if h.standing != types.Joined {
+	if !h.joined() {
 		h.exit(0)
 		return h.end()
 	}
@@ -190,7 +187,7 @@ func (h *Handler) View() types.View { return h.view }
 func (h *Handler) Incarnation() types.Incarnation { return h.incarnation }
 
 // Standing returns what the peer is at the moment.
-func (h *Handler) Standing() types.Standing { return h.standing }
+func (h *Handler) Standing() types.Standing { return h.role.standing() }
 
 // Leads reports whether the peer leads its group (rule 5).
 func (h *Handler) Leads() bool { return h.leads() }
@@ -222,12 +219,12 @@ func (h *Handler) Message(now Instant, remote types.ID, m *types.Message) *Outpu
 func (h *Handler) meant(m *types.Message) bool {
 	switch m.Kind {
 	case types.Join, types.Probe, types.Heartbeat:
-		return h.departure == nil || m.Kind == types.Probe
+		return h.role != roleDeparting || m.Kind == types.Probe
 	}
 	if !h.addressed(m) {
 		return false
 	}
-	if h.departure != nil && m.Kind != types.OK {
+	if h.role == roleDeparting && m.Kind != types.OK {
 		return false
 	}
 	return !h.mine(m) || m.Incarnation >= h.view.Past(m.From).Incarnation
@@ -267,7 +264,7 @@ func (h *Handler) receive(m *types.Message) {
 
 // mine reports whether m is of the group that this peer is a member of.
 func (h *Handler) mine(m *types.Message) bool {
-	return h.standing == types.Joined && m.Group == h.view.Group
+	return h.joined() && m.Group == h.view.Group
 }
 
 // onRequest handles what only a present member may ask, about one view only (rule 4).
@@ -299,7 +296,7 @@ func (h *Handler) onAnswer(m *types.Message) {
 	if !h.mine(m) {
 		return
 	}
-	if h.departure != nil {
+	if h.role == roleDeparting {
 		h.onDepartureAnswer(m)
 		return
 	}
@@ -312,9 +309,9 @@ func (h *Handler) onAnswer(m *types.Message) {
 			h.hosts[m.From-1].behind = true
 			h.showView(m)
 		}
-	case h.candidacy != nil:
+	case h.role == roleCandidate:
 		h.onBallot(m)
-	case h.leading != nil:
+	case h.role == roleLeader:
 		h.onLeaderAnswer(m)
 	}
 }
@@ -330,7 +327,7 @@ func (h *Handler) begin(now Instant) {
 }
 
 func (h *Handler) end() *Output {
-	if !h.exited && h.standing == types.Joined && h.departure == nil {
+	if !h.exited && h.joined() && h.role != roleDeparting {
 		h.review()
 	}
 	h.out.Exit = h.exited
