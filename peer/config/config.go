@@ -1,9 +1,9 @@
-// Package config turns the command line, the hosts file and the key file into a checked
-// Config, or into an error that says what to do.
+// Package config turns the command line, the hosts file and the key file into a valid Config, or
+// into an error that says what to do.
 //
-// The hosts file is text in UTF-8, one host a line: its name and, if wanted, its IP address.
-// Blank lines and surrounding space are ignored. A host's id is its place among the lines that
-// are not blank, from 1. Names are compared without regard to case and to a final dot.
+// The hosts file is UTF-8 text with one host per line: its name, optionally followed by its IP
+// address. Blank lines and surrounding space are ignored. A host's id is the number of its line
+// among the lines that are not blank, from 1. Names are compared ignoring case and a final dot.
 package config
 
 import (
@@ -31,12 +31,12 @@ const (
 	defaultHeartbeat = 1100 * time.Millisecond
 	defaultMonitor   = 2200 * time.Millisecond
 
-	minInterval  = time.Millisecond // below, a peer would do nothing but send heartbeats
+	minInterval  = time.Millisecond // with a shorter one, a peer would do nothing but send heartbeats
 	maxHeartbeat = time.Hour
 	maxMonitor   = 24 * time.Hour
-	maxSeconds   = 365 * 24 * 60 * 60 // of -d and -c: a year, far from what a Duration holds
+	maxSeconds   = 365 * 24 * 60 * 60 // of -d and -c: a year, which a Duration can hold
 
-	drillHosts = 4 // the drill needs at least as many
+	drillHosts = 4 // the minimum for the drill
 )
 
 const usage = `Usage: memberly -h FILE [options]
@@ -56,22 +56,23 @@ This host
   -n NAME        this host's name in the file (default: the machine's host name)
   -t             leader-failure drill; on the first of four or more hosts
   -exec COMMAND  run COMMAND with /bin/sh on each view, and once more when the
-                 peer has left: the view as JSON on standard input and in
-                 MEMBERLY_ variables. It may take 10 s, and delays nobody
+                 peer has left, with the view as JSON on standard input and in
+                 MEMBERLY_ variables. It may take 10 s; the group does not wait
 
 Whole group on this machine
-  -local         run every host of the file here, one after the other -d seconds
-                 apart; -c is then for the last host, -t for the first. Each has
-                 the file's address if all are loopback, else 127.0.0.1 onwards
+  -local         run every host of the file on this machine, started -d seconds
+                 apart; -c then applies to the last host, -t to the first. They
+                 use the file's addresses if all are loopback addresses, else
+                 127.0.0.1, 127.0.0.2 and so on
 
 Security (off unless given)
-  -key FILE      encrypt and authenticate all traffic, and reject anything else,
-                 with the keys in FILE, the same on all hosts; memberly keygen
-                 makes one
+  -key FILE      encrypt and authenticate all traffic with the keys in FILE, the
+                 same on all hosts, and reject anything else; memberly keygen
+                 makes a key file
 
 Monitoring (off unless given)
-  -http ADDR     serve status, events, metrics and a web page at PORT, on the
-                 loopback network alone, or at ADDRESS:PORT
+  -http ADDR     serve status, events, metrics and a web page at PORT on a
+                 loopback address only, or at ADDRESS:PORT
 
   -version       print the version and exit
 
@@ -79,46 +80,46 @@ Example: five hosts on this machine, started two seconds apart
   memberly -h hostsfile.txt -local -d 2
 `
 
-// Config is what a peer is told at its start. Of one with Version set nothing else counts.
+// Config is the configuration of a peer or, with Local, of all hosts. If Version is set, nothing else
+// counts.
 type Config struct {
 	HostsFile string
 	Hosts     []Host         // by id-1
 	Name      string         // this host's, as the file spells it; empty if Local
 	ID        types.ID       // this host's; 0 if Local
-	Delay     time.Duration  // to wait before doing anything; if Local, between two starts
+	Delay     time.Duration  // the wait before doing anything; with Local, between two starts
 	Crash     time.Duration  // after the delay; 0 for never
-	KeyFile   string         // where Keys are from; "" for nowhere
-	Keys      seal.Keyring   // what all that is sent is sealed with; none: nothing is
+	KeyFile   string         // the file of Keys; "" for none
+	Keys      seal.Keyring   // encrypt all traffic; none if KeyFile is ""
 	Exec      string         // the command to run on each view; "" for none
 	Drill     bool           // the leader-failure drill; this is the first host, or Local
 	Heartbeat time.Duration  // between two heartbeats
-	Monitor   time.Duration  // of silence that makes a peer unreachable; at least twice Heartbeat
-	Local     bool           // run every host of the file on this machine, at its address if all are loopback
-	HTTP      netip.AddrPort // where to serve what is to be seen inside; port 0 for nowhere; if Local, a port alone
+	Monitor   time.Duration  // the silence that makes a peer unreachable; at least twice Heartbeat
+	Local     bool           // run every host of the file on this machine
+	HTTP      netip.AddrPort // where to serve status and metrics; port 0 for nowhere; with Local, a port with an invalid address
 	Version   bool           // print the version and exit
-	Digest    uint64         // of the names in their order; alike on all hosts of a group
+	Digest    uint64         // of the names in their order, to compare the files of all hosts
 }
 
-// UsageError says what is wrong with the command line. It calls for the usage text on stderr
-// and exit code 2; every other error but ErrHelp for one line on stderr and exit code 1.
+// UsageError reports a wrong command line. Callers print it and the usage text on stderr, and exit with
+// 2. For any other error except ErrHelp they print one line on stderr, and exit with 1.
 type UsageError struct {
-	Problem string // with what to do about it
+	Problem string // and what to do about it
 }
 
 func (e UsageError) Error() string { return e.Problem }
 
-// ErrHelp is the error for -help and --help: nothing is wrong. It calls for the usage text on
-// stdout and exit code 0.
+// ErrHelp is returned for -help. Callers print the usage text on stdout, and exit with 0.
 var ErrHelp = errors.New("the usage text was asked for")
 
-// Usage returns the usage text, which ends with a new line.
+// Usage returns the usage text, which ends with a newline.
 func Usage() string { return usage }
 
-// Parse returns what args, the command line without the program's name, ask for. It reads the
-// hosts file and the key file, and asks hostname for the machine's host name unless args make that pointless.
-// A machine goes by the line of the same name or, if there is none and one of the two names
-// has no dot, by the only line with the same first label: "one" and "one.example.org" match.
-// With -n, only the same name will do.
+// Parse parses args, the command line without the program's name, and reads the hosts file and the
+// key file. It calls hostname for the machine's host name unless -n, -local or -version is given.
+// This host is the line with that name or, if there is none and one of the two names has no dot, the
+// only line with the same first label: "one" and "one.example.org" match. With -n, the name must be
+// the same.
 //
 // The error is a UsageError, ErrHelp, or says what is wrong with the hosts file, the key file or
 // this host.
@@ -148,7 +149,7 @@ func Parse(args []string, hostname func() (string, error)) (Config, error) {
 	return c, nil
 }
 
-// parseFlags returns what can be known without reading the hosts file; Name is that of -n.
+// parseFlags parses args without reading any file. Name is that of -n.
 func parseFlags(args []string) (Config, error) {
 	c := Config{Heartbeat: defaultHeartbeat, Monitor: defaultMonitor}
 	flags := flag.NewFlagSet("memberly", flag.ContinueOnError)
@@ -182,7 +183,7 @@ func parseFlags(args []string) (Config, error) {
 	return c, nil
 }
 
-// checkFlags checks what the flags say together.
+// checkFlags checks the combination of flags.
 func (c *Config) checkFlags() error {
 	switch {
 	case c.HostsFile == "":
@@ -198,7 +199,7 @@ func (c *Config) checkFlags() error {
 	return nil
 }
 
-// checkDrill checks that the drill can be held, and here.
+// checkDrill checks that the group is large enough for the drill, and that this is the first host.
 func (c *Config) checkDrill() error {
 	switch {
 	case !c.Drill:
@@ -213,7 +214,7 @@ func (c *Config) checkDrill() error {
 	return nil
 }
 
-// text returns what sets a flag that must not be empty.
+// text returns the setter of a flag that must not be empty.
 func text(to *string, remedy string) func(string) error {
 	return func(s string) error {
 		if *to = s; s == "" {
@@ -223,7 +224,7 @@ func text(to *string, remedy string) func(string) error {
 	}
 }
 
-// seconds returns what sets a flag of whole seconds.
+// seconds returns the setter of a flag in whole seconds.
 func seconds(to *time.Duration) func(string) error {
 	return func(s string) error {
 		n, err := strconv.Atoi(s)
@@ -235,7 +236,7 @@ func seconds(to *time.Duration) func(string) error {
 	}
 }
 
-// interval returns what sets a flag with a duration.
+// interval returns the setter of a flag with a duration.
 func interval(to *time.Duration, longest time.Duration) func(string) error {
 	return func(s string) error {
 		d, err := time.ParseDuration(s)
@@ -247,14 +248,14 @@ func interval(to *time.Duration, longest time.Duration) func(string) error {
 	}
 }
 
-// findSelf sets ID and Name to those of this host's line: by Name if -n gave it, else by the
-// machine's host name.
+// findSelf sets ID and Name to those of this host's line. It looks for Name if -n gave it, else for
+// the machine's host name.
 func (c *Config) findSelf(hostname func() (string, error)) error {
 	name, given := c.Name, c.Name != ""
 	if !given {
 		var err error
 		if name, err = hostname(); err != nil {
-			return fmt.Errorf("cannot tell this machine's host name: %w: give this host's name in hosts file %q with -n NAME", err, c.HostsFile)
+			return fmt.Errorf("cannot find this machine's host name: %w: give this host's name in hosts file %q with -n NAME", err, c.HostsFile)
 		}
 	}
 	matches := c.matching(nameKey(name), given)
@@ -269,8 +270,8 @@ func (c *Config) findSelf(hostname func() (string, error)) error {
 		name, c.Hosts[matches[0]-1].Name, c.Hosts[matches[1]-1].Name, c.HostsFile)
 }
 
-// matching returns the hosts that the one with this key may be: the one of the same name or,
-// unless that must be, those of the same first label.
+// matching returns the ids of the hosts that match a key: the one with the same name or, unless same
+// is set, those with the same first label.
 func (c *Config) matching(key string, same bool) []types.ID {
 	isSame := func(h Host) bool { return nameKey(h.Name) == key }
 	if i := slices.IndexFunc(c.Hosts, isSame); i >= 0 {

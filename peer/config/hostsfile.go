@@ -40,20 +40,21 @@ func readHosts(path string) ([]Host, error) {
 		return nil, unreadable(err)
 	}
 	if len(content) > maxFile {
-		return nil, errors.New("it is larger than 1 MiB: name a text file, one host a line, after -h")
+		return nil, errors.New("it is larger than 1 MiB: name a text file, one host per line, after -h")
 	}
 	return parseHosts(string(content))
 }
 
-// unreadable adds what to do to an error of reading the hosts file, and leaves out its path.
+// unreadable adds the remedy to an error from reading the hosts file, and removes its path, which Parse
+// adds.
 func unreadable(err error) error {
 	if failed, ok := errors.AsType[*fs.PathError](err); ok {
 		err = failed.Err
 	}
-	return fmt.Errorf("cannot read it: %w: name a readable text file, one host a line, after -h", err)
+	return fmt.Errorf("cannot read it: %w: name a readable text file, one host per line, after -h", err)
 }
 
-// parseHosts returns the hosts that a hosts file of this content lists: at least one.
+// parseHosts returns the hosts, at least one, in the content of a hosts file.
 func parseHosts(content string) ([]Host, error) {
 	content = strings.TrimPrefix(content, "\ufeff") // a byte order mark
 	l := listing{names: make(map[string]int), addrs: make(map[netip.Addr]int)}
@@ -64,23 +65,23 @@ func parseHosts(content string) ([]Host, error) {
 		}
 	}
 	if len(l.hosts) == 0 {
-		return nil, errors.New("it lists no host: write one host name a line, first the one that founds the group")
+		return nil, errors.New("it lists no host: write one host name per line, first the one that founds the group")
 	}
 	return l.hosts, nil
 }
 
-// listing is what was read of a hosts file so far.
+// listing is a partly read hosts file.
 type listing struct {
 	hosts []Host
 	line  int                // the number of the last line read
-	names map[string]int     // the line that each name is on, by its key
-	addrs map[netip.Addr]int // the line that each address is on
+	names map[string]int     // line numbers, by nameKey
+	addrs map[netip.Addr]int // line numbers
 }
 
-// add reads one more line.
+// add parses the next line.
 func (l *listing) add(line string) error {
 	if !utf8.ValidString(line) || strings.ContainsFunc(line, isBinary) {
-		return errors.New("not plain text: name a text file in UTF-8, one host a line, after -h")
+		return errors.New("not plain text: name a text file in UTF-8, one host per line, after -h")
 	}
 	line, _, _ = strings.Cut(line, "#")
 	columns := strings.Fields(line)
@@ -90,7 +91,7 @@ func (l *listing) add(line string) error {
 	case len(columns) > 2:
 		return fmt.Errorf("%d columns: write a host name and, if wanted, its address", len(columns))
 	case len(l.hosts) == types.MaxHosts:
-		return fmt.Errorf("more than %d hosts: list no more than that", types.MaxHosts)
+		return fmt.Errorf("more than %d hosts: list at most that many", types.MaxHosts)
 	}
 	host, err := parseHost(columns)
 	if err != nil {
@@ -99,7 +100,7 @@ func (l *listing) add(line string) error {
 	return l.claim(host)
 }
 
-// claim appends host, whose name and address nobody else may have.
+// claim appends host, unless an earlier one has the same name or address.
 func (l *listing) claim(host Host) error {
 	key := nameKey(host.Name)
 	if line := l.names[key]; line > 0 {
@@ -116,7 +117,7 @@ func (l *listing) claim(host Host) error {
 	return nil
 }
 
-// parseHost returns the host of a line with these columns, one or two.
+// parseHost returns the host of a line with these one or two columns.
 func parseHost(columns []string) (Host, error) {
 	name, last := columns[0], columns[len(columns)-1]
 	if !isHostName(name) && !isAddr(name) {
@@ -135,13 +136,13 @@ func parseHost(columns []string) (Host, error) {
 	return Host{Name: name, Addr: addr}, nil
 }
 
-// isBinary reports whether r has no place in a line of text.
+// isBinary reports whether r cannot be in a line of text.
 func isBinary(r rune) bool { return unicode.IsControl(r) && r != '\t' && r != '\r' }
 
-// parseAddr returns the IP address that s is, IPv4 always as IPv4, or false if it is none.
+// parseAddr parses an IP address, and returns an IPv4-mapped one as IPv4.
 func parseAddr(s string) (netip.Addr, bool) {
 	if len(s) > maxName {
-		return netip.Addr{}, false // a zone without end
+		return netip.Addr{}, false // its zone is too long
 	}
 	addr, err := netip.ParseAddr(s)
 	return addr.Unmap(), err == nil
@@ -153,16 +154,16 @@ func isAddr(s string) bool {
 	return ok
 }
 
-// isHostAddr reports whether one host, and not a group or nobody, can have addr.
+// isHostAddr reports whether addr can be the address of a single host.
 func isHostAddr(addr netip.Addr) bool {
 	return !addr.IsUnspecified() && !addr.IsMulticast() && addr != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 
-// isHostName reports whether s is a name that a name service can be asked for; no IP address is.
+// isHostName reports whether s is a valid DNS name. IP addresses are not.
 func isHostName(s string) bool {
 	s = strings.TrimSuffix(s, ".")
 	if len(s) > maxName || strings.Contains(s, ".") && strings.Trim(s, "0123456789.") == "" {
-		return false // too long, or meant for an address
+		return false // too long, or a malformed address
 	}
 	for label := range strings.SplitSeq(s, ".") {
 		if label == "" || len(label) > 63 || strings.Trim(label, "-") != label || strings.ContainsFunc(label, isForeign) {
@@ -172,12 +173,12 @@ func isHostName(s string) bool {
 	return true
 }
 
-// isForeign reports whether r has no place in a label of a host name.
+// isForeign reports whether r cannot be in a label of a host name.
 func isForeign(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
 }
 
-// nameKey returns what two names have in common exactly if they are the same.
+// nameKey returns the canonical form of a name: two names are the same if their keys are equal.
 func nameKey(name string) string {
 	if addr, ok := parseAddr(name); ok {
 		return addr.String()
@@ -185,7 +186,7 @@ func nameKey(name string) string {
 	return strings.TrimSuffix(strings.ToLower(name), ".")
 }
 
-// digest returns the first 8 bytes of SHA-256 over the keys of the names, a line each.
+// digest returns the first 8 bytes of SHA-256 over the keys of the names, one per line.
 func digest(hosts []Host) uint64 {
 	h := sha256.New()
 	for _, host := range hosts {

@@ -62,7 +62,7 @@ func TestBadHostsFile(t *testing.T) {
 	cases := []struct {
 		what, content, want string
 	}{
-		{"empty", "", "lists no host: write one host name a line"},
+		{"empty", "", "lists no host: write one host name per line"},
 		{"blank", "\ufeff \r\n\n\t\n", "lists no host"},
 		{"NUL", "one\n\x00\n", "line 2: not plain text"},
 		{"control character", "one\ntw\x1bo\n", "line 2: not plain text"},
@@ -102,7 +102,7 @@ func TestBadHostsFile(t *testing.T) {
 		{"duplicate address", "one 10.0.0.1\ntwo ::ffff:10.0.0.1\n", "line 2: address 10.0.0.1 is on line 1 already: give each host its own"},
 		{"duplicate address as a name", "10.0.0.1\ntwo 10.0.0.1\n", "address 10.0.0.1 is on line 1 already"},
 		{"duplicate address, spelt otherwise", "fd00::1\nfd00:0::1\n", `host "fd00:0::1" is on line 1 already`},
-		{"too many hosts", numbered(types.MaxHosts + 1), "line 4097: more than 4096 hosts: list no more"},
+		{"too many hosts", numbered(types.MaxHosts + 1), "line 4097: more than 4096 hosts: list at most that many"},
 	}
 	for _, c := range cases {
 		t.Run(c.what, func(t *testing.T) {

@@ -7,18 +7,18 @@ import (
 	"strings"
 )
 
-// HTTPPort is where `memberly status` and `memberly ready` look if they are not told, so the
-// one to serve at where nothing speaks against it.
+// HTTPPort is the port that `memberly status` and `memberly ready` ask by default, so it is the one
+// to use unless something else needs it.
 const HTTPPort = 8082
 
-// setHTTP sets HTTP to a port, its address not yet valid, or to an address in full.
+// setHTTP sets HTTP; placeHTTP adds the address of a port alone.
 func (c *Config) setHTTP(s string) (err error) {
 	c.HTTP, err = ParseHTTP(s)
 	return err
 }
 
-// ParseHTTP returns what s says of where HTTP is served: a port, as 8082 or :8082, with no
-// valid address to it, or an address with a port, as 10.0.0.1:8082 or [::]:8082.
+// ParseHTTP parses where HTTP is served: a port, such as 8082 or :8082, which it returns with an
+// invalid address, or an address and a port, such as 10.0.0.1:8082 or [::]:8082.
 func ParseHTTP(s string) (netip.AddrPort, error) {
 	if at, err := netip.ParseAddrPort(s); err == nil && at.Port() != 0 {
 		return at, nil
@@ -30,8 +30,8 @@ func ParseHTTP(s string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(netip.Addr{}, uint16(port)), nil
 }
 
-// placeHTTP gives HTTP, if it is a port alone, this host's address if that is on the loopback
-// network, else 127.0.0.1.
+// placeHTTP adds an address to an HTTP that is a port alone: this host's own if that is a loopback
+// address, else 127.0.0.1.
 func (c *Config) placeHTTP() {
 	if c.HTTP.Port() == 0 || c.HTTP.Addr().IsValid() {
 		return

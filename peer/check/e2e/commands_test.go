@@ -63,7 +63,7 @@ func TestCommands(t *testing.T) {
 		{"simulate -hosts 33", "", 2, "", "give a whole number from 1 to 32"},
 		{"keygen -help", "", 0, "Usage: memberly keygen", ""},
 		{"keygen", "", 0, "=\n", ""},
-		{"keygen " + file, "", 1, "", "is there already, and may hold keys in use: name a new file"},
+		{"keygen " + file, "", 1, "", "exists already, and may hold keys in use: name a new file"},
 		{"keygen a b", "", 2, "", `unexpected argument "b"`},
 		{"simulated", "", 2, "", `unknown command "simulated"`},
 	} {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"memberly/peer/check/loopback"
 	"net"
 	"os"
 	"os/exec"
@@ -13,25 +12,26 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"memberly/peer/check/loopback"
 )
 
-// This file is what the tests of whole daemons stand on: the real binary, loopback addresses
-// that no other test uses, and processes whose output can be awaited.
+// This file supports tests of whole daemons: it builds the binary, starts processes on loopback
+// addresses that no other test uses, and waits for their output.
 
-// patience is how long a condition may take that must come; no test waits for a time to pass.
+// patience is how long a test waits for a condition. No test waits for a fixed time.
 const patience = 20 * time.Second
 
-// program is the daemon, built once from the folder root.
+// program is the path of the daemon, built once from the folder root.
 var program string
 
 const root = "../../.."
 
 func TestMain(m *testing.M) {
-	// These tests wait more than they compute: more of them than processors can run at once.
+	// These tests wait more than they compute, so more of them than processors can run at once.
 	flag.Parse()
 	if err := flag.Set("test.parallel", "16"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -57,38 +57,13 @@ func buildAndRun(m *testing.M) (int, error) {
 	return m.Run(), nil
 }
 
-// output keeps what a process writes to a stream, and wakes those who wait for it.
-type output struct {
-	mu      sync.Mutex
-	text    bytes.Buffer
-	changed chan struct{} // closed and replaced at every change
-}
-
-func newOutput() *output { return &output{changed: make(chan struct{})} }
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	close(o.changed)
-	o.changed = make(chan struct{})
-	return o.text.Write(b)
-}
-
-// lines returns the whole lines so far, and a channel that is closed when there is more.
-func (o *output) lines() ([]string, <-chan struct{}) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	lines := strings.Split(o.text.String(), "\n")
-	return lines[:len(lines)-1], o.changed
-}
-
 // daemon is a process of the real binary.
 type daemon struct {
 	t      *testing.T
 	name   string
 	cmd    *exec.Cmd
-	stdout *output
-	stderr *output
+	stdout loopback.Output
+	stderr loopback.Output
 	exited chan struct{}
 }
 
@@ -101,8 +76,8 @@ func start(t *testing.T, hostsFile, name string, args ...string) *daemon {
 // launch starts any command, which is killed when the test ends.
 func launch(t *testing.T, name string, cmd *exec.Cmd) *daemon {
 	t.Helper()
-	d := &daemon{t: t, name: name, cmd: cmd, stdout: newOutput(), stderr: newOutput(), exited: make(chan struct{})}
-	cmd.Stdout, cmd.Stderr = d.stdout, d.stderr
+	d := &daemon{t: t, name: name, cmd: cmd, exited: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = &d.stdout, &d.stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -114,43 +89,30 @@ func launch(t *testing.T, name string, cmd *exec.Cmd) *daemon {
 		cmd.Process.Kill()
 		<-d.exited
 		if t.Failed() {
-			t.Logf("%s\nstdout:\n%sstderr:\n%s", d.name, d.stdout.text.String(), d.stderr.text.String())
+			t.Logf("%s\nstdout:\n%sstderr:\n%s", d.name, d.stdout.String(), d.stderr.String())
 		}
 	})
 	return d
 }
 
-// await waits until the lines of o are as ok wants them.
-func (d *daemon) await(o *output, what string, ok func(lines []string) bool) {
+// await waits until ok holds for the lines of o.
+func (d *daemon) await(o *loopback.Output, what string, ok func(lines []string) bool) {
 	d.t.Helper()
-	timeout := time.After(patience)
-	for {
-		lines, changed := o.lines()
-		if ok(lines) {
-			return
-		}
-		select {
-		case <-changed:
-		case <-d.exited:
-			if lines, _ := o.lines(); !ok(lines) {
-				d.t.Fatalf("%s ended without %s", d.name, what)
-			}
-		case <-timeout:
-			d.t.Fatalf("%s: no %s within %v", d.name, what, patience)
-		}
+	if !o.Await(patience, d.exited, func() bool { return ok(o.Lines()) }) {
+		d.t.Fatalf("%s: no %s within %v, or before its end", d.name, what, patience)
 	}
 }
 
 // awaitRecord waits for a record that contains text.
 func (d *daemon) awaitRecord(text string) {
 	d.t.Helper()
-	d.await(d.stderr, text, contains(text))
+	d.await(&d.stderr, text, contains(text))
 }
 
 // awaitNotice waits for a line on stdout that contains text.
 func (d *daemon) awaitNotice(text string) {
 	d.t.Helper()
-	d.await(d.stdout, text, contains(text))
+	d.await(&d.stdout, text, contains(text))
 }
 
 func contains(text string) func([]string) bool {
@@ -178,7 +140,7 @@ func (d *daemon) awaitExit(atMost time.Duration) int {
 	}
 }
 
-// awaitGone waits until no process has this id, or only a dead one that nobody buried.
+// awaitGone waits until no process has this id, apart from a zombie.
 func awaitGone(t *testing.T, pid int) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -188,7 +150,7 @@ func awaitGone(t *testing.T, pid int) {
 		select {
 		case <-tick.C:
 		case <-timeout:
-			t.Fatalf("process %d is still there", pid)
+			t.Fatalf("process %d still runs", pid)
 		}
 	}
 }
@@ -205,7 +167,7 @@ func alive(pid int) bool {
 	return !bytes.HasPrefix(rest, []byte("Z"))
 }
 
-// startAll starts all hosts of names, in groups of their own.
+// startAll starts a group with these hosts on a subnet of its own.
 func startAll(t *testing.T, names ...string) (loopback.Subnet, []*daemon) {
 	t.Helper()
 	s := loopback.NewSubnet(t)

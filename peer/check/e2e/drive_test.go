@@ -72,7 +72,7 @@ func TestExec(t *testing.T) {
 	for _, r := range toldIn(t, path) {
 		views = append(views, fmt.Sprint(r.Event, " ", r.View))
 	}
-	records, _ := one.stderr.lines()
+	records := one.stderr.Lines()
 	var want []string
 	for _, r := range records {
 		var peer, view int
@@ -88,7 +88,7 @@ func TestExec(t *testing.T) {
 	if fmt.Sprint(views) != fmt.Sprint(want) {
 		t.Errorf("the command was told %v, the records are %v", views, want)
 	}
-	if lines, _ := one.stdout.lines(); contains("-exec")(lines) {
+	if lines := one.stdout.Lines(); contains("-exec")(lines) {
 		t.Errorf("stdout says %q", lines)
 	}
 }
@@ -107,7 +107,7 @@ func TestExecTroubles(t *testing.T) {
 		t.Errorf("exit code %d, want 0", code)
 	}
 	one.awaitRecord("view_id: 3, leader: 1, memb_list: [<1>]")
-	if lines, _ := one.stderr.lines(); contains("unreachable")(lines) {
+	if lines := one.stderr.Lines(); contains("unreachable")(lines) {
 		t.Errorf("it wrote %q", lines)
 	}
 	one.awaitNotice("Error running -exec for view 1: it took longer than 10s and was killed")
@@ -124,7 +124,7 @@ func diagnose(t *testing.T, file, name string, args ...string) *daemon {
 func (d *daemon) awaitVerdict(code int, texts ...string) {
 	d.t.Helper()
 	got := d.awaitExit(patience)
-	lines, _ := d.stdout.lines()
+	lines := d.stdout.Lines()
 	if contains("  clock: This process did not run")(lines) {
 		d.t.Logf("%s found a stall", d.name)
 	} else if got != code {
@@ -170,8 +170,8 @@ func TestDoctorBesideGroup(t *testing.T) {
 	small := s.HostsFile(t, "one", "two") // all that is asked is peers, with another file: it ends when the time is over
 	diagnose(t, small, "two", "-for", "1s").awaitVerdict(1, "one has another hosts file")
 	for _, d := range daemons {
-		lines, _ := d.stdout.lines()
-		if records, _ := d.stderr.lines(); contains("unreachable")(records) || len(lines) > 0 {
+		lines := d.stdout.Lines()
+		if records := d.stderr.Lines(); contains("unreachable")(records) || len(lines) > 0 {
 			t.Errorf("%s noticed: %q, %q", d.name, lines, records)
 		}
 	}
@@ -232,8 +232,8 @@ func TestOtherVersion(t *testing.T) {
 	launch(t, "three", exec.Command(newer, "doctor", "-h", file, "-n", "three", "-for", "4s")). // heartbeats come
 													awaitVerdict(1, "one runs another release: ")
 	for _, d := range daemons {
-		lines, _ := d.stdout.lines()
-		if records, _ := d.stderr.lines(); len(lines) != 1 || contains("unreachable")(records) {
+		lines := d.stdout.Lines()
+		if records := d.stderr.Lines(); len(lines) != 1 || contains("unreachable")(records) {
 			t.Errorf("%s said %q, wrote %q", d.name, lines, records)
 		}
 	}
@@ -264,7 +264,7 @@ func TestHostByHost(t *testing.T) {
 		}
 	}
 	for _, d := range all {
-		if records, _ := d.stderr.lines(); contains("unreachable")(records) {
+		if records := d.stderr.Lines(); contains("unreachable")(records) {
 			t.Errorf("%s wrote %q", d.name, records)
 		}
 	}

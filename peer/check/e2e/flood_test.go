@@ -5,7 +5,6 @@ package e2e
 import (
 	"errors"
 	"fmt"
-	"memberly/peer/check/loopback"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -15,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"memberly/peer/check/loopback"
 )
 
 // flooder builds the program that floods peers, once: it is one of the roles of peer/check/bench.
@@ -107,7 +108,7 @@ func TestFloods(t *testing.T) {
 			}
 			end()
 			for _, d := range well {
-				lines, _ := d.stderr.lines()
+				lines := d.stderr.Lines()
 				for id := 1; id <= 4; id++ {
 					if contains(fmt.Sprintf(`message:"peer %d `, id))(lines) {
 						t.Errorf("%s called somebody unreachable who is well", d.name)
@@ -146,7 +147,7 @@ func beaten(more int) func(int, string) bool {
 func awaitMembers(daemons []*daemon, in bool, hosts ...int) {
 	for _, d := range daemons {
 		d.t.Helper()
-		d.await(d.stderr, fmt.Sprintf("view with %v: %t", hosts, in), func(lines []string) bool {
+		d.await(&d.stderr, fmt.Sprintf("view with %v: %t", hosts, in), func(lines []string) bool {
 			members := ""
 			for _, line := range lines {
 				if _, list, ok := strings.Cut(line, "memb_list: [<"); ok {
@@ -218,7 +219,7 @@ func TestFewFiles(t *testing.T) {
 	awaitMembers(well, false, 3)
 	t.Logf("a join and a removal took %v", time.Since(began))
 	for _, d := range well {
-		lines, _ := d.stderr.lines()
+		lines := d.stderr.Lines()
 		if contains(`message:"peer 1 `)(lines) || contains(`message:"peer 2 `)(lines) {
 			t.Errorf("%s called somebody unreachable who is well", d.name)
 		}

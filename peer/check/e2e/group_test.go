@@ -3,7 +3,6 @@ package e2e
 import (
 	"encoding/binary"
 	"fmt"
-	"memberly/peer/check/loopback"
 	"net"
 	"net/netip"
 	"os"
@@ -13,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"memberly/peer/check/loopback"
 )
 
 func TestSingleHost(t *testing.T) {
@@ -51,7 +52,7 @@ func TestFirstHostLast(t *testing.T) {
 
 // last returns what d's last record says of the view.
 func last(d *daemon) string {
-	lines, _ := d.stderr.lines()
+	lines := d.stderr.Lines()
 	_, view, _ := strings.Cut(lines[len(lines)-1], ", ")
 	return view
 }
@@ -69,7 +70,7 @@ func TestLeaving(t *testing.T) {
 	}
 	awaitView(daemons[:2], 4)
 	for _, d := range daemons {
-		if lines, _ := d.stderr.lines(); contains("unreachable")(lines) {
+		if lines := d.stderr.Lines(); contains("unreachable")(lines) {
 			t.Errorf("%s wrote %s", d.name, strings.Join(lines, "\n"))
 		}
 	}
@@ -123,7 +124,7 @@ func TestLargeGroup(t *testing.T) {
 	daemons[size-2].signal(syscall.SIGSTOP)
 	awaitView(daemons[:size-2], size+2)
 	for _, d := range daemons[:size-2] {
-		lines, _ := d.stderr.lines()
+		lines := d.stderr.Lines()
 		for _, line := range lines {
 			if strings.Contains(line, "unreachable") && !strings.Contains(line, "peer 35 ") && !strings.Contains(line, "peer 36 ") {
 				t.Errorf("%s calls one unreachable that was well: %s", d.name, line)
@@ -172,11 +173,11 @@ func TestFilesDiffer(t *testing.T) {
 // no group.
 func (d *daemon) saidOnce(text string) {
 	d.t.Helper()
-	lines, _ := d.stdout.lines()
+	lines := d.stdout.Lines()
 	if len(lines) != 2 || !contains(text)(lines) {
 		d.t.Errorf("%s said %q, want one line of whom it waits for, and one with %q", d.name, lines, text)
 	}
-	if records, _ := d.stderr.lines(); len(records) > 0 {
+	if records := d.stderr.Lines(); len(records) > 0 {
 		d.t.Errorf("%s wrote %q", d.name, records)
 	}
 }
@@ -210,20 +211,20 @@ func TestStrangers(t *testing.T) {
 	for _, stranger := range []int{silent, garbler, liar} {
 		from := fmt.Sprintf("(from %v)", s.Host(stranger))
 		one.awaitNotice(from)
-		lines, _ := one.stdout.lines()
+		lines := one.stdout.Lines()
 		lines = slices.DeleteFunc(lines, func(line string) bool { return !strings.Contains(line, from) })
 		if len(lines) != 1 || !strings.HasPrefix(lines[0], "Error getting hostname from address: ") {
 			t.Errorf("of stranger %v it says %q, want one line", s.Host(stranger), lines)
 		}
 	}
-	if lines, _ := one.stderr.lines(); contains("unreachable")(lines) {
+	if lines := one.stderr.Lines(); contains("unreachable")(lines) {
 		t.Errorf("it wrote %s", strings.Join(lines, "\n"))
 	}
 }
 
 // frame is a frame that claims so many bytes.
-func frame(length int, b ...byte) []byte {
-	return append(binary.BigEndian.AppendUint32(nil, uint32(length)), b...)
+func frame(length uint32, b ...byte) []byte {
+	return append(binary.BigEndian.AppendUint32(nil, length), b...)
 }
 
 func garbage() [][]byte {
@@ -272,13 +273,13 @@ func datagram(t *testing.T, from netip.Addr, to netip.AddrPort, b []byte) {
 func startLocal(t *testing.T, cmd *exec.Cmd, hosts int) (*daemon, []int) {
 	t.Helper()
 	group := launch(t, "-local", cmd)
-	group.await(group.stdout, "table of hosts", func(lines []string) bool { return len(lines) > hosts })
+	group.await(&group.stdout, "table of hosts", func(lines []string) bool { return len(lines) > hosts })
 	all := fmt.Sprintf("view_id: %d, leader: 1, memb_list: [", hosts)
-	group.await(group.stderr, "all of them in a view", func(lines []string) bool {
+	group.await(&group.stderr, "all of them in a view", func(lines []string) bool {
 		return len(slices.DeleteFunc(lines, func(line string) bool { return !strings.Contains(line, all) })) == hosts
 	})
 	var pids []int
-	lines, _ := group.stdout.lines()
+	lines := group.stdout.Lines()
 	for _, line := range lines[1 : 1+hosts] {
 		var name, addr string
 		var pid int

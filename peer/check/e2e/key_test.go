@@ -1,11 +1,12 @@
 package e2e
 
 import (
-	"memberly/peer/check/loopback"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"memberly/peer/check/loopback"
 )
 
 // TestKeyFiles runs keygen, and peers that refuse what it has not made, by the real binary.

@@ -1,12 +1,13 @@
 package e2e
 
 import (
-	"memberly/peer/check/loopback"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+
+	"memberly/peer/check/loopback"
 )
 
 // The page in a real browser, through a join, a crash, a partition and its healing. It is

@@ -62,26 +62,16 @@ const scenarioTime = 60 * time.Second
 // awaitRecords waits until n records are written.
 func (d *daemon) awaitRecords(n int) {
 	d.t.Helper()
-	timeout := time.After(scenarioTime)
-	for {
-		lines, changed := d.stderr.lines()
-		if len(lines) >= n {
-			return
-		}
-		select {
-		case <-changed:
-		case <-timeout:
-			d.t.Errorf("%s wrote %d records, want %d", d.name, len(lines), n)
-			return
-		}
+	if !d.stderr.Await(scenarioTime, nil, func() bool { return len(d.stderr.Lines()) >= n }) {
+		d.t.Errorf("%s wrote %d records, want %d", d.name, len(d.stderr.Lines()), n)
 	}
 }
 
-// compare holds what was written to want. What follows may come of the end alone, when
-// everybody left.
+// compare compares the records with want. Later ones may only come from the end of the test, when all
+// peers leave.
 func (d *daemon) compare(want []string) {
 	d.t.Helper()
-	got, _ := d.stderr.lines()
+	got := d.stderr.Lines()
 	n := min(len(want), len(got))
 	if !slices.Equal(got[:n], want) {
 		d.t.Errorf("%s wrote\n%s\nwant\n%s", d.name, strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"memberly/peer/check/loopback"
 	"net"
 	"os"
 	"os/exec"
@@ -12,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"memberly/peer/check/loopback"
 )
 
 // newKeys returns so many new keys, as keygen prints them.
@@ -66,7 +67,7 @@ func TestSealedGroup(t *testing.T) {
 	two.awaitRecord("removed from the group")
 	awaitView(daemons, 7)
 	for _, d := range daemons {
-		if lines, _ := d.stdout.lines(); contains("Error opening message")(lines) || contains("Error decoding")(lines) {
+		if lines := d.stdout.Lines(); contains("Error opening message")(lines) || contains("Error decoding")(lines) {
 			t.Errorf("%s said %q", d.name, lines)
 		}
 	}
@@ -104,7 +105,7 @@ func TestKeptOut(t *testing.T) {
 			for _, d := range daemons {
 				d.awaitNotice(fmt.Sprintf("%s (from %v)", c.told, s.Host(3)))
 				if n := d.countNotices("from"); n != len(c.group)/2+1 { // that keys were read is one
-					lines, _ := d.stdout.lines()
+					lines := d.stdout.Lines()
 					t.Errorf("%s said %q", d.name, lines)
 				}
 			}
@@ -113,7 +114,7 @@ func TestKeptOut(t *testing.T) {
 			}
 			three.signal(syscall.SIGTERM)
 			three.awaitExit(patience)
-			if lines, _ := three.stderr.lines(); len(lines) > 0 {
+			if lines := three.stderr.Lines(); len(lines) > 0 {
 				t.Errorf("three wrote %q", lines)
 			}
 			awaitView(append(daemons, start(t, file, "three", c.group...)), 3)
@@ -123,7 +124,7 @@ func TestKeptOut(t *testing.T) {
 
 // countNotices returns how many lines on stdout contain text.
 func (d *daemon) countNotices(text string) int {
-	lines, _ := d.stdout.lines()
+	lines := d.stdout.Lines()
 	return len(slices.DeleteFunc(lines, func(line string) bool { return !strings.Contains(line, text) }))
 }
 
@@ -179,7 +180,7 @@ func rotate(t *testing.T, together bool) {
 	four := start(t, file, "four", "-key", keyFile(t, next))
 	awaitView(append(daemons, four), 4)
 	for _, d := range daemons {
-		lines, _ := d.stderr.lines()
+		lines := d.stderr.Lines()
 		if contains("message:")(lines) {
 			t.Errorf("%s wrote %q", d.name, lines)
 		}
@@ -189,7 +190,7 @@ func rotate(t *testing.T, together bool) {
 // awaitReads waits until keys were read so often.
 func (d *daemon) awaitReads(n int) {
 	d.t.Helper()
-	d.await(d.stdout, fmt.Sprintf("line of keys read, the %d.", n), func([]string) bool { return d.countNotices("Read ") == n })
+	d.await(&d.stdout, fmt.Sprintf("line of keys read, the %d.", n), func([]string) bool { return d.countNotices("Read ") == n })
 }
 
 // heardAll waits until a peer has heard each other member twice more, by what it serves: so long
@@ -292,7 +293,7 @@ func tapped(t *testing.T, sealed bool, args []string) {
 	fetch(t, at, "/metrics", says(200, fmt.Sprintf(`reason="unopened"} %d`+"\n", len(streams))))
 	two.awaitNotice(fmt.Sprintf("Error opening message: no key here opens it: it was forged or changed, or its sender has other keys: give all the same -key (from %v)", s.Host(11)))
 	for _, d := range daemons {
-		if lines, _ := d.stderr.lines(); contains("message:")(lines) || contains("view_id: 3")(lines) {
+		if lines := d.stderr.Lines(); contains("message:")(lines) || contains("view_id: 3")(lines) {
 			t.Errorf("%s wrote %q", d.name, lines)
 		}
 	}
@@ -326,7 +327,7 @@ func TestSealedDoctor(t *testing.T) {
 				t.Error("it says that somebody does not answer")
 			}
 			for _, p := range daemons {
-				if records, _ := p.stderr.lines(); contains("unreachable")(records) {
+				if records := p.stderr.Lines(); contains("unreachable")(records) {
 					t.Errorf("%s noticed: %q", p.name, records)
 				}
 			}
