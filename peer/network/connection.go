@@ -17,17 +17,6 @@ import (
 	"memberly/peer/types"
 )
 
-const (
-	// maxFrames is how many frames wait to be written to a connection.
-	maxFrames = 128
-	// writeTimeout is how long a frame may wait for its receiver to read.
-	writeTimeout = 2 * time.Second
-	// unackedTime is how long data may stay unacknowledged before the connection ends. Else the
-	// kernel sends it again at growing intervals, up to 120 s apart, and the connection stays
-	// useless for that long after the network has healed. 5 s leave room for several sendings.
-	unackedTime = 5 * time.Second
-)
-
 // A frame begins with its length; a message with its version, kind and sender, in all versions.
 const (
 	lengthSize = 4

@@ -49,6 +49,22 @@ const (
 	limitRecords
 )
 
+// The limits of a number at a time. package connections has that of open connections, and drops.go those of
+// reports.
+const (
+	// maxPendingUnknown is how many connections may be pending from addresses that belong to no host
+	// as far as is known: one may be a host's new address.
+	maxPendingUnknown = 64
+	// maxPendingOfHost is how many may be pending from one host.
+	maxPendingOfHost = 8
+	// introduction is how long a connection may be pending.
+	introduction = 2 * time.Second
+	// maxFrames is how many frames wait to be written to a connection.
+	maxFrames = 128
+	// writeTimeout is how long a frame may wait for its receiver to read.
+	writeTimeout = 2 * time.Second
+)
+
 // limitTable has every limit. A peer begins some five connections, JOINs and queries a second, sends
 // one heartbeat, and some thousand short frames while a group forms as fast as it can. More than a
 // few come at once only where this process stood still while they waited in the kernel. Each JOIN of a

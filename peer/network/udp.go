@@ -3,20 +3,14 @@ package network
 import (
 	"net"
 	"net/netip"
-	"time"
 
 	"memberly/peer/config"
 	"memberly/peer/network/rawio"
 )
 
-const (
-	// manyHosts is the number of hosts from which on datagrams do not wake the process: waking for
-	// each heartbeat would cost a peer of a thousand a twentieth of a core.
-	manyHosts = 32
-	// pollEvery is how often such a peer looks for datagrams at least. Where the process is awake
-	// anyway, it looks after half that time.
-	pollEvery = 100 * time.Millisecond
-)
+// manyHosts is the number of hosts from which on datagrams do not wake the process: waking for each heartbeat
+// would cost a peer of a thousand a twentieth of a core.
+const manyHosts = 32
 
 func listenUDP(self netip.Addr) (*net.UDPConn, error) {
 	conn, err := net.ListenPacket("udp", local(self, config.UDPPort))
