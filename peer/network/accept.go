@@ -25,29 +25,33 @@ const (
 // acceptor accepts connections. Each is pending until it has sent one sound message from an address
 // of a host; only then is it used.
 type acceptor struct {
-	*shared
-	listener net.Listener
-	pending  pendingConns
+	tasks     *tasks
+	reader    *reader
+	addresses *addressBook
+	limits    *limits
+	drops     *drops
+	listener  net.Listener
+	pending   pendingConns
 }
 
 // accept accepts connections until the listener closes.
 func (a *acceptor) accept() {
 	for n := 1; ; n++ {
 		if n%acceptTurn == 0 {
-			a.pause(turnPause)
+			a.tasks.pause(turnPause)
 		}
 		socket, err := a.listener.Accept()
 		switch {
 		case err == nil:
 			if p, ok := a.admit(socket); ok {
-				a.tasks.Go(func() { a.serve(p) })
+				a.tasks.run(func() { a.serve(p) })
 			}
 		case errors.Is(err, net.ErrClosed):
 			return
 		default:
 			a.drops.failure("Error accepting TCP connection", err)
 			a.pending.clear()
-			a.pause(acceptPause)
+			a.tasks.pause(acceptPause)
 		}
 	}
 }
@@ -80,7 +84,7 @@ func (a *acceptor) admit(socket net.Conn) (pendingConn, bool) {
 func (a *acceptor) serve(p pendingConn) {
 	socket := p.socket
 	c := newConnection(socket)
-	defer a.tie(c)()
+	defer a.reader.tie(c)()
 	socket.SetReadDeadline(time.Now().Add(introduction))
 	m, err := a.identify(c)
 	_, toBlame := errors.AsType[*fault](err)
@@ -93,7 +97,7 @@ func (a *acceptor) serve(p pendingConn) {
 		a.drops.count(Silent)
 	default:
 		socket.SetReadDeadline(time.Time{})
-		a.converse(c, m)
+		a.reader.converse(c, m)
 	}
 }
 
@@ -104,7 +108,7 @@ func (a *acceptor) serve(p pendingConn) {
 func (a *acceptor) identify(c *connection) (*types.Message, error) {
 	header, err := c.in.Peek(lengthSize + headerSize)
 	if from, ok := sender(header[min(lengthSize, len(header)):]); ok {
-		a.addresses.resolves(a.ctx, c.addr, from)
+		a.addresses.resolves(a.tasks.ctx, c.addr, from)
 	}
 	if c.host = a.addresses.of(c.addr); c.host == 0 {
 		return nil, &fault{Stranger, errors.New("it belongs to no host of the hosts file")}
@@ -112,10 +116,10 @@ func (a *acceptor) identify(c *connection) (*types.Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := a.handshake(c); err != nil {
+	if err := a.reader.handshake(c); err != nil {
 		return nil, err
 	}
-	return c.receive(len(a.addresses.hosts))
+	return c.receive(a.addresses.len())
 }
 
 // pendingConns are the connections that have not identified themselves. Unknown addresses share one

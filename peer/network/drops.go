@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+
+	"memberly/peer/seal"
 )
 
 // Drop is a reason to drop something that came, or should have gone.
@@ -70,6 +72,19 @@ var (
 	tooManyQuestions   = &fault{QueryRate, errors.New("more than a peer asks, unless this one stood still; they are dropped")}
 	tooManyHeartbeats  = &fault{HeartbeatRate, errors.New("more than a peer sends, unless this one stood still; they are dropped")}
 )
+
+// unopenable returns the reason to drop what could not be read or opened.
+func unopenable(err error) Drop {
+	switch {
+	case errors.Is(err, seal.ErrUnsealed):
+		return Unsealed
+	case errors.Is(err, seal.ErrUnopened):
+		return Unopened
+	case errors.Is(err, seal.ErrReplayed):
+		return Replayed
+	}
+	return Malformed
+}
 
 // These limit the reports that are remembered, so that they fill neither memory nor stdout. Further
 // ones are only counted. Strangers, who can have any number of addresses, have a limit of their own, so

@@ -337,7 +337,7 @@ func TestRekey(t *testing.T) {
 	s.expect("closed")
 	s.answer(handlers.Output{})
 	newer.closed()
-	if _, _, err := lane(t, newRing(t, b), 2).Open(1, s.peer.shared.keys.seal([]byte("x")), 0); err != nil {
+	if _, _, err := lane(t, newRing(t, b), 2).Open(1, s.peer.keys.seal([]byte("x")), 0); err != nil {
 		t.Errorf("datagrams are not sealed with the new key: %v", err)
 	}
 
@@ -490,7 +490,7 @@ func TestSealedDatagrams(t *testing.T) {
 	if q := <-p.queries; q != (query{2, addr("10.0.0.3")}) {
 		t.Errorf("asks %v", q)
 	}
-	p.notice.close(patience)
+	p.drops.notice.close(patience)
 	if got := p.drops.all(); got[Replayed] != 3 || got[Unsealed] != 2 || got[Unopened] != 2 || got[Impostor] != 2 {
 		t.Errorf("counted %v", got)
 	}

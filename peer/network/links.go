@@ -28,19 +28,24 @@ const (
 // links carry out, with sockets, what package connections decides. The goroutine that owns the protocol
 // owns them.
 type links struct {
-	*shared
+	tasks     *tasks
+	reader    *reader
+	addresses *addressBook
+	limits    *limits
+	drops     *drops
+	dialer    net.Dialer
+	run       func() time.Duration // the time, as an Instant.Run
+
 	table   *connections.Table[*connection, []byte]
-	dialer  net.Dialer
-	run     func() time.Duration // the time, as an Instant.Run
 	writers sync.WaitGroup
 }
 
-func newLinks(s *shared, from netip.Addr, run func() time.Duration) *links {
-	l := &links{shared: s, run: run, table: connections.New[*connection, []byte](len(s.addresses.hosts))}
-	if from.IsValid() {
-		l.dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
+// dialFrom returns what dials from one address, if it is valid.
+func dialFrom(self netip.Addr) net.Dialer {
+	if !self.IsValid() {
+		return net.Dialer{}
 	}
-	return l
+	return net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(self, 0))}
 }
 
 // send sends m to its To, over the newest connection with its Addr, if that is valid; see Table.Send.
@@ -84,11 +89,8 @@ func (l *links) broken(c *connection) bool {
 // renew closes the connections with id that were made with other keys than the current ones, once what
 // is queued is written. It reports whether the one in use was among them.
 func (l *links) renew(id types.ID) (inUse bool) {
-	if l.keys == nil {
-		return false
-	}
 	for _, c := range l.table.Open(id) {
-		if l.keys.stale(c) && l.broken(c) {
+		if l.reader.stale(c) && l.broken(c) {
 			inUse = true
 		}
 	}
@@ -137,23 +139,23 @@ func (l *links) dial(id types.ID, at netip.Addr) {
 		at = netip.Addr{}
 	}
 	began := l.run()
-	l.tasks.Go(func() {
+	l.tasks.run(func() {
 		deadline := time.Now().Add(dialTimeout)
 		socket, outcome := l.connect(id, at)
 		if socket == nil {
-			l.put(event{kind: undialed, host: id, at: at, began: began, outcome: outcome})
+			l.tasks.put(event{kind: undialed, host: id, at: at, began: began, outcome: outcome})
 			return
 		}
 		c := newConnection(socket)
-		defer l.tie(c)()
+		defer l.reader.tie(c)()
 		c.host, c.dialled = id, true
-		if err := l.handshakeBy(c, deadline); err != nil {
+		if err := l.reader.handshakeBy(c, deadline); err != nil {
 			l.drops.blame(c.addr, err)
 			l.addresses.expire(id)
-			l.put(event{kind: undialed, host: id, at: at, began: began, outcome: types.NoAnswer})
+			l.tasks.put(event{kind: undialed, host: id, at: at, began: began, outcome: types.NoAnswer})
 			return
 		}
-		l.converse(c, nil)
+		l.reader.converse(c, nil)
 	})
 }
 
@@ -161,7 +163,7 @@ func (l *links) dial(id types.ID, at netip.Addr) {
 // That is a Refusal only if all addresses that the name service confirmed refused. If at is valid,
 // connect dials it alone, and the outcome says nothing about the host.
 func (l *links) connect(id types.ID, at netip.Addr) (net.Conn, types.Outcome) {
-	ctx, cancel := context.WithTimeout(l.ctx, dialTimeout)
+	ctx, cancel := context.WithTimeout(l.tasks.ctx, dialTimeout)
 	defer cancel()
 	if at.IsValid() {
 		socket, _ := l.race(ctx, l.addresses.named(id, at))

@@ -2,27 +2,26 @@
 // the protocol of package handlers. It decides nothing about the group.
 //
 // One goroutine owns the protocol (peer.go) and, with it, the connections in use (links.go).
-// The others read sockets and tell it what happened there, in events (shared.go).
+// The others read sockets and tell it what happened there, in events (tasks.go).
 package network
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"strconv"
 	"sync"
-	"syscall"
 	"time"
 
 	"memberly/peer/config"
+	"memberly/peer/connections"
 	"memberly/peer/datastructures"
 	"memberly/peer/handlers"
 	"memberly/peer/network/rawio"
 	"memberly/peer/ops/hook"
+	"memberly/peer/seal"
 	"memberly/peer/types"
 	"memberly/peer/utils"
 )
@@ -57,7 +56,10 @@ type Peer struct {
 
 	records    *lines // stderr
 	notice     *lines // stdout
-	shared     *shared
+	drops      *drops
+	addresses  *addressBook
+	keys       *keys // nil without -key
+	tasks      *tasks
 	acceptor   *acceptor
 	links      *links
 	heartbeats *heartbeats
@@ -117,18 +119,25 @@ func open(c config.Config, h protocol, names utils.Resolver, stdout, stderr io.W
 		return nil, err
 	}
 	p.records = newLines(stderr, 0, func(err error) { p.notice.printf("Error writing records: %v", err) })
-	p.shared = newShared(c.ID, newAddressBook(c.Hosts, names), newDrops(p.notice))
-	if p.shared.keys = k; k != nil {
+	if k != nil {
 		p.sayKeys(c.Keys)
 	}
-	p.shared.limits = newLimits(len(c.Hosts), c.Heartbeat)
-	p.acceptor = &acceptor{shared: p.shared, listener: listener}
-	p.links = newLinks(p.shared, self, p.run)
-	p.heartbeats = newHeartbeats(p.shared, socket)
+	p.connect(self, listener, socket, newAddressBook(c.Hosts, names), k)
 	if c.HTTP.Port() != 0 {
 		p.publisher = newPublisher()
 	}
 	return p, nil
+}
+
+// connect makes the parts of the peer that use its sockets.
+func (p *Peer) connect(self netip.Addr, listener net.Listener, socket rawio.Socket, book *addressBook, k *keys) {
+	t, d, l := newTasks(), newDrops(p.notice), newLimits(book.len(), p.config.Heartbeat)
+	r := &reader{tasks: t, addresses: book, limits: l, drops: d, keys: k}
+	p.tasks, p.drops, p.addresses, p.keys = t, d, book, k
+	p.acceptor = &acceptor{tasks: t, reader: r, addresses: book, limits: l, drops: d, listener: listener}
+	p.links = &links{tasks: t, reader: r, addresses: book, limits: l, drops: d, dialer: dialFrom(self), run: p.run,
+		table: connections.New[*connection, []byte](book.len())}
+	p.heartbeats = newHeartbeats(p.config.ID, t, book, l, d, k, socket)
 }
 
 // command returns what -exec asks for.
@@ -140,44 +149,11 @@ func (p *Peer) command() hook.Config {
 	return c
 }
 
-// address returns the only address that the peer uses, which it has if it is on the loopback network,
-// so that a whole group can run on one machine.
-func address(c config.Config) netip.Addr {
-	if own := c.Hosts[c.ID-1].Addr.Unmap(); own.IsLoopback() {
-		return own
-	}
-	return netip.Addr{}
-}
-
-func listenTCP(self netip.Addr) (net.Listener, error) {
-	return net.Listen("tcp", local(self, config.TCPPort))
-}
-
-// local returns where to listen: on all addresses if self is not valid.
-func local(self netip.Addr, port int) string {
-	if self.IsValid() {
-		return net.JoinHostPort(self.String(), strconv.Itoa(port))
-	}
-	return net.JoinHostPort("", strconv.Itoa(port))
-}
-
-// refused writes what failed to stdout, and returns the remedy.
-func refused(stdout io.Writer, what string, port int, err error) error {
-	fmt.Fprintf(stdout, "%s: %v\n", what, err)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("port %d is in use: end the peer that runs on this machine already, or whatever else uses the port", port)
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return fmt.Errorf("this machine does not have the address that the hosts file gives it: %w", err)
-	}
-	return fmt.Errorf("port %d cannot be opened: %w", port, err)
-}
-
 // View returns the view that the peer holds, the zero View if none. Any goroutine may call it.
 func (p *Peer) View() types.View { return p.view.Load() }
 
 // Drops returns how often something was dropped, by reason. Any goroutine may call it.
-func (p *Peer) Drops() map[Drop]uint64 { return p.shared.drops.all() }
+func (p *Peer) Drops() map[Drop]uint64 { return p.drops.all() }
 
 // Run runs the peer until it is done, and returns its exit code. The end of ctx makes it
 // leave the group first. It is called once, and closes the peer.
@@ -197,10 +173,10 @@ func (p *Peer) Close() {
 		defer p.looping.Unlock()
 		p.acceptor.listener.Close()
 		p.links.close()
-		p.shared.end()
+		p.tasks.end()
 		p.heartbeats.socket.Close()
 		p.timer.Close()
-		p.shared.tasks.Wait()
+		p.tasks.running.Wait()
 		p.hook.Close(p.left)
 		p.records.close(drainTime)
 		p.notice.close(drainTime)
@@ -212,7 +188,7 @@ func (p *Peer) loop(ctx context.Context) int {
 	p.looping.Lock()
 	defer p.looping.Unlock()
 	for _, task := range []func(){p.acceptor.accept, p.heartbeats.sendLoop, p.heartbeats.resolve} {
-		p.shared.tasks.Go(task)
+		p.tasks.run(task)
 	}
 	m := signals{leave: ctx.Done(), quit: p.quit}
 	if p.config.Crash > 0 {
@@ -254,7 +230,7 @@ func (p *Peer) next(m *signals) *handlers.Output {
 			p.timer.Set(in)
 		}
 		select {
-		case e := <-p.shared.events:
+		case e := <-p.tasks.events:
 			if out := p.handle(e); out != nil {
 				return out
 			}
@@ -282,7 +258,7 @@ func (p *Peer) input() (event, bool) {
 		return e, true
 	}
 	select {
-	case e := <-p.shared.events:
+	case e := <-p.tasks.events:
 		return e, true
 	default:
 		return event{}, false
@@ -322,6 +298,66 @@ func (p *Peer) handle(e event) *handlers.Output {
 		return p.protocol.Undialed(p.now(), e.host, e.began, e.outcome)
 	}
 	return nil
+}
+
+// echo answers a doctor over TCP: on the connection in use, which is most likely its own, and on one dialled
+// back, so that it sees whether this host can reach it. That evicts no connection in use.
+func (p *Peer) echo(host types.ID, m *types.Message) {
+	if m.Kind != types.Echo {
+		return
+	}
+	p.links.dialBack(host)
+	answer := echoTCP(p.config.ID, host, m, p.config.Digest, p.protocol.View())
+	p.links.send(&answer)
+}
+
+// Rekey reads the key file again, and seals and opens with its keys from now on. If the file is
+// unsound, it reports that and the keys stay. It replaces the connections that were made with keys that
+// are gone or no longer first. It does nothing without Config.Keys. One goroutine may call it, at any
+// time; it may wait for the file.
+func (p *Peer) Rekey() {
+	if p.keys == nil {
+		return
+	}
+	ring, err := seal.Read(p.config.KeyFile)
+	if err != nil {
+		p.notice.printf("Error reading keys: %v; the keys in use stay", err)
+		return
+	}
+	p.keys.use(ring)
+	p.sayKeys(ring)
+	for i := range p.config.Hosts {
+		p.tasks.put(event{kind: rekeyed, host: types.ID(i + 1)})
+	}
+}
+
+// sayKeys reports which keys were read.
+func (p *Peer) sayKeys(ring seal.Ring) {
+	if ring.Len() == 1 {
+		p.notice.printf("Read 1 key from %q, which seals and opens", p.config.KeyFile)
+		return
+	}
+	p.notice.printf("Read %d keys from %q: the first seals, all open", ring.Len(), p.config.KeyFile)
+}
+
+// renew replaces the connections with a host that the current keys are not for. The protocol looks
+// into the one that closes by PROBE, over a new one, so this makes no host unreachable.
+func (p *Peer) renew(host types.ID) *handlers.Output {
+	if p.links.renew(host) {
+		return p.protocol.Closed(p.now(), host)
+	}
+	return nil
+}
+
+// misled counts a message for another incarnation. It reports the message unless anyone could have sent
+// it, as there are no keys, or it is only late.
+func (p *Peer) misled(e event, late bool) {
+	if p.keys == nil || e.conn == nil || late {
+		p.drops.count(Misled)
+		return
+	}
+	p.drops.blame(e.conn.addr, &fault{Misled, fmt.Errorf("%v from peer %d was for another life of this peer: "+
+		"nothing needs to be done if this one has just begun", e.message.Kind, e.message.From)})
 }
 
 // carry carries out what a step asks for.

@@ -166,9 +166,9 @@ func TestLooksBeforeTick(t *testing.T) {
 		f := &fakeUDP{before: time.Now().Add(10*pollEvery + pollEvery/5)}
 		f.reads = []datagram{{from: addr("10.0.0.3"), bytes: b}}
 		beats, _ := newFakeHeartbeats(&names{}, f)
-		defer beats.notice.close(time.Second)
+		defer beats.drops.notice.close(time.Second)
 		did := &diary{}
-		p := &Peer{start: time.Now(), protocol: did, heartbeats: beats, shared: beats.shared, timer: fakeTimer{time.NewTimer(time.Hour)}, schedule: schedule{wake: 10*pollEvery + pollEvery/4}}
+		p := &Peer{start: time.Now(), protocol: did, heartbeats: beats, tasks: beats.tasks, timer: fakeTimer{time.NewTimer(time.Hour)}, schedule: schedule{wake: 10*pollEvery + pollEvery/4}}
 		defer p.timer.Close()
 		var none signals
 		for range 2 {

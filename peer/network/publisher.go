@@ -80,14 +80,14 @@ func (p *Peer) Ended() <-chan struct{} { return p.quit }
 func (p *Peer) Age(s *handlers.Status) time.Duration { return p.run() - s.At.Run }
 
 // Addresses returns those that a host was last found to have. Any goroutine may call it.
-func (p *Peer) Addresses(id types.ID) []netip.Addr { return p.shared.addresses.known(id) }
+func (p *Peer) Addresses(id types.ID) []netip.Addr { return p.addresses.known(id) }
 
 // DropsByName returns how often something was dropped, for every reason there is. Any
 // goroutine may call it.
 func (p *Peer) DropsByName() map[string]uint64 {
 	counted := make(map[string]uint64, reasons)
 	for reason := range reasons {
-		counted[reason.String()] = p.shared.drops.counts[reason].Load()
+		counted[reason.String()] = p.drops.counts[reason].Load()
 	}
 	return counted
 }

@@ -64,7 +64,7 @@ func TestPublisherAfterAStall(t *testing.T) {
 	t.Parallel()
 	for _, after := range []time.Duration{0, settleTime / 2} {
 		synctest.Test(t, func(t *testing.T) {
-			p := &Peer{start: time.Now(), protocol: &counting{}, heartbeats: &heartbeats{socket: &fakeUDP{}}, publisher: newPublisher(), timer: fakeTimer{time.NewTimer(time.Hour)}, shared: &shared{events: make(chan event)}}
+			p := &Peer{start: time.Now(), protocol: &counting{}, heartbeats: &heartbeats{socket: &fakeUDP{}}, publisher: newPublisher(), timer: fakeTimer{time.NewTimer(time.Hour)}, tasks: newTasks()}
 			var m signals
 			p.carry(p.next(&m))
 			shown := p.Status()
@@ -72,7 +72,7 @@ func TestPublisherAfterAStall(t *testing.T) {
 			for range 2 {
 				go func() {
 					<-time.After(after)
-					p.shared.events <- event{kind: received, message: &types.Message{}}
+					p.tasks.events <- event{kind: received, message: &types.Message{}}
 				}()
 			}
 			synctest.Wait()
