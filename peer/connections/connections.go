@@ -16,12 +16,12 @@ import (
 const (
 	// MaxOpen is how many connections there may be with one host.
 	MaxOpen = 4
-	// MaxWaiting is how many frames wait for a host to be dialled. The protocol sends everything again,
+	// maxWaiting is how many frames wait for a host to be dialled. The protocol sends everything again,
 	// so the newest are enough.
-	MaxWaiting = 16
-	// MaxDials is how many dials of one host may be in progress. The protocol asks for a new connection
+	maxWaiting = 16
+	// maxDials is how many dials of one host may be in progress. The protocol asks for a new connection
 	// every 0.2 s at most, and a dial takes up to a second.
-	MaxDials = 5
+	maxDials = 5
 )
 
 // Verb says what to do.
@@ -102,11 +102,11 @@ func (t *Table[C, F]) Send(id types.ID, at types.Addr, frame F) []Action[C, F] {
 
 // Redial opens another connection with a host, even if there are some; at one address alone, if at is
 // valid. It does not wait for a dial in progress, whose first packet may be lost: the system sends that again
-// only when the dial's time is over. Beyond MaxDials, another dial follows the next that ends: what the
+// only when the dial's time is over. Beyond maxDials, another dial follows the next that ends: what the
 // protocol learns from a dial is of use to it only if the dial began after it asked.
 func (t *Table[C, F]) Redial(id types.ID, at types.Addr) []Action[C, F] {
 	h := t.begin(id)
-	if h.dials == MaxDials {
+	if h.dials == maxDials {
 		h.again, h.againAt = true, at
 	} else {
 		t.dial(id, at)
@@ -246,9 +246,9 @@ func (h *host[C, F]) newest(at types.Addr) (c C, ok bool) {
 	return c, false
 }
 
-// wait adds a frame to those that wait, and drops the oldest beyond MaxWaiting.
+// wait adds a frame to those that wait, and drops the oldest beyond maxWaiting.
 func (h *host[C, F]) wait(w waiting[F]) {
-	if len(h.waiting) == MaxWaiting {
+	if len(h.waiting) == maxWaiting {
 		h.waiting = slices.Delete(h.waiting, 0, 1)
 	}
 	h.waiting = append(h.waiting, w)

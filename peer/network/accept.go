@@ -71,10 +71,10 @@ func (a *acceptor) admit(socket net.Conn) (pendingConn, bool) {
 	case p.host != 0:
 		a.drops.blame(addr, tooManyConnections)
 	case hurried:
-		a.drops.count(ConnRate)
+		a.drops.count(dropConnRate)
 		a.drops.stranger(addr)
 	default:
-		a.drops.count(PendingFull)
+		a.drops.count(dropPendingFull)
 	}
 	reset(socket)
 	return p, false
@@ -90,11 +90,11 @@ func (a *acceptor) serve(p pendingConn) {
 	_, toBlame := errors.AsType[*fault](err)
 	switch {
 	case !a.pending.remove(p):
-		a.drops.count(PendingFull)
+		a.drops.count(dropPendingFull)
 	case toBlame:
 		a.drops.blame(c.addr, err)
 	case err != nil:
-		a.drops.count(Silent)
+		a.drops.count(dropSilent)
 	default:
 		socket.SetReadDeadline(time.Time{})
 		a.reader.converse(c, m)
@@ -111,7 +111,7 @@ func (a *acceptor) identify(c *connection) (*types.Message, error) {
 		a.addresses.resolves(a.tasks.ctx, c.addr, from)
 	}
 	if c.host = a.addresses.of(c.addr); c.host == 0 {
-		return nil, &fault{Stranger, errors.New("it belongs to no host of the hosts file")}
+		return nil, &fault{dropStranger, errors.New("it belongs to no host of the hosts file")}
 	}
 	if err != nil {
 		return nil, err

@@ -151,12 +151,12 @@ func decode(payload []byte, hosts int, m *types.Message) error {
 	}
 	from, ok := sender(payload)
 	if !ok || errors.Is(err, types.ErrVersion) {
-		return &fault{Malformed, err}
+		return &fault{dropMalformed, err}
 	}
 	if hosts = types.Kind(payload[1]).Hosts(hosts); from < 1 || int(from) > hosts {
-		return &fault{NoMember, fmt.Errorf("%d is none of the %d hosts", from, hosts)}
+		return &fault{dropNoMember, fmt.Errorf("%d is none of the %d hosts", from, hosts)}
 	}
-	return &fault{Malformed, err}
+	return &fault{dropMalformed, err}
 }
 
 // sender returns the id that the message that begins with b claims to be from.
@@ -195,7 +195,7 @@ func (r *reader) handshake(c *connection) (err error) {
 	}
 	c.sealed, err = r.keys.handshake(c.in, c.socket, c.dialled)
 	if errors.Is(err, seal.ErrImpostor) {
-		return &fault{Impostor, errors.New("it bears this host's own id: use the same hosts file on all hosts, and start each once")}
+		return &fault{dropImpostor, errors.New("it bears this host's own id: use the same hosts file on all hosts, and start each once")}
 	}
 	if err != nil {
 		return blamed(err)
@@ -240,7 +240,7 @@ func (r *reader) listen(c *connection, m *types.Message) (err error) {
 			continue
 		}
 		if m.From != c.host {
-			r.drops.count(Impostor)
+			r.drops.count(dropImpostor)
 			if r.addresses.resolves(r.tasks.ctx, c.addr, m.From) {
 				return nil // c was dialled by an address that is another host's by now
 			}

@@ -81,12 +81,12 @@ func (h *heartbeats) send(m *types.Message) {
 	case b := <-h.buffers:
 		b, err := types.AppendMessage(b[:0], m)
 		if err != nil {
-			h.drops.count(Unencodable)
+			h.drops.count(dropUnencodable)
 			h.drops.failure("Error encoding integer", err)
 		}
 		h.beats <- b // has room for every buffer
 	default:
-		h.drops.count(Unsent)
+		h.drops.count(dropUnsent)
 	}
 }
 
@@ -123,7 +123,7 @@ func (h *heartbeats) broadcast(b []byte) {
 			err = h.socket.WriteTo(b, to)
 		}
 		if err != nil {
-			h.drops.count(Unsent)
+			h.drops.count(dropUnsent)
 			h.drops.failure("Error sending heartbeat", err)
 			if !errors.Is(err, syscall.EAGAIN) {
 				h.found = time.Time{}
@@ -231,7 +231,7 @@ func (h *heartbeats) receive(addr netip.Addr, b []byte, m *types.Message) types.
 	case host == h.self, host == 0 && slices.Contains(*h.own.Load(), addr):
 		return 0 // this peer's own broadcast
 	case host == 0:
-		h.drops.count(Stranger)
+		h.drops.count(dropStranger)
 		h.question(addr, b)
 		return 0
 	case !h.limits.of(host)[limitHeartbeats].allow(time.Now()):
@@ -249,14 +249,14 @@ func (h *heartbeats) receive(addr netip.Addr, b []byte, m *types.Message) types.
 		return 0
 	}
 	if err == nil && m.Kind != types.Heartbeat {
-		err = &fault{Malformed, fmt.Errorf("%v came over UDP, not TCP", m.Kind)}
+		err = &fault{dropMalformed, fmt.Errorf("%v came over UDP, not TCP", m.Kind)}
 	}
 	if err != nil {
 		h.drops.blame(addr, err)
 		return 0
 	}
 	if m.From != host {
-		h.drops.count(Impostor)
+		h.drops.count(dropImpostor)
 		h.ask(query{m.From, addr})
 	}
 	m.Addr = addr
@@ -269,17 +269,17 @@ func (h *heartbeats) open(addr netip.Addr, host types.ID, b []byte) []byte {
 	message, reply, err := h.keys.open(host, b)
 	if reply != nil {
 		if err := h.socket.WriteTo(reply, netip.AddrPortFrom(addr, config.UDPPort)); err != nil {
-			h.drops.count(Unsent)
+			h.drops.count(dropUnsent)
 			h.drops.failure("Error sending heartbeat", err)
 		}
 	}
 	switch {
 	case errors.Is(err, seal.ErrImpostor):
-		h.drops.count(Impostor)
+		h.drops.count(dropImpostor)
 		from, _ := sender(b)
 		h.ask(query{from, addr})
 	case errors.Is(err, seal.ErrUnasked):
-		h.drops.count(Replayed)
+		h.drops.count(dropReplayed)
 	case err != nil:
 		h.drops.blame(addr, &fault{unopenable(err), err})
 	}
@@ -298,7 +298,7 @@ func (h *heartbeats) echo(addr netip.Addr, m *types.Message) {
 		err = h.socket.WriteTo(h.keys.seal(b), netip.AddrPortFrom(addr, config.UDPPort))
 	}
 	if err != nil {
-		h.drops.count(Unsent)
+		h.drops.count(dropUnsent)
 		h.drops.failure("Error answering a doctor", err)
 	}
 }

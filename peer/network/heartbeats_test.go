@@ -131,7 +131,7 @@ func TestDatagrams(t *testing.T) {
 		"Error: member ID not found in peerIdToName map: 9"} {
 		out.await(t, words)
 	}
-	if got := p.drops.all(); got[Malformed] != 2 || got[Stranger] != 1 || got[NoMember] != 1 {
+	if got := p.drops.all(); got[dropMalformed] != 2 || got[dropStranger] != 1 || got[dropNoMember] != 1 {
 		t.Errorf("counted %v", got)
 	}
 }
@@ -279,7 +279,7 @@ func TestHeartbeatFails(t *testing.T) {
 	if got, want := out.String(), "Error sending heartbeat: network is unreachable\nError sending heartbeat: "+syscall.EAGAIN.Error()+"\n"; got != want {
 		t.Errorf("said %q, want %q", got, want)
 	}
-	if got := p.drops.all()[Unsent]; got != 3 {
+	if got := p.drops.all()[dropUnsent]; got != 3 {
 		t.Errorf("counted %d, want 3", got)
 	}
 }

@@ -52,7 +52,7 @@ func dialFrom(self netip.Addr) net.Dialer {
 func (l *links) send(m *types.Message) {
 	frame, err := types.AppendFrame(make([]byte, 0, maxShort), m)
 	if err != nil {
-		l.drops.count(Unencodable)
+		l.drops.count(dropUnencodable)
 		l.drops.failure("Error encoding integer", err)
 		return
 	}
@@ -128,7 +128,7 @@ func (l *links) do(actions []connections.Action[*connection, []byte]) {
 // queue queues a frame on c.
 func (l *links) queue(c *connection, frame []byte) {
 	if !c.send(frame) {
-		l.drops.count(Stuck)
+		l.drops.count(dropStuck)
 		c.abort()
 	}
 }

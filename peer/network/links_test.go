@@ -233,7 +233,7 @@ func TestStuckReceiver(t *testing.T) {
 	s.answer(send(flood...))
 	s.expect("closed")
 	s.answer(handlers.Output{})
-	if got := s.peer.Drops()[Stuck]; got == 0 {
+	if got := s.peer.drops.all()[dropStuck]; got == 0 {
 		t.Error("not counted")
 	}
 }

@@ -152,9 +152,6 @@ func (p *Peer) command() hook.Config {
 // View returns the view that the peer holds, the zero View if none. Any goroutine may call it.
 func (p *Peer) View() types.View { return p.view.Load() }
 
-// Drops returns how often something was dropped, by reason. Any goroutine may call it.
-func (p *Peer) Drops() map[Drop]uint64 { return p.drops.all() }
-
 // Run runs the peer until it is done, and returns its exit code. The end of ctx makes it
 // leave the group first. It is called once, and closes the peer.
 func (p *Peer) Run(ctx context.Context) int {
@@ -353,10 +350,10 @@ func (p *Peer) renew(host types.ID) *handlers.Output {
 // it, as there are no keys, or it is only late.
 func (p *Peer) misled(e event, late bool) {
 	if p.keys == nil || e.conn == nil || late {
-		p.drops.count(Misled)
+		p.drops.count(dropMisled)
 		return
 	}
-	p.drops.blame(e.conn.addr, &fault{Misled, fmt.Errorf("%v from peer %d was for another life of this peer: "+
+	p.drops.blame(e.conn.addr, &fault{dropMisled, fmt.Errorf("%v from peer %d was for another life of this peer: "+
 		"nothing needs to be done if this one has just begun", e.message.Kind, e.message.From)})
 }
 

@@ -130,7 +130,7 @@ func TestUnencodable(t *testing.T) {
 	s.answer(handlers.Output{Messages: []types.Message{{Kind: types.Kind(99), From: 1, To: 2}, probe(1, 2, 1)}})
 	s.stdout.await(t, "Error encoding integer: ")
 	accept(t, two).hears()
-	if got := s.peer.Drops()[Unencodable]; got != 1 {
+	if got := s.peer.drops.all()[dropUnencodable]; got != 1 {
 		t.Errorf("counted %d, want 1", got)
 	}
 }

@@ -197,7 +197,7 @@ func TestTooManyQuestions(t *testing.T) {
 					}
 					break
 				}
-				if got := x.drops.all(); heard != c.most || got[QueryRate] != uint64(c.most) {
+				if got := x.drops.all(); heard != c.most || got[dropQueryRate] != uint64(c.most) {
 					t.Errorf("%d were handed on and %v dropped, want %d each", heard, got, c.most)
 				}
 				speaks(x, 2, types.Message{Kind: types.State, To: 1, Standing: types.Fresh}, 1)
@@ -217,9 +217,9 @@ func TestDatagramsWithoutEnd(t *testing.T) {
 	for _, c := range []struct {
 		from   string
 		bytes  []byte
-		reason Drop
+		reason dropReason
 		most   int
-	}{{"10.0.0.9", []byte("noise"), Stranger, 0}, {"10.0.0.3", beat, HeartbeatRate, limitTable[limitHeartbeats].burst}} {
+	}{{"10.0.0.9", []byte("noise"), dropStranger, 0}, {"10.0.0.3", beat, dropHeartbeatRate, limitTable[limitHeartbeats].burst}} {
 		t.Run(c.reason.String(), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
@@ -367,7 +367,7 @@ func TestTooManyConnections(t *testing.T) {
 		}
 		s.stdout.await(t, c.words)
 	}
-	if got := s.peer.Drops()[ConnRate]; got != 6 {
+	if got := s.peer.drops.all()[dropConnRate]; got != 6 {
 		t.Errorf("counted %d, want 6", got)
 	}
 	if got := s.stdout.String(); strings.Count(got, "\n") != 2 {
