@@ -1,7 +1,9 @@
 package connections
 
 import (
+	"cmp"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"strings"
 	"testing"
@@ -264,6 +266,55 @@ func describe(actions []Action[string, string], inUse bool) string {
 		all = append(all, "in use")
 	}
 	return strings.Join(all, "; ")
+}
+
+// Whatever happens to connections, the limits hold, each one is closed once, and frames wait only while a dial
+// is in progress.
+func TestInvariants(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(200) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		table := New[int, int](1)
+		h := &table.hosts[0]
+		dials, next, isOpen := 0, 0, map[int]bool{}
+		for range 500 {
+			var actions []Action[int, int]
+			at := []types.Addr{{}, address("A"), address("B")}[random.IntN(3)]
+			switch k := random.IntN(10); {
+			case k < 4:
+				actions = table.Send(1, at, 0)
+			case k < 5:
+				actions = table.Redial(1, at)
+			case k < 6:
+				actions, _ = table.Broken(1, random.IntN(next+1))
+			case k < 8 && dials > 0:
+				dials--
+				actions = table.DialFailed(1, at)
+			default:
+				dialled := dials > 0 && k < 9
+				if dialled {
+					dials--
+				}
+				next++
+				isOpen[next] = true
+				actions = table.Opened(1, next, cmp.Or(at, address("A")), dialled)
+			}
+			for _, a := range actions {
+				switch {
+				case a.Verb == Dial:
+					dials++
+				case !isOpen[a.Conn]:
+					t.Fatalf("seed %d: action %v for a connection that is closed", seed, a)
+				case a.Verb == Close:
+					delete(isOpen, a.Conn)
+				}
+			}
+			if len(isOpen) != len(h.open) || len(isOpen) > MaxOpen || dials != h.dials || dials > maxDials ||
+				len(h.waiting) > maxWaiting || dials == 0 && len(h.waiting) > 0 {
+				t.Fatalf("seed %d: %d open and %d dials by the actions, %+v", seed, len(isOpen), dials, h)
+			}
+		}
+	}
 }
 
 // The connections with one host are nothing to another.
