@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"memberly/peer/config"
-	"memberly/peer/connections"
+	"memberly/peer/network/connections"
 	"memberly/peer/types"
 	"memberly/peer/utils"
 )

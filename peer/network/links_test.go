@@ -8,8 +8,8 @@ import (
 	"testing"
 
 	"memberly/peer/config"
-	"memberly/peer/connections"
 	"memberly/peer/handlers"
+	"memberly/peer/network/connections"
 	"memberly/peer/types"
 )
 

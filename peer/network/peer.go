@@ -17,8 +17,8 @@ import (
 	"time"
 
 	"memberly/peer/config"
-	"memberly/peer/connections"
 	"memberly/peer/handlers"
+	"memberly/peer/network/connections"
 	"memberly/peer/network/rawio"
 	"memberly/peer/seal"
 	"memberly/peer/types"

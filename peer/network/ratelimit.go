@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"memberly/peer/connections"
+	"memberly/peer/network/connections"
 	"memberly/peer/types"
 )
 

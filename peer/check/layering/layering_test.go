@@ -33,15 +33,15 @@ var layers = map[string]layer{
 	"main": {"check/simulation check/verify config network ops/commands ops/doctor ops/hook ops/local ops/observe seal types utils",
 		"main turns flags into a peer, and that into an exit code"},
 
-	"network":        {"config connections datastructures handlers network/rawio seal types utils", "network is the sockets and the clock around the protocol"},
-	"network/rawio":  {"", "rawio is system calls, and knows nothing of peers"},
-	"handlers":       {"datastructures types", "handlers is the protocol alone, so that the simulator runs the code that ships"},
-	"connections":    {"types", "connections is the policy alone, so that the simulator runs the policy that ships"},
-	"config":         {"seal types", "config checks flags, hosts file and key file before there is a peer"},
-	"seal":           {"types", "seal knows keys and bytes: its users have the sockets and the clock"},
-	"utils":          {"", "utils knows host names and addresses, and nothing of groups"},
-	"types":          {"", "types is the vocabulary of all others"},
-	"datastructures": {"", "datastructures are the same whatever is in them"},
+	"network":             {"config datastructures handlers network/connections network/rawio seal types utils", "network is the sockets and the clock around the protocol"},
+	"network/rawio":       {"", "rawio is system calls, and knows nothing of peers"},
+	"handlers":            {"datastructures types", "handlers is the protocol alone, so that the simulator runs the code that ships"},
+	"network/connections": {"types", "connections is the policy alone, so that the simulator runs the policy that ships"},
+	"config":              {"seal types", "config checks flags, hosts file and key file before there is a peer"},
+	"seal":                {"types", "seal knows keys and bytes: its users have the sockets and the clock"},
+	"utils":               {"", "utils knows host names and addresses, and nothing of groups"},
+	"types":               {"", "types is the vocabulary of all others"},
+	"datastructures":      {"", "datastructures are the same whatever is in them"},
 
 	"ops/commands": {"config", "commands runs what main hands it"},
 	"ops/doctor":   {"config seal types utils", "doctor examines a host before there is a peer"},
@@ -49,7 +49,7 @@ var layers = map[string]layer{
 	"ops/observe":  {"config datastructures handlers types utils", "observe reads what the peer publishes, and can neither change nor hold up anything"},
 	"ops/local":    {"config ops/hook types utils", "local starts whole processes, and knows of them what anybody can see"},
 
-	"check/simulation": {"connections datastructures handlers types", "simulation puts its own clock and network around the protocol"},
+	"check/simulation": {"datastructures handlers network/connections types", "simulation puts its own clock and network around the protocol"},
 	"check/verify":     {"types", "verify judges records by what the protocol promises, not by the code that wrote them"},
 	"check/scenario":   {"", "scenario is what the daemon is held to, so it must not come from the daemon"},
 	"check/bench":      {"config network check/simulation types", "bench measures what a user has: the program, and the simulator's groups"},
@@ -66,7 +66,7 @@ const root = "../../.."
 const support = "check/scenario check/loopback"
 
 // pure are the packages that the simulator runs, and that everything must come into as a value.
-var pure = []string{"handlers", "connections"}
+var pure = []string{"handlers", "network/connections"}
 
 // banned is what those must not import, nor any package below it, and why.
 var banned = map[string]string{
@@ -124,8 +124,8 @@ func TestLayersBroken(t *testing.T) {
 		{"peer/network/x_test.go", `import "memberly/peer/check/simulation"`, "network must not import check/simulation"},
 		{"peer/handlers/x.go", `import "net/netip"`, "handlers must not import net/netip"},
 		{"peer/handlers/x.go", `import "math/rand/v2"`, "handlers must not import math/rand/v2"},
-		{"peer/connections/x.go", `import "net"`, "connections must not import net"},
-		{"peer/connections/x.go", `import "time"; var now = time.Now`, "connections must not use time.Now"},
+		{"peer/network/connections/x.go", `import "net"`, "network/connections must not import net"},
+		{"peer/network/connections/x.go", `import "time"; var now = time.Now`, "network/connections must not use time.Now"},
 		{"peer/handlers/x.go", `import "time"; var now = time.Now`, "handlers must not use time.Now"},
 		{"peer/handlers/x.go", `import clock "time"; var _ = clock.After(1)`, "handlers must not use time.After"},
 		{"peer/handlers/x.go", `import . "time"; var _ = Now()`, "handlers must import time by name"},

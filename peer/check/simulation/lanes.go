@@ -7,8 +7,8 @@ import (
 	"slices"
 	"time"
 
-	"memberly/peer/connections"
 	"memberly/peer/handlers"
+	"memberly/peer/network/connections"
 	"memberly/peer/types"
 )
 

@@ -110,7 +110,7 @@ var mutants = []mutation{
 		"case low && m.Leads && h.fresh.prefers(m.From, m.Group, m.Term):", "case low:"}}, by: byTables},
 	{name: "a name service that knows nobody accounts for all hosts", edits: []edit{{"handlers/founding.go",
 		"e.outcome == types.NoName && e.asked >= h.fresh.naming && h.namesFound()", "e.outcome == types.NoName"}}, by: byPlans},
-	{name: "a redial waits for the dial in progress", edits: []edit{{"connections/connections.go",
+	{name: "a redial waits for the dial in progress", edits: []edit{{"network/connections/connections.go",
 		"if h.dials == maxDials {", "if h.dials > 0 {"}}},
 	{name: "a member that owes an answer counts as heard", edits: []edit{{"handlers/monitoring.go",
 		"if p.owes != never {\n		return min(p.owes, p.heard)", "if false {\n		return min(p.owes, p.heard)"}}, by: byTables},

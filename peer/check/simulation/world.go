@@ -9,8 +9,8 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"memberly/peer/connections"
 	"memberly/peer/handlers"
+	"memberly/peer/network/connections"
 	"memberly/peer/types"
 )
 
