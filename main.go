@@ -21,6 +21,7 @@ import (
 	"memberly/peer/network"
 	"memberly/peer/ops/commands"
 	"memberly/peer/ops/doctor"
+	"memberly/peer/ops/hook"
 	"memberly/peer/ops/local"
 	"memberly/peer/ops/observe"
 	"memberly/peer/seal"
@@ -67,8 +68,10 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		}
 		return code
 	}
-	c, err := config.Parse(args, utils.HostName)
+	c, err := parse(ctx, args)
 	switch {
+	case ctx.Err() != nil:
+		return success
 	case errors.Is(err, config.ErrHelp):
 		fmt.Fprint(stdout, usage())
 		return success
@@ -80,6 +83,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case c.Local:
 		return local.Run(ctx, c, stdout, stderr)
 	}
+	if c.Keys.Len() > 0 {
+		utils.ForbidCores()
+	}
 	hangups := hangups(c)
 	if !wait(ctx, c.Delay) {
 		return success
@@ -88,24 +94,53 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err != nil {
 		return fail(stderr, err)
 	}
-	go rekey(ctx, peer, hangups)
-	if c.HTTP.Port() == 0 {
-		return peer.Run(ctx)
-	}
-	if err := observe.Start(observation(c), peer); err != nil {
+	if err := listen(c, peer); err != nil {
 		peer.Close()
 		return fail(stderr, err)
 	}
+	go rekey(ctx, peer, hangups)
 	return peer.Run(ctx)
 }
 
-// observation returns the configuration of -http.
-func observation(c config.Config) observe.Config {
-	o := observe.Config{Addr: c.HTTP, Monitor: c.Monitor, Build: build()}
-	for _, h := range c.Hosts {
-		o.Names = append(o.Names, h.Name)
+// parse is config.Parse, but fails when ctx ends, because args may name a pipe that no process writes.
+func parse(ctx context.Context, args []string) (config.Config, error) {
+	var c config.Config
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c, err = config.Parse(args, utils.HostName)
+	}()
+	select {
+	case <-done:
+		return c, err
+	case <-ctx.Done():
+		return config.Config{}, ctx.Err()
 	}
-	return o
+}
+
+// listen adds the listeners that c configures.
+func listen(c config.Config, peer *network.Peer) error {
+	var names []string
+	for _, h := range c.Hosts {
+		names = append(names, h.Name)
+	}
+	peer.Listen(observe.Notices{Names: names, Say: peer.Say})
+	if c.Exec != "" {
+		h, err := hook.New(hook.Config{Command: c.Exec, Self: c.ID, Names: names, Report: peer.Say})
+		if err != nil {
+			return err
+		}
+		peer.Listen(h)
+	}
+	if c.HTTP.Port() != 0 {
+		s, err := observe.Start(observe.Config{Addr: c.HTTP, Names: names, Monitor: c.Monitor, Build: build()}, peer)
+		if err != nil {
+			return err
+		}
+		peer.Listen(s)
+	}
+	return nil
 }
 
 // hangups returns a channel of SIGHUP signals. With -key they make the peer read its key file again;

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -82,6 +83,7 @@ func (l *listing) add(line string) error {
 	if !utf8.ValidString(line) || strings.ContainsFunc(line, isBinary) {
 		return errors.New("not plain text: name a text file in UTF-8, one host per line, after -h")
 	}
+	line, _, _ = strings.Cut(line, "#")
 	columns := strings.Fields(line)
 	switch {
 	case len(columns) == 0:
@@ -125,6 +127,9 @@ func parseHost(columns []string) (Host, error) {
 		return Host{Name: name}, nil
 	}
 	addr, ok := parseAddr(last)
+	if _, err := strconv.Atoi(addr.Zone()); err == nil {
+		return Host{}, fmt.Errorf("the zone of %.80q is a number: write the name of the interface, as in fe80::1%%eth0", last)
+	}
 	if !ok || !isHostAddr(addr) {
 		return Host{}, fmt.Errorf("%.80q is not the IP address of a host: write the name, then its address or nothing", last)
 	}

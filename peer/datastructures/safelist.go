@@ -1,6 +1,5 @@
 // Package datastructures has the types by which the goroutine of the protocol publishes data to all
-// others. SafeList and SafeValue are ready for use as zero values. No type may be copied after first
-// use.
+// others. All types are ready for use as zero values, and must not be copied after first use.
 package datastructures
 
 import (

@@ -38,7 +38,7 @@ func noElection() election {
 func (h *Handler) sawLeader(m *types.Message) {
 	if h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) &&
 		m.Term.Peer == m.From && h.obeys(m.Term) {
-		h.standDown()
+		h.becomeFollower()
 		s := leaderSign{peer: m.From, term: m.Term, at: h.now.Run - m.Waited}
 		if s.peer == h.election.sign.peer {
 			s.at = max(s.at, h.election.sign.at)
@@ -61,7 +61,7 @@ func (h *Handler) leaderIsSilent(s leaderSign) bool {
 
 // hasLeader reports whether another peer leads this one.
 func (h *Handler) hasLeader() bool {
-	return h.standing == types.Joined && h.leading == nil &&
+	return h.joined() && h.leading == nil &&
 		(h.holdsGood(h.election.sign) || h.leaderIsSilent(h.election.sign))
 }
 
@@ -69,9 +69,9 @@ func (h *Handler) hasLeader() bool {
 // whether it is this peer's turn to stand (rule 5).
 func (h *Handler) review() {
 	e := &h.election
-	if h.leading != nil && !h.quorate {
+	if h.role == roleLeader && !h.quorate {
 		e.deposed = h.now.Run
-		h.standDown()
+		h.becomeFollower()
 	}
 	led := h.leads() || h.hasLeader()
 	mark(&e.leaderless, !led, h.now.Run)
@@ -96,7 +96,7 @@ func (h *Handler) review() {
 		h.until(e.grant.at + h.Monitor)
 		return
 	}
-	if h.leading != nil || h.candidacy != nil || !h.quorate || h.leaving != never {
+	if h.role != roleFollower || !h.quorate || h.leaving != never {
 		return
 	}
 	turn := max(e.vacant, e.regained) + time.Duration(h.place())*h.Monitor
@@ -161,13 +161,13 @@ func (h *Handler) stand(term types.Term) {
 	if h.view.Has(h.following) && !h.reaches(h.following) {
 		h.report(h.following)
 	}
-	h.standDown()
 	h.promise(term)
-	h.candidacy = h.newRound(types.NewLeader, term, &h.view)
-	h.candidacy.message.Change.Operation = types.Pending
-	h.call(h.candidacy, &h.view)
-	if h.candidacy.done {
-		h.becomeLeader(term, h.accepted)
+	r := h.newRound(types.NewLeader, term, &h.view)
+	r.message.Change.Operation = types.Pending
+	h.becomeCandidate(r)
+	h.call(r, &h.view)
+	if r.done {
+		h.lead(term, h.accepted)
 	}
 }
 
@@ -176,7 +176,7 @@ func (h *Handler) stand(term types.Term) {
 func (h *Handler) standAgain(above types.Term) {
 	h.counter = max(h.counter, above.Counter)
 	if !h.quorate {
-		h.standDown()
+		h.becomeFollower()
 		return
 	}
 	h.stand(types.Term{})
@@ -203,7 +203,7 @@ func (h *Handler) onNewLeader(m *types.Message) {
 
 // grant promises the candidate's term.
 func (h *Handler) grant(m *types.Message) {
-	h.standDown()
+	h.becomeFollower()
 	h.promise(m.Term)
 	if h.election.grant.term != m.Term {
 		h.election.grant = leaderSign{peer: m.From, term: m.Term, at: h.now.Run}
@@ -224,7 +224,7 @@ func (h *Handler) doubt(m *types.Message) {
 // onBallot counts the answers to a candidacy.
 func (h *Handler) onBallot(m *types.Message) {
 	if !h.quorate {
-		h.candidacy = nil // grants of members that are gone since make no leader
+		h.becomeFollower() // grants of members that are gone since make no leader
 		return
 	}
 	r := h.candidacy
@@ -246,7 +246,7 @@ func (h *Handler) onBallot(m *types.Message) {
 	r.learn(types.Accepted{Term: m.Accepted, Change: m.Change})
 	if h.count(r, &h.view, m.From) {
 		r.learn(h.accepted)
-		h.becomeLeader(r.message.Term, r.settle)
+		h.lead(r.message.Term, r.settle)
 	}
 }
 
@@ -260,7 +260,7 @@ func (h *Handler) declined(r *round, id types.ID) {
 	if !h.view.Quorum(func(id types.ID) bool { return r.led[id-1] }) {
 		return
 	}
-	h.candidacy = nil
+	h.becomeFollower()
 	h.election.declined = h.now.Run
 	h.election.declines = min(h.election.declines+1, 3)
 }
@@ -268,11 +268,11 @@ func (h *Handler) declined(r *round, id types.ID) {
 // tickCandidacy asks again; under a higher term if one was seen.
 func (h *Handler) tickCandidacy() {
 	r := h.candidacy
-	if r == nil {
+	if h.role != roleCandidate {
 		return
 	}
 	if !h.quorate {
-		h.candidacy = nil
+		h.becomeFollower()
 		return
 	}
 	if h.since(r.sent) >= h.retry() {

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"fmt"
 	"time"
 
 	"memberly/peer/types"
@@ -9,24 +10,27 @@ import (
 // EventKind is what an Event tells of.
 type EventKind uint8
 
-// The kinds of events.
+// The kinds of events. Of the first three the peer writes a record.
 const (
-	Installed EventKind = iota + 1 // the peer holds a new view
-	Noticed                        // it noticed a failure
-	Said                           // it wrote another record
-	Halted                         // its group cannot go on; or, with Going, it can again
+	Installed   EventKind = iota + 1 // the peer holds a new view
+	Failed                           // Host, a member, is unreachable
+	Said                             // the peer leaves, crashes or was removed
+	Waits                            // its group has not been able to go on for a while, because of Halt; told rarely
+	FilesDiffer                      // the hosts file of Host differs from this peer's; told rarely
+	RunsTwice                        // Host runs twice, at Lives; told rarely
+	Halted                           // its group cannot go on, because of Halt; or, with Going, it can again. Not told by a step: it comes of Status
 )
 
 func (k EventKind) String() string {
-	return [...]string{"", "view", "failure", "message", "halt"}[k]
+	return [...]string{"", "view", "failure", "message", "waits", "files differ", "runs twice", "halt"}[k]
 }
 
-// Event is something that happened to a peer, for those who look on. The protocol never reads it.
+// Event is something that happened to a peer, for its listeners. The protocol never reads it.
 type Event struct {
 	Kind    EventKind
 	At      Instant
-	View    int64 // the number of the view that the peer held then; Installed: of the new one
-	Leader  types.ID
+	View    int64      // the number of the view that the peer held then; Installed: of the new one
+	Leader  types.ID   // whose lead the peer followed then
 	Members []types.ID // Installed
 	Now     types.View // Installed: the whole view
 
@@ -38,11 +42,52 @@ type Event struct {
 	Needed  int           // answers, for that
 	Took    time.Duration // since it was proposed; to who comes in, since it began to ask; Never if unknown
 
-	Host    types.ID      // Noticed: whose failure
-	Silence time.Duration // Noticed: since it was last heard
-	Text    string        // Noticed, Said: of the record
-	Halt    Halt          // Halted
-	Awaited []types.ID    // Halted
+	Host    types.ID      // Failed, FilesDiffer, RunsTwice
+	Silence time.Duration // Failed: since it was last heard
+	Text    string        // Said: of the record
+	Halt    Halt          // Waits, Halted
+	Awaited []types.ID    // Waits, Halted: the hosts that it takes to end Halt
+	Lives   [2]types.Addr // RunsTwice: where
+}
+
+// Record returns the record that the peer self writes of e. It returns false if e has none.
+func (e *Event) Record(self types.ID) (types.Record, bool) {
+	r := types.Record{Peer: self, View: e.View, Leader: e.Leader}
+	switch {
+	case e.Kind == Installed:
+		r.Members = e.Members
+	case e.Kind == Said:
+		r.Message = e.Text
+	case e.Kind == Failed && e.Host == e.Leader:
+		r.Message = fmt.Sprintf("peer %d (leader) unreachable", e.Host)
+	case e.Kind == Failed:
+		r.Message = fmt.Sprintf("peer %d unreachable", e.Host)
+	default:
+		return types.Record{}, false
+	}
+	return r, true
+}
+
+// Listener is told what a peer does. Calls never overlap, and come in order, before anything of the same
+// step is sent to another host. Stepped must not wait, nor keep s or what it points to; slices within an
+// event are never modified, and may be kept.
+type Listener interface {
+	// Stepped tells of one step.
+	Stepped(s *Step)
+	// Ended tells, once, that the peer has closed its sockets; left reports whether it left its group in
+	// order. The peer waits for Ended, so a listener may finish there what it has begun.
+	Ended(left bool)
+}
+
+// Step is what a peer did in one step, and what it is after it.
+type Step struct {
+	At      time.Duration  // when, as an Instant.Run of the caller
+	Events  []Event        // what happened, in order
+	View    types.View     // that the peer holds now; the zero View if none
+	Beats   bool           // it sends a heartbeat
+	Stalled bool           // its process did not run for a while, and it has not judged since who was silent
+	Exit    bool           // it is done
+	Status  func() *Status // what it knows now; only to be called before Stepped returns
 }
 
 // Tally counts what happened since the peer began.
@@ -51,7 +96,7 @@ type Tally struct {
 	Resent      uint64                     // requests that went unanswered, to each whom they were sent again
 	Changes     [types.Expelled + 1]uint64 // views installed, by the cause of a removal; Present for all others
 	Took        Histogram                  // of Installed
-	Silence     Histogram                  // of Noticed
+	Silence     Histogram                  // of Failed
 }
 
 // Bounds are the upper ends of a Histogram's steps.
@@ -92,7 +137,7 @@ func (h *Handler) noteInstall(next *types.View) {
 		e.Leader = next.Leader
 	}
 	switch {
-	case h.standing == types.Joined:
+	case h.joined():
 		e.Change = between(&h.view, next)
 		h.credit(e)
 	case next.Group.Maker == h.ID && next.Group.Made == h.incarnation:
@@ -144,11 +189,4 @@ func (h *Handler) credit(e *Event) {
 	} else if h.accepted.Change == c {
 		e.Took = h.ago(h.acceptedAt)
 	}
-}
-
-// noteFailure notes the record of a failure that was just written.
-func (h *Handler) noteFailure(id types.ID) {
-	e := &h.out.Events[len(h.out.Events)-1]
-	e.Kind, e.Host, e.Silence = Noticed, id, h.ago(h.hosts[id-1].heard)
-	h.totals.Silence.add(e.Silence)
 }

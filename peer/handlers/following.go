@@ -40,7 +40,7 @@ func (h *Handler) follow(m *types.Message) {
 	}
 	if higher {
 		h.misses = h.lacking > 0 && slices.ContainsFunc(h.view.Members, h.silent)
-		h.standDown() // what it leads or stands for is under the term that it had promised
+		h.becomeFollower() // what it leads or stands for is under the term that it had promised
 	}
 }
 
@@ -61,7 +61,7 @@ func (h *Handler) noteNamed(m *types.Message) {
 
 // onNewView installs the view of m if it is newer, and answers its leader.
 func (h *Handler) onNewView(m *types.Message) {
-	if h.standing == types.Fresh {
+	if h.role == roleFresh {
 		h.onFirstView(m)
 		return
 	}
@@ -134,10 +134,9 @@ func (h *Handler) install(next *types.View) {
 	h.view = *next
 	h.highest = max(h.highest, next.Number)
 	h.acceptor.moved()
-	if h.leading != nil {
+	if h.role == roleLeader {
 		h.leading.moved()
 	}
-	h.standing = types.Joined
 	for _, id := range before.Members {
 		if !next.Has(id) {
 			h.order.drop(id)
@@ -152,11 +151,9 @@ func (h *Handler) install(next *types.View) {
 	if !next.Has(h.following) {
 		h.following = next.Leader
 	}
-	h.out.Records = append(h.out.Records, types.Record{
-		Peer: h.ID, View: next.Number, Leader: h.following, Members: next.Members})
 	h.reform = reforming{}
 	h.recount()
-	if h.candidacy != nil {
+	if h.role == roleCandidate {
 		h.stand(h.candidacy.message.Term)
 	}
 }
@@ -167,11 +164,10 @@ func (h *Handler) removed(past types.Past) {
 	case h.leaving != never || past.Incarnation == h.incarnation && past.Cause == types.Left:
 		h.exit(0)
 	case past.Incarnation == h.incarnation && past.Cause == types.Expelled:
-		h.record("removed from the group")
-		h.standing, h.view = types.Out, types.View{}
-		h.standDown()
+		h.note(Said).Text = "removed from the group"
+		h.becomeOut()
 	default:
-		h.record("removed from the group")
+		h.note(Said).Text = "removed from the group"
 		leader, group, term := h.following, h.view.Group, h.followed
 		h.becomeFresh()
 		h.learnLeader(leader, group, term)
@@ -196,7 +192,7 @@ func (h *Handler) askToLeave() {
 	switch {
 	case len(h.view.Members) == 1:
 		h.exit(0)
-	case h.leading != nil:
+	case h.role == roleLeader:
 		h.progress()
 	case h.hasLeader():
 		h.send(types.Leave, h.election.sign.peer).Term = h.promised
@@ -212,7 +208,7 @@ func (h *Handler) tickLeaving() {
 		h.exit(0)
 		return
 	}
-	if h.departure == nil && h.since(h.asked) >= h.retry() {
+	if h.role != roleDeparting && h.since(h.asked) >= h.retry() {
 		h.askToLeave()
 	}
 	h.until(h.asked + h.retry())
@@ -222,7 +218,7 @@ func (h *Handler) tickLeaving() {
 // tickMember is time passing for a member.
 func (h *Handler) tickMember() {
 	h.tickLeaving()
-	if h.departure != nil {
+	if h.role == roleDeparting {
 		h.tickDeparture()
 		return
 	}

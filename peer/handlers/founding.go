@@ -44,7 +44,7 @@ func (h *Handler) recordEvidence(id types.ID, e evidence) {
 			h.fresh.waits = h.now.Run // the network came up just now: that one is to found
 		}
 	}
-	if h.standing == types.Fresh && h.mayFound() {
+	if h.role == roleFresh && h.mayFound() {
 		h.found()
 	}
 }
@@ -147,7 +147,7 @@ func (h *Handler) found() {
 	most := 2*(h.Hosts-len(missing)) > h.Hosts
 	mark(&h.fresh.most, most, h.now.Run)
 	waited := h.since(h.fresh.waits) - h.waitToFound()
-	if waited < 0 || !most || h.standing != types.Fresh || h.leaving != never {
+	if waited < 0 || !most || h.role != roleFresh || h.leaving != never {
 		return
 	}
 	for _, id := range missing {
@@ -167,7 +167,7 @@ func (h *Handler) tickReforming() {
 		return
 	}
 	h.until(e.inquorate + h.Monitor)
-	h.noticeWaiting()
+	h.noteWaiting()
 	if h.lowerHolds() {
 		h.reform = reforming{}
 		return
@@ -229,5 +229,5 @@ func (h *Handler) makeGroup() {
 	h.promised, h.following, h.followed = term, h.ID, term
 	h.install(&types.View{Group: types.Group{Made: h.incarnation, Maker: h.ID}, Number: h.highest + 1,
 		Leader: h.ID, Members: []types.ID{h.ID}, Last: last})
-	h.becomeLeader(term, types.Accepted{})
+	h.lead(term, types.Accepted{})
 }

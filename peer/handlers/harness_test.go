@@ -99,11 +99,18 @@ func (p *peer) do(step func(handlers.Instant) *handlers.Output) string {
 	out := step(handlers.Instant{Run: epoch + p.at, Wall: int64(10 * p.ID)})
 	p.wake, p.over = out.Wake-epoch, out.Exit
 	n := len(p.log)
-	for _, r := range out.Records {
-		p.note(msg{}, "%s", cmp.Or(r.Message, fmt.Sprintf("view %d %d", r.View, r.Members)))
-	}
-	for _, n := range out.Notices {
-		p.note(msg{}, "notice %d %d", n.Topic, n.Hosts)
+	for i := range out.Events {
+		switch e := &out.Events[i]; e.Kind {
+		case handlers.Installed:
+			p.note(msg{}, "view %d %d", e.View, e.Members)
+		case handlers.Waits:
+			p.note(msg{}, "waits: %v %d", e.Halt, e.Awaited)
+		case handlers.FilesDiffer, handlers.RunsTwice:
+			p.note(msg{}, "%d %v", e.Host, e.Kind)
+		default:
+			r, _ := e.Record(p.ID)
+			p.note(msg{}, "%s", r.Message)
+		}
 	}
 	for _, id := range out.Redial {
 		p.note(msg{}, "redial→%d", id)

@@ -23,20 +23,6 @@ type freshness struct {
 	tries      int // how many more may be asked before the next tick
 }
 
-// becomeFresh forgets everything but the hosts, and begins a new incarnation.
-func (h *Handler) becomeFresh() {
-	h.renew(h.view.Past(h.ID).Incarnation)
-	h.standing, h.view = types.Fresh, types.View{}
-	h.acceptor = acceptor{}
-	h.following, h.followed, h.counter, h.namedByLeader = 0, types.Term{}, 0, nil
-	h.leading, h.candidacy, h.departure = nil, nil, nil
-	h.election, h.reform = noElection(), reforming{}
-	h.fresh = freshness{since: h.now.Run, waits: h.now.Run, most: never, named: never, hinted: never, asked: never}
-	h.noticed = never
-	h.order = newOrder(len(h.hosts))
-	h.due(h.now.Run)
-}
-
 // renew takes the clock's time as incarnation if that is larger than any earlier one, and than last. Where
 // the clock is behind, the incarnation is above last by the salt: two lives of a host that are told the
 // same last must not take the same incarnation.
@@ -69,7 +55,7 @@ func (h *Handler) tickFresh() {
 		h.inquire(h.fresh.since, pause)
 		h.found()
 	}
-	h.noticeWaiting()
+	h.noteWaiting()
 }
 
 // join sends JOIN to id.
@@ -161,6 +147,7 @@ func (h *Handler) onFirstView(m *types.Message) {
 		h.promised, h.counter = m.Term, m.Term.Counter
 		h.following, h.followed = m.Term.Peer, m.Term
 		h.install(v)
+		h.becomeFollower()
 		h.nextHeartbeat = h.now.Run + h.Heartbeat*time.Duration(h.ID-1)/time.Duration(h.Hosts) // not all at one moment
 		h.due(h.now.Run)
 		if m.From == m.Term.Peer { // whom it names, this peer has never heard: that is the others' to record
@@ -199,7 +186,7 @@ func (h *Handler) joinEarlierGroup(m *types.Message) {
 	default:
 		return
 	}
-	h.record("leaving")
+	h.note(Said).Text = "leaving"
 	h.becomeFresh()
 	if m.Leads {
 		h.locate(m)
@@ -226,30 +213,21 @@ func (h *Handler) refuseFile(remote types.ID, m *types.Message) {
 func (h *Handler) differs(remote types.ID) {
 	if h.known(remote) && h.since(h.hosts[remote-1].differed) >= time.Minute {
 		h.hosts[remote-1].differed = h.now.Run
-		h.notify(FilesDiffer, remote)
+		h.note(FilesDiffer).Host = remote
 	}
 }
 
-// noticeWaiting says for whom this peer waits: once, then rarely.
-func (h *Handler) noticeWaiting() {
+// noteWaiting tells what this peer waits for, once its group has not been able to go on for noticeAfter, and
+// again every noticeEvery.
+func (h *Handler) noteWaiting() {
 	since := h.fresh.since
-	if h.standing == types.Joined {
+	if h.joined() {
 		since = h.election.inquorate
 	}
-	if !h.lasts(since, noticeAfter) || h.since(h.noticed) < noticeEvery {
-		return
-	}
-	h.noticed = h.now.Run
-	switch {
-	case h.standing == types.Joined:
-		h.notify(AwaitQuorum, h.unreachable()...)
-	case h.fresh.leaderHint != 0:
-		h.notify(AwaitGroup, h.fresh.leaderHint)
-	case h.nameless():
-		h.notify(AwaitNames, h.unaccounted(h.foundingEvidence)...)
-	case h.mayFound():
-		h.notify(AwaitHosts, h.unaccounted(h.foundingEvidence)...)
-	default:
-		h.notify(AwaitGroup, h.unaccounted(h.foundingEvidence)...)
+	if h.lasts(since, noticeAfter) && h.since(h.waited) >= noticeEvery {
+		h.waited = h.now.Run
+		halt, awaited := h.halt()
+		e := h.note(Waits)
+		e.Halt, e.Awaited = halt, awaited
 	}
 }

@@ -204,14 +204,14 @@ func TestRule6Strange(t *testing.T) {
 // Rule 4: of another hosts file, it goes by the address; both sides say so once a minute.
 func TestRule4FilesDiffer(t *testing.T) {
 	t.Parallel()
-	const notice = "notice 4 [2]"
+	const notice = "2 files differ"
 	for _, k := range []types.Kind{types.Join, types.Probe} {
 		p := member(t, conf{ID: 3}, viewOf(1, 1, 2, 3))
 		m := msg{Kind: k, From: 900, Digest: 8}
 		want(t, k.String(), p.hearAt(2, m), notice+"; REFUSED hosts files differ→2")
 		p.pass(59*time.Second, 1, 2)
 		want(t, k.String()+" 59 s later", p.hearAt(2, m), "REFUSED hosts files differ→2")
-		want(t, k.String()+" from another", p.hearAt(1, m), "notice 4 [1]; REFUSED hosts files differ→1")
+		want(t, k.String()+" from another", p.hearAt(1, m), "1 files differ; REFUSED hosts files differ→1")
 		p.pass(time.Second, 1, 2)
 		want(t, k.String()+" a minute later", p.hearAt(2, m), notice+"; REFUSED hosts files differ→2")
 	}
@@ -229,14 +229,14 @@ func TestNotices(t *testing.T) {
 	p := fresh(t, conf{ID: 2, Hosts: 3})
 	p.hear(msg{Kind: types.State, From: 3, Standing: types.Fresh})
 	p.pass(63 * time.Second)
-	want(t, "for a group", p.when("notice 1 [1 3]"), "[2.2s]")
-	want(t, "for hosts", p.when("notice 2 [1 3]"), "[1m2.2s]")
+	want(t, "for a group", p.when("waits: no group [1 3]"), "[2.2s]")
+	want(t, "for hosts", p.when("waits: unfounded [1 3]"), "[1m2.2s]")
 
 	p = fresh(t, conf{ID: 1, Hosts: 3})
 	p.ask(3*time.Second, hasNoName(2), hasNoName(3))
-	want(t, "for names", p.when("notice 6 [2 3]"), "[2.2s]")
+	want(t, "for names", p.when("waits: no names [2 3]"), "[2.2s]")
 
 	p = member(t, conf{ID: 3}, viewOf(1, 1, 2, 3, 4))
 	p.pass(5*time.Second, 2)
-	want(t, "for a quorum", p.when("notice 3 [1 4]")[:len("[4.4")], "[4.4")
+	want(t, "for a quorum", p.when("waits: no quorum [1 4]")[:len("[4.4")], "[4.4")
 }

@@ -131,17 +131,13 @@ func (h *Handler) failed() []types.ID {
 // round has not waited too long for one.
 func (h *Handler) leads() bool {
 	o := h.leading
-	return o != nil && h.quorate && h.departure == nil &&
+	return h.role == roleLeader && h.quorate &&
 		(o.round == nil || o.round.done || h.since(o.round.began) < h.Monitor)
 }
 
-// becomeLeader begins to lead under a term that a quorum of the view has granted.
-func (h *Handler) becomeLeader(term types.Term, settle types.Accepted) {
-	h.leading = &leadership{term: term, preparation: preparation{ready: true, settle: settle}}
-	h.candidacy = nil
-	h.following, h.followed = h.ID, term
-	h.namedByLeader = h.namedByLeader[:0]
-	h.forgive()
+// lead becomes the leader, and says so to all members or proposes the first change.
+func (h *Handler) lead(term types.Term, settle types.Accepted) {
+	h.becomeLeader(term, settle)
 	h.progress()
 	if h.leading.round == nil {
 		h.announce(types.Change{})
@@ -149,27 +145,10 @@ func (h *Handler) becomeLeader(term types.Term, settle types.Accepted) {
 	h.sendHeartbeat()
 }
 
-// standDown gives up leading and candidacy.
-func (h *Handler) standDown() {
-	h.candidacy = nil
-	if h.leading == nil {
-		return
-	}
-	h.leading = nil
-	h.forgive()
-}
-
-// forgive forgets what answers members owe.
-func (h *Handler) forgive() {
-	for i := range h.hosts {
-		h.hosts[i].owes = never
-	}
-}
-
 // progress proposes the next change, if there is one and it may (rule 1).
 func (h *Handler) progress() {
 	o := h.leading
-	if o == nil || !o.ready || !h.quorate || h.departure != nil || h.exited {
+	if h.role != roleLeader || !o.ready || !h.quorate || h.exited {
 		return
 	}
 	if o.round != nil && o.round.message.Kind == types.Req {
@@ -370,7 +349,7 @@ func (h *Handler) tally(m *types.Message) {
 // tickLeader sends again what is unanswered, and proposes what has become due.
 func (h *Handler) tickLeader() {
 	o := h.leading
-	if o == nil {
+	if h.role != roleLeader {
 		return
 	}
 	if r := o.round; r != nil && r.count < len(r.to) {
@@ -392,7 +371,7 @@ func (h *Handler) tickLeader() {
 func (h *Handler) onJoin(m *types.Message) {
 	member := types.Member{ID: m.From, Incarnation: m.Incarnation}
 	switch {
-	case h.standing == types.Joined && h.view.Holds(member):
+	case h.joined() && h.view.Holds(member):
 		h.showView(m)
 		return
 	case !h.leads() || m.Incarnation <= h.view.Past(m.From).Incarnation:
@@ -419,7 +398,7 @@ func (h *Handler) onJoin(m *types.Message) {
 // onLeave queues the removal of a member that asks for it.
 func (h *Handler) onLeave(m *types.Message) {
 	member := types.Member{ID: m.From, Incarnation: m.Incarnation}
-	if h.leading == nil || slices.Contains(h.leading.leavers, member) {
+	if h.role != roleLeader || slices.Contains(h.leading.leavers, member) {
 		return
 	}
 	h.leading.leavers = append(h.leading.leavers, member)
@@ -460,9 +439,10 @@ func (h *Handler) drillDone() {
 // beginDeparture is what a leader does that has removed itself: it sends the NEWVIEW without
 // it until a quorum of that view has answered, for a second at most (rule 2).
 func (h *Handler) beginDeparture(next *types.View, c types.Change) {
-	h.departure = h.newRound(types.NewView, h.leading.term, next)
-	h.departure.message.Change = c
-	h.call(h.departure, next)
+	r := h.newRound(types.NewView, h.leading.term, next)
+	r.message.Change = c
+	h.becomeDeparting(r)
+	h.call(r, next)
 }
 
 func (h *Handler) onDepartureAnswer(m *types.Message) {
@@ -493,6 +473,5 @@ func (h *Handler) endDeparture() {
 		h.exit(0)
 		return
 	}
-	h.departure = nil
 	h.removed(types.Past{Incarnation: h.incarnation, Cause: types.Unreachable})
 }

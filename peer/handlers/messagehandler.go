@@ -3,7 +3,8 @@
 // and reads no clock, so the simulator runs the very code that ships.
 //
 // Each file tells one story: joining (fresh peers), founding (who may make a group),
-// following (what a member does for its leader), leading, electing and monitoring.
+// following (what a member does for its leader), leading, electing and monitoring. Role says what
+// a peer is at a moment.
 package handlers
 
 import (
@@ -34,42 +35,20 @@ type Config struct {
 	Addressed []bool        // by ID-1: the hosts file has the host's address, so its name is not looked up; may be nil
 }
 
-// Output is what a step asks of its caller, in this order: to write records, to send, to exit.
-// It is good until the next step.
+// Output is what a step did and asks of its caller, in this order: to tell the listeners, to send, to
+// exit. It is good until the next step.
 type Output struct {
-	Records   []types.Record
-	Notices   []Notice
+	Events    []Event         // what happened, for the listeners
 	Redial    []types.ID      // open a new connection to each before sending to it
 	RedialAt  []types.Addr    // for each of Redial, the only address to dial; invalid for any of the host's
 	Messages  []types.Message // over TCP, each to its To
 	Heartbeat *types.Message  // over UDP, to every other host of the file
-	Events    []Event         // for those who look on; nothing needs to be done about them
 	Misled    bool            // the message was for another incarnation, and was dropped; nothing needs to be done
 	Late      bool            // and that incarnation was this process's own, before it took a new one
 	Exit      bool            // the peer is done, with
 	Code      int             // this exit code
 	Wake      time.Duration   // call Tick no later than this Instant.Run
 }
-
-// Notice is something for a person, on stdout.
-type Notice struct {
-	Topic Topic
-	Hosts []types.ID    // whom it is about
-	Lives [2]types.Addr // RunsTwice: where
-}
-
-// Topic is what a Notice says.
-type Topic uint8
-
-// The notices. Those that wait are said once, then rarely.
-const (
-	AwaitGroup  Topic = iota + 1 // fresh: waits for a leader to let it in; Hosts did not answer
-	AwaitHosts                   // fresh, first to found: Hosts are not accounted for
-	AwaitQuorum                  // its view has no reachable quorum: Hosts are missing
-	FilesDiffer                  // the hosts file of Hosts differs from this one
-	RunsTwice                    // the host runs twice, at Lives
-	AwaitNames                   // fresh: the name service knows none of the others, who are Hosts
-)
 
 // Handler is the protocol state of one peer. It is not safe for concurrent use: one
 // goroutine owns it.
@@ -80,8 +59,8 @@ type Handler struct {
 	exited bool
 
 	identity
-	standing types.Standing
-	view     types.View // zero unless Joined
+	position
+	view types.View // zero unless it is a member
 
 	acceptor        // its vote
 	counter  uint64 // highest of the terms it has seen in its group
@@ -90,14 +69,12 @@ type Handler struct {
 	follower
 	detector
 	heartbeats
-	fresh     freshness
-	election  election
-	leading   *leadership // while it has a term to lead under
-	candidacy *round      // while it stands: its NEWLEADER
-	departing
-	reform  reforming
-	noticed time.Duration // when it last said on stdout for whom it waits
-	totals  Tally         // for Status alone
+	fresh    freshness
+	election election
+	leaver
+	reform reforming
+	waited time.Duration // when it last told what it waits for
+	totals Tally         // for Status alone
 }
 
 // identity is who this peer is, and what it must be above.
@@ -125,16 +102,15 @@ type heartbeats struct {
 	lastHeartbeat types.Message
 }
 
-// departing is the state of a peer that leaves, or of a leader that has removed itself.
-type departing struct {
-	leaving   time.Duration // when it was told to, or never
-	asked     time.Duration // when it last asked to be taken out
-	departure *round        // the NEWVIEW of a leader that removed itself
+// leaver is the state of a peer that was told to leave (section 5). It may have any role meanwhile.
+type leaver struct {
+	leaving time.Duration // when it was told to, or never
+	asked   time.Duration // when it last asked to be taken out
 }
 
 // New returns the handler of a peer that has not started.
 func New(c Config) *Handler {
-	h := &Handler{Config: c, clock: clock{resumed: never}, departing: departing{leaving: never},
+	h := &Handler{Config: c, clock: clock{resumed: never}, leaver: leaver{leaving: never},
 		detector: detector{hosts: make([]host, c.Hosts), order: newOrder(c.Hosts)}}
 	for i := range h.hosts {
 		h.hosts[i] = host{lastContact: never, heard: never, differed: never, probed: never, redial: never, owes: never, showed: never, lives: newLives()}
@@ -154,11 +130,10 @@ func (h *Handler) Start(now Instant) *Output {
 func (h *Handler) Tick(now Instant) *Output {
 	h.begin(now)
 	h.wake = math.MaxInt64
-	switch h.standing {
-	case types.Fresh:
-		h.tickFresh()
-	case types.Joined:
+	if h.joined() {
 		h.tickMember()
+	} else if h.role == roleFresh {
+		h.tickFresh()
 	}
 	return h.end()
 }
@@ -166,7 +141,7 @@ func (h *Handler) Tick(now Instant) *Output {
 // Closed is the step of a connection with host that broke, or that the host closed.
 func (h *Handler) Closed(now Instant, id types.ID) *Output {
 	h.begin(now)
-	if h.known(id) && h.standing == types.Joined && h.view.Has(id) {
+	if h.known(id) && h.joined() && h.view.Has(id) {
 		h.probe(id, true)
 	}
 	return h.end()
@@ -189,11 +164,11 @@ func (h *Handler) Leave(now Instant) *Output {
 		return h.end()
 	}
 	h.leaving = h.now.Run
-	if h.standing != types.Joined {
+	if !h.joined() {
 		h.exit(0)
 		return h.end()
 	}
-	h.record("leaving")
+	h.note(Said).Text = "leaving"
 	h.askToLeave()
 	return h.end()
 }
@@ -212,7 +187,7 @@ func (h *Handler) View() types.View { return h.view }
 func (h *Handler) Incarnation() types.Incarnation { return h.incarnation }
 
 // Standing returns what the peer is at the moment.
-func (h *Handler) Standing() types.Standing { return h.standing }
+func (h *Handler) Standing() types.Standing { return h.role.standing() }
 
 // Leads reports whether the peer leads its group (rule 5).
 func (h *Handler) Leads() bool { return h.leads() }
@@ -244,12 +219,12 @@ func (h *Handler) Message(now Instant, remote types.ID, m *types.Message) *Outpu
 func (h *Handler) meant(m *types.Message) bool {
 	switch m.Kind {
 	case types.Join, types.Probe, types.Heartbeat:
-		return h.departure == nil || m.Kind == types.Probe
+		return h.role != roleDeparting || m.Kind == types.Probe
 	}
 	if !h.addressed(m) {
 		return false
 	}
-	if h.departure != nil && m.Kind != types.OK {
+	if h.role == roleDeparting && m.Kind != types.OK {
 		return false
 	}
 	return !h.mine(m) || m.Incarnation >= h.view.Past(m.From).Incarnation
@@ -289,7 +264,7 @@ func (h *Handler) receive(m *types.Message) {
 
 // mine reports whether m is of the group that this peer is a member of.
 func (h *Handler) mine(m *types.Message) bool {
-	return h.standing == types.Joined && m.Group == h.view.Group
+	return h.joined() && m.Group == h.view.Group
 }
 
 // onRequest handles what only a present member may ask, about one view only (rule 4).
@@ -321,7 +296,7 @@ func (h *Handler) onAnswer(m *types.Message) {
 	if !h.mine(m) {
 		return
 	}
-	if h.departure != nil {
+	if h.role == roleDeparting {
 		h.onDepartureAnswer(m)
 		return
 	}
@@ -334,9 +309,9 @@ func (h *Handler) onAnswer(m *types.Message) {
 			h.hosts[m.From-1].behind = true
 			h.showView(m)
 		}
-	case h.candidacy != nil:
+	case h.role == roleCandidate:
 		h.onBallot(m)
-	case h.leading != nil:
+	case h.role == roleLeader:
 		h.onLeaderAnswer(m)
 	}
 }
@@ -345,15 +320,14 @@ func (h *Handler) onAnswer(m *types.Message) {
 // its time: nobody has been silent in it, and nothing has waited (section 4).
 func (h *Handler) begin(now Instant) {
 	o := &h.out
-	*o = Output{Records: o.Records[:0], Notices: o.Notices[:0], Redial: o.Redial[:0], RedialAt: o.RedialAt[:0],
-		Messages: o.Messages[:0], Events: o.Events[:0], Code: o.Code}
+	*o = Output{Events: o.Events[:0], Redial: o.Redial[:0], RedialAt: o.RedialAt[:0], Messages: o.Messages[:0], Code: o.Code}
 	if h.clock.advance(now, h.scaled(stallLimit)) {
 		h.resume()
 	}
 }
 
 func (h *Handler) end() *Output {
-	if !h.exited && h.standing == types.Joined && h.departure == nil {
+	if !h.exited && h.joined() && h.role != roleDeparting {
 		h.review()
 	}
 	h.out.Exit = h.exited
@@ -385,18 +359,8 @@ func (h *Handler) answer(m *types.Message, kind types.Kind) *types.Message {
 	return a
 }
 
-func (h *Handler) record(message string) {
-	h.out.Records = append(h.out.Records, types.Record{
-		Peer: h.ID, View: h.view.Number, Leader: h.following, Message: message})
-	h.note(Said).Text = message
-}
-
-func (h *Handler) notify(t Topic, hosts ...types.ID) {
-	h.out.Notices = append(h.out.Notices, Notice{Topic: t, Hosts: hosts})
-}
-
 func (h *Handler) crash() {
-	h.record("crashing")
+	h.note(Said).Text = "crashing"
 	h.exit(1)
 }
 

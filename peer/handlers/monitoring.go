@@ -3,7 +3,6 @@ package handlers
 import (
 	"math"
 	"slices"
-	"strconv"
 	"time"
 
 	"memberly/peer/types"
@@ -55,6 +54,13 @@ type host struct {
 	saidWhom   bool       // it said whom it does not hear
 	stamp      uint64     // of the newest heartbeat that did
 	notHearing []types.ID // whom, as that has it
+}
+
+// forgive forgets what answers members owe.
+func (d *detector) forgive() {
+	for i := range d.hosts {
+		d.hosts[i].owes = never
+	}
 }
 
 // meet begins to watch a new member.
@@ -146,7 +152,7 @@ func (p *host) revivedBy(m *types.Message) bool {
 	return m.Kind == types.State && time.Duration(m.Request) > p.lost
 }
 
-// report writes the record of a failure, once for each failure and at most once for a
+// report tells of a failure, once for each failure and at most once for a
 // member's incarnation and a view number.
 func (h *Handler) report(id types.ID) {
 	p := &h.hosts[id-1]
@@ -158,12 +164,9 @@ func (h *Handler) report(id types.ID) {
 		return
 	}
 	p.reported = h.view.Number
-	message := "peer " + strconv.Itoa(int(id))
-	if id == h.following {
-		message += " (leader)"
-	}
-	h.record(message + " unreachable")
-	h.noteFailure(id)
+	e := h.note(Failed)
+	e.Host, e.Silence = id, h.ago(p.heard)
+	h.totals.Silence.add(e.Silence)
 }
 
 // lose holds a member unreachable, and records its failure.
@@ -285,10 +288,10 @@ func (h *Handler) heedMissed(m *types.Message) {
 		if heard := time.Duration(m.Heard); m.Term.Peer == h.ID && heard <= h.now.Run {
 			p.missed, p.witness = heard, m.From // said after it had heard what this peer sent then
 		}
-		if p.gone && p.missed <= p.heard && h.leading != nil {
+		if p.gone && p.missed <= p.heard && h.role == roleLeader {
 			h.ask(m.From) // so that it hears something newer, and says whom it misses again
 		}
-		if m.Leads && h.leading == nil && !p.gone && p.owes == never {
+		if m.Leads && h.role != roleLeader && !p.gone && p.owes == never {
 			p.owes = h.now.Run
 			h.ask(id)
 			h.due(h.now.Run + h.retry()) // it was asked just before, perhaps
@@ -333,11 +336,11 @@ func (h *Handler) look(id types.ID) time.Duration {
 		h.lose(id)
 		h.allHeard = false
 		h.misses = true
-		if h.leading != nil {
+		if h.role == roleLeader {
 			h.nextHeartbeat = h.now.Run // the others look, too
 		}
 		return p.probed + h.paced(lostProbeEvery)
-	case silence >= h.patience() || h.doubts(id) || h.leading == nil && p.owes != never:
+	case silence >= h.patience() || h.doubts(id) || h.role != roleLeader && p.owes != never:
 		h.due(last + h.Monitor)
 	default:
 		return last + h.patience()
@@ -352,18 +355,18 @@ func (h *Handler) look(id types.ID) time.Duration {
 // doubts reports whether id, the leader, has not said for too long that it leads.
 func (h *Handler) doubts(id types.ID) bool {
 	s := &h.election.sign
-	return h.leading == nil && id == s.peer && h.since(s.at) >= h.patience()
+	return h.role != roleLeader && id == s.peer && h.since(s.at) >= h.patience()
 }
 
 // nextLook returns when this peer will next have to look whether a member is silent, if it hears
 // nothing before.
 func (h *Handler) nextLook() time.Duration {
 	first := h.order.first()
-	if h.standing != types.Joined || h.departure != nil || !h.allHeard || first == 0 {
+	if !h.joined() || h.role == roleDeparting || !h.allHeard || first == 0 {
 		return math.MaxInt64
 	}
 	heard := h.hosts[first-1].heard
-	if s := &h.election.sign; h.leading == nil && s.at != never && h.view.Has(s.peer) && s.peer != h.ID {
+	if s := &h.election.sign; h.role != roleLeader && s.at != never && h.view.Has(s.peer) && s.peer != h.ID {
 		heard = min(heard, s.at)
 	}
 	return heard + h.patience()
@@ -435,7 +438,7 @@ func (h *Handler) onProbe(m *types.Message) {
 // state answers m with what this peer is.
 func (h *Handler) state(m *types.Message) {
 	s := h.answer(m, types.State)
-	s.Standing, s.Leads = h.standing, h.leads()
+	s.Standing, s.Leads = h.role.standing(), h.leads()
 	s.HasLeader = s.Leads || h.hasLeader()
 	if !h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) { // else it need not take another
 		s.Last = h.view.Past(m.From).Incarnation
@@ -445,7 +448,7 @@ func (h *Handler) state(m *types.Message) {
 	} else if s.HasLeader {
 		s.Term = h.election.sign.term
 	}
-	if h.standing != types.Joined {
+	if !h.joined() {
 		s.Number = h.highest
 	}
 }
@@ -454,8 +457,8 @@ func (h *Handler) onState(m *types.Message) {
 	h.answered(m.From, m)
 	h.nameFound(m.From)
 	h.onEvidence(m)
-	if h.standing == types.Joined {
-		if h.leading == nil && h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) {
+	if h.joined() {
+		if h.role != roleLeader && h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) {
 			h.hosts[m.From-1].owes = never
 		}
 		h.succeeded(m)
@@ -470,7 +473,7 @@ func (h *Handler) onState(m *types.Message) {
 		}
 		return
 	}
-	if h.standing == types.Fresh {
+	if h.role == roleFresh {
 		h.onJoinState(m)
 	}
 }
@@ -497,9 +500,9 @@ func (h *Handler) succeeded(m *types.Message) {
 
 func (h *Handler) onHeartbeat(m *types.Message) {
 	switch {
-	case h.standing == types.Fresh && m.Leads:
+	case h.role == roleFresh && m.Leads:
 		h.learnLeader(m.From, m.Group, m.Term)
-	case h.standing != types.Joined:
+	case !h.joined():
 	case m.Group != h.view.Group:
 		h.onForeignHeartbeat(m)
 	case h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}):
@@ -532,7 +535,7 @@ func (h *Handler) undialed(id types.ID, began time.Duration, o types.Outcome) {
 	if o == types.Refusal || o == types.NoName {
 		h.recordEvidence(id, evidence{asked: began, outcome: o})
 	}
-	if o == types.Refusal && h.standing == types.Joined && h.view.Has(id) {
+	if o == types.Refusal && h.joined() && h.view.Has(id) {
 		if began < p.heard {
 			h.probe(id, true) // it was heard since, or what it sent before: ask again
 		} else {
@@ -540,7 +543,7 @@ func (h *Handler) undialed(id types.ID, began time.Duration, o types.Outcome) {
 			p.dead = true
 		}
 	}
-	if h.standing == types.Fresh {
+	if h.role == roleFresh {
 		h.askAnother(id)
 	}
 }
@@ -558,7 +561,7 @@ func (h *Handler) resume() {
 	}
 	h.recount()
 	h.nextHeartbeat, h.reform, h.election.deferredAt = h.now.Run, reforming{}, never
-	if h.leading != nil {
+	if h.role == roleLeader {
 		h.leading.joining = nil // who still wants to join asks again
 	}
 }

@@ -136,9 +136,15 @@ func TestSection4Record(t *testing.T) {
 	t.Parallel()
 	p := member(t, conf{ID: 3}, viewOf(1, 1, 2, 3, 4))
 	out := p.Undialed(handlers.Instant{Run: epoch}, 1, epoch, types.Refusal)
-	want(t, "record", out.Records[0].String(), `{peer_id:3, view_id: 5, leader: 1, message:"peer 1 (leader) unreachable"}`)
+	want(t, "record", record(out), `{peer_id:3, view_id: 5, leader: 1, message:"peer 1 (leader) unreachable"}`)
 	out = p.Undialed(handlers.Instant{Run: epoch}, 4, epoch, types.Refusal)
-	want(t, "record", out.Records[0].String(), `{peer_id:3, view_id: 5, leader: 1, message:"peer 4 unreachable"}`)
+	want(t, "record", record(out), `{peer_id:3, view_id: 5, leader: 1, message:"peer 4 unreachable"}`)
+}
+
+// record is the only record of a step of peer 3.
+func record(out *handlers.Output) string {
+	r, _ := out.Events[0].Record(3)
+	return r.String()
 }
 
 // Section 4: a peer's own stall of over 0.5 s is nobody's silence, and for 0.1 s after it nobody

@@ -88,8 +88,8 @@ type Spare struct {
 
 // Status returns what the peer knows after its last step. It changes nothing.
 func (h *Handler) Status() *Status {
-	s := &Status{At: h.moment(), ID: h.ID, Standing: h.standing, Incarnation: h.incarnation, View: h.view,
-		Quorate: h.standing == types.Joined && h.quorate, Follows: h.following, Leads: h.leads(),
+	s := &Status{At: h.moment(), ID: h.ID, Standing: h.role.standing(), Incarnation: h.incarnation, View: h.view,
+		Quorate: h.joined() && h.quorate, Follows: h.following, Leads: h.leads(),
 		Hosts: make([]HostStatus, len(h.hosts)), Tally: h.totals}
 	for i := range h.hosts {
 		s.Hosts[i] = h.hostStatus(types.ID(i + 1))
@@ -107,7 +107,7 @@ func (h *Handler) hostStatus(id types.ID) HostStatus {
 	s := HostStatus{Heard: h.ago(p.lastContact)}
 	switch {
 	case id == h.ID:
-		return HostStatus{State: Self, Told: h.standing == types.Joined, Deaf: h.unheard(len(h.hosts))}
+		return HostStatus{State: Self, Told: h.joined(), Deaf: h.unheard(len(h.hosts))}
 	case !h.view.Has(id):
 		return s
 	case p.gone && h.since(max(p.heard, p.spoke)) < h.patience() && !p.dead:
@@ -149,23 +149,23 @@ func (h *Handler) halt() (Halt, []types.ID) {
 	switch {
 	case h.leaves():
 		return LeavesView, nil
-	case h.standing == types.Out:
+	case h.role == roleOut:
 		return Banned, nil
-	case h.standing == types.Fresh && h.fresh.leaderHint != 0:
+	case h.role == roleFresh && h.fresh.leaderHint != 0:
 		return NoGroup, []types.ID{h.fresh.leaderHint}
-	case h.standing == types.Fresh && h.nameless():
+	case h.role == roleFresh && h.nameless():
 		return NoNames, h.unaccounted(h.foundingEvidence)
-	case h.standing == types.Fresh && h.mayFound():
+	case h.role == roleFresh && h.mayFound():
 		return Unfounded, h.unaccounted(h.foundingEvidence)
-	case h.standing == types.Fresh:
+	case h.role == roleFresh:
 		return NoGroup, h.unaccounted(h.foundingEvidence)
 	case !h.quorate:
 		return NoQuorum, h.unreachable()
 	case h.leads() || h.hasLeader():
 		return Going, nil
-	case h.candidacy != nil:
+	case h.role == roleCandidate:
 		return NoGrants, h.silentIn(h.candidacy)
-	case h.leading != nil:
+	case h.role == roleLeader:
 		return NoAnswers, h.silentIn(h.leading.round)
 	case h.holdsGood(h.election.grant):
 		return NoLeader, []types.ID{h.election.grant.peer}
@@ -174,7 +174,7 @@ func (h *Handler) halt() (Halt, []types.ID) {
 }
 
 // leaves reports whether the peer is on its way out: what becomes of the group is not its to say.
-func (h *Handler) leaves() bool { return h.leaving != never || h.departure != nil }
+func (h *Handler) leaves() bool { return h.leaving != never || h.role == roleDeparting }
 
 // silentIn lists who has not answered a round.
 func (h *Handler) silentIn(r *round) []types.ID {

@@ -24,6 +24,7 @@ func watcher(n int, leader types.ID, reached uint) *Handler {
 	}
 	h.incarnation = 1
 	h.install(&v)
+	h.becomeFollower()
 	for i := range n {
 		h.hosts[i].gone = reached&(1<<i) == 0
 	}

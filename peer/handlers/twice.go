@@ -50,7 +50,7 @@ func (h *Handler) locate(m *types.Message) {
 	case present != 0 && m.Incarnation == present:
 		l.addr = m.Addr
 		l.answers = l.answers || m.Kind == types.State && time.Duration(m.Request) >= l.asked
-	case h.standing == types.Fresh && m.Leads && !h.passedOver(m.From, m.Group):
+	case h.role == roleFresh && m.Leads && !h.passedOver(m.From, m.Group):
 		l.addr = m.Addr
 	case m.From == h.following && present != 0 && m.Incarnation > present:
 		h.disputed(m) // it cannot ask its leader, which has its own id
@@ -65,7 +65,7 @@ func (h *Handler) passedOver(id types.ID, group types.Group) bool {
 
 // at returns the only address at which to send to id; none unless the host runs twice.
 func (h *Handler) at(id types.ID) types.Addr {
-	if !h.known(id) || !h.hosts[id-1].lives.apart || h.standing == types.Joined && !h.view.Has(id) {
+	if !h.known(id) || !h.hosts[id-1].lives.apart || h.joined() && !h.view.Has(id) {
 		return types.Addr{}
 	}
 	return h.hosts[id-1].lives.addr
@@ -124,9 +124,9 @@ func (h *Handler) refuseTwice(m *types.Message) {
 // refusedTwice is what a peer does that hears that its host runs twice: one that asks to join goes
 // on, at a slower pace.
 func (h *Handler) refusedTwice(m *types.Message) {
-	if h.standing == types.Fresh && h.fresh.target == m.From {
+	if h.role == roleFresh && h.fresh.target == m.From {
 		h.fresh.asked = h.now.Run + h.paced(twiceRefusal) - h.retry() // so it asks in a second, not in 0.2
-		h.noticed = h.now.Run                                         // it knows what it waits for
+		h.waited = h.now.Run                                          // it knows what it waits for
 	}
 	h.sayTwice(h.ID, m.Lives)
 }
@@ -136,7 +136,8 @@ func (h *Handler) sayTwice(id types.ID, where [2]types.Addr) {
 	l := &h.hosts[id-1].lives
 	if h.since(l.said) >= time.Minute {
 		l.said = h.now.Run
-		h.out.Notices = append(h.out.Notices, Notice{Topic: RunsTwice, Hosts: []types.ID{id}, Lives: where})
+		e := h.note(RunsTwice)
+		e.Host, e.Lives = id, where
 	}
 }
 
@@ -147,7 +148,7 @@ func (h *Handler) Unreached(now Instant, id types.ID, began time.Duration, addr 
 	if h.known(id) {
 		l := &h.hosts[id-1].lives
 		l.failed = l.failed || addr == l.addr && began-h.stood >= l.asked
-		if h.standing == types.Fresh {
+		if h.role == roleFresh {
 			h.askAnother(id)
 		}
 	}

@@ -58,7 +58,7 @@ func TestTwiceRefused(t *testing.T) {
 		t.Errorf("STATE goes to %v, want the second's address", p.where(types.State))
 	}
 	want(t, "the member answers", p.hear(answers(first)), "")
-	want(t, "refused", p.hear(join(second)), "notice 5 [3]; STATE member leads→3; REFUSED runs twice→3,3")
+	want(t, "refused", p.hear(join(second)), "3 runs twice; STATE member leads→3; REFUSED runs twice→3,3")
 	refusals := p.log[len(p.log)-2:]
 	for i, m := range []msg{refusals[0].m, refusals[1].m} {
 		to, life := second, types.Incarnation(31)
@@ -198,7 +198,7 @@ func TestTwiceAtOnce(t *testing.T) {
 		t.Errorf("NEWVIEW goes to %v", p.where(types.NewView))
 	}
 	p.hear(answers(first))
-	want(t, "the second asks again", p.hear(join(second)), "notice 5 [3]; STATE member leads→3; REFUSED runs twice→3,3")
+	want(t, "the second asks again", p.hear(join(second)), "3 runs twice; STATE member leads→3; REFUSED runs twice→3,3")
 }
 
 // A follower refuses what has its leader's id: that one cannot ask the leader.
@@ -221,7 +221,7 @@ func TestTwiceLeader(t *testing.T) {
 			p.pass(1100*ms, 1, 3)
 		}
 		p.hear(m)
-		if r := p.sent(1, types.Refused); r.Reason != types.Twice || r.For != 10 || p.when("notice 5 [1]") == "[]" {
+		if r := p.sent(1, types.Refused); r.Reason != types.Twice || r.For != 10 || p.when("1 runs twice") == "[]" {
 			t.Errorf("%v: got %+v", m.Kind, r)
 		}
 	}
@@ -291,15 +291,15 @@ func TestTwiceTold(t *testing.T) {
 	refusal := msg{Kind: types.Refused, From: 1, Reason: types.Twice, Lives: [2]netip.Addr{first, second}}
 	p := fresh(t, conf{ID: 3})
 	p.hear(msg{Kind: types.State, From: 1, Standing: types.Joined, Leads: true})
-	want(t, "refused", p.hear(refusal), "notice 5 [3]")
+	want(t, "refused", p.hear(refusal), "3 runs twice")
 	p.log = nil
 	p.pass(1100 * ms)
 	want(t, "asks again", p.when("JOIN→1"), "[1s]")
 	want(t, "again, within a minute", p.hear(refusal), "")
 
 	p = member(t, conf{ID: 3}, viewOf(1, 1, 2, 3))
-	want(t, "member", p.hear(refusal), "notice 5 [3]")
-	if out := p.Tick(handlers.Instant{Run: epoch}); len(out.Notices) != 0 {
+	want(t, "member", p.hear(refusal), "3 runs twice")
+	if out := p.Tick(handlers.Instant{Run: epoch}); len(out.Events) != 0 {
 		t.Error("it says so again")
 	}
 }

@@ -17,19 +17,19 @@ func TestFaults(t *testing.T) {
 		what   string
 		from   int // host of the subnet; 9 is a stranger
 		bytes  []byte
-		reason Drop
+		reason dropReason
 		words  string
 	}{
-		{"a stranger's message", 9, frame(4, 1, 9, 0, 2), Stranger, "Error getting hostname from address: "},
-		{"a stranger's noise", 9, []byte("GET / HTTP/1.1"), Stranger, "Error getting hostname from address: "},
-		{"noise", 2, []byte("GET / HTTP/1.1"), Malformed, "Error decoding byte array to integers: "},
-		{"too long", 2, frame(1<<31, 1, 9, 0, 2), Malformed, "Error decoding byte array to integers: "},
-		{"no such kind", 2, frame(4, 1, 77, 0, 2), Malformed, "Error decoding byte array to integers: "},
-		{"another version", 2, frame(4, 2, 9, 0, 2), Malformed, "run the same release on all hosts"},
-		{"no such member", 2, frame(4, 1, byte(types.Req), 0, 3), NoMember, "Error: member ID not found in peerIdToName map: 3"},
-		{"nobody", 2, frame(4, 1, byte(types.Join), 0, 0), NoMember, "Error: member ID not found in peerIdToName map: 0"},
-		{"in no file", 2, frame(4, 1, byte(types.Join), 0x10, 1), NoMember, "Error: member ID not found in peerIdToName map: 4097"},
-		{"in another file, cut short", 2, frame(4, 1, byte(types.Join), 0, 3), Malformed, "Error decoding byte array to integers: JOIN from peer 3: cut short"},
+		{"a stranger's message", 9, frame(4, 1, 9, 0, 2), dropStranger, "Error getting hostname from address: "},
+		{"a stranger's noise", 9, []byte("GET / HTTP/1.1"), dropStranger, "Error getting hostname from address: "},
+		{"noise", 2, []byte("GET / HTTP/1.1"), dropMalformed, "Error decoding byte array to integers: "},
+		{"too long", 2, frame(1<<31, 1, 9, 0, 2), dropMalformed, "Error decoding byte array to integers: "},
+		{"no such kind", 2, frame(4, 1, 77, 0, 2), dropMalformed, "Error decoding byte array to integers: "},
+		{"another version", 2, frame(4, 2, 9, 0, 2), dropMalformed, "run the same release on all hosts"},
+		{"no such member", 2, frame(4, 1, byte(types.Req), 0, 3), dropNoMember, "Error: member ID not found in peerIdToName map: 3"},
+		{"nobody", 2, frame(4, 1, byte(types.Join), 0, 0), dropNoMember, "Error: member ID not found in peerIdToName map: 0"},
+		{"in no file", 2, frame(4, 1, byte(types.Join), 0x10, 1), dropNoMember, "Error: member ID not found in peerIdToName map: 4097"},
+		{"in another file, cut short", 2, frame(4, 1, byte(types.Join), 0, 3), dropMalformed, "Error decoding byte array to integers: JOIN from peer 3: cut short"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			t.Parallel()
@@ -40,8 +40,8 @@ func TestFaults(t *testing.T) {
 			o.socket.Write(c.bytes)
 			o.closed()
 			s.stdout.await(t, c.words)
-			if got := s.peer.Drops()[c.reason]; got != 1 {
-				t.Errorf("counted %d, want 1: %v", got, s.peer.Drops())
+			if got := s.peer.drops.all()[c.reason]; got != 1 {
+				t.Errorf("counted %d, want 1: %v", got, s.peer.drops.all())
 			}
 		})
 	}
@@ -138,7 +138,7 @@ func TestHostThatSaysNothing(t *testing.T) {
 	if got := s.stdout.String(); strings.Count(got, "\n") != 1 {
 		t.Errorf("said %q, want only that", got)
 	}
-	if got := s.peer.Drops(); got[Silent] != 5 || got[Stranger] != 1 {
+	if got := s.peer.drops.all(); got[dropSilent] != 5 || got[dropStranger] != 1 {
 		t.Errorf("counted %v, want 5 silent and a stranger", got)
 	}
 }
@@ -165,7 +165,7 @@ func TestSilentConnections(t *testing.T) {
 	for _, o := range silent {
 		o.closed()
 	}
-	if got := s.peer.Drops(); got[PendingFull]+got[Silent]+got[Stranger] != 3*maxPendingUnknown {
+	if got := s.peer.drops.all(); got[dropPendingFull]+got[dropSilent]+got[dropStranger] != 3*maxPendingUnknown {
 		t.Errorf("counted %v, want %d in all", got, 3*maxPendingUnknown)
 	}
 }

@@ -65,6 +65,9 @@ func newAddressBook(hosts []config.Host, r utils.Resolver) *addressBook {
 // bare returns addr as the address book compares it: IPv4 as IPv4, and without zone.
 func bare(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
 
+// len returns how many hosts the file has.
+func (b *addressBook) len() int { return len(b.hosts) }
+
 // in reports whether id is a host of the file.
 func (b *addressBook) in(id types.ID) bool { return id >= 1 && int(id) <= len(b.hosts) }
 

@@ -17,17 +17,6 @@ import (
 	"memberly/peer/types"
 )
 
-const (
-	// maxFrames is how many frames wait to be written to a connection.
-	maxFrames = 128
-	// writeTimeout is how long a frame may wait for its receiver to read.
-	writeTimeout = 2 * time.Second
-	// unackedTime is how long data may stay unacknowledged before the connection ends. Else the
-	// kernel sends it again at growing intervals, up to 120 s apart, and the connection stays
-	// useless for that long after the network has healed. 5 s leave room for several sendings.
-	unackedTime = 5 * time.Second
-)
-
 // A frame begins with its length; a message with its version, kind and sender, in all versions.
 const (
 	lengthSize = 4
@@ -162,12 +151,12 @@ func decode(payload []byte, hosts int, m *types.Message) error {
 	}
 	from, ok := sender(payload)
 	if !ok || errors.Is(err, types.ErrVersion) {
-		return &fault{Malformed, err}
+		return &fault{dropMalformed, err}
 	}
 	if hosts = types.Kind(payload[1]).Hosts(hosts); from < 1 || int(from) > hosts {
-		return &fault{NoMember, fmt.Errorf("%d is none of the %d hosts", from, hosts)}
+		return &fault{dropNoMember, fmt.Errorf("%d is none of the %d hosts", from, hosts)}
 	}
-	return &fault{Malformed, err}
+	return &fault{dropMalformed, err}
 }
 
 // sender returns the id that the message that begins with b claims to be from.
@@ -178,9 +167,48 @@ func sender(b []byte) (types.ID, bool) {
 	return types.ID(binary.BigEndian.Uint16(b[2:])), true
 }
 
+// reader reads the connections that were accepted or dialled, each in a goroutine of its caller.
+type reader struct {
+	tasks     *tasks
+	addresses *addressBook
+	limits    *limits
+	drops     *drops
+	keys      *keys // nil without -key
+}
+
+// handshakeBy is handshake on a dialled connection, within the time of the dial.
+func (r *reader) handshakeBy(c *connection, deadline time.Time) error {
+	if r.keys == nil {
+		return nil
+	}
+	c.socket.SetReadDeadline(deadline)
+	err := r.handshake(c)
+	c.socket.SetReadDeadline(time.Time{})
+	return err
+}
+
+// handshake agrees with the other end of c on how to seal, if there are keys. Its errors are like those of
+// receive.
+func (r *reader) handshake(c *connection) (err error) {
+	if r.keys == nil {
+		return nil
+	}
+	c.sealed, err = r.keys.handshake(c.in, c.socket, c.dialled)
+	if errors.Is(err, seal.ErrImpostor) {
+		return &fault{dropImpostor, errors.New("it bears this host's own id: use the same hosts file on all hosts, and start each once")}
+	}
+	if err != nil {
+		return blamed(err)
+	}
+	return nil
+}
+
+// stale reports whether c is to be closed because it was made with other keys than the current ones.
+func (r *reader) stale(c *connection) bool { return r.keys != nil && r.keys.stale(c.sealed) }
+
 // tie closes c when the peer ends, or when the function that it returns is called.
-func (s *shared) tie(c *connection) func() {
-	untie := context.AfterFunc(s.ctx, c.abort)
+func (r *reader) tie(c *connection) func() {
+	untie := context.AfterFunc(r.tasks.ctx, c.abort)
 	return func() {
 		untie()
 		c.abort()
@@ -189,35 +217,35 @@ func (s *shared) tie(c *connection) func() {
 
 // converse reads c, which the caller has tied, until it ends. first is the message that
 // showed who the other end is, or nil.
-func (s *shared) converse(c *connection, first *types.Message) {
-	if !s.put(event{kind: opened, host: c.host, conn: c}) {
+func (r *reader) converse(c *connection, first *types.Message) {
+	if !r.tasks.put(event{kind: opened, host: c.host, conn: c}) {
 		return
 	}
-	err := s.listen(c, first)
+	err := r.listen(c, first)
 	c.abort()
-	s.drops.blame(c.addr, err)
-	s.put(event{kind: broken, host: c.host, conn: c})
+	r.drops.blame(c.addr, err)
+	r.tasks.put(event{kind: broken, host: c.host, conn: c})
 }
 
 // listen hands on each message of c.
-func (s *shared) listen(c *connection, m *types.Message) (err error) {
+func (r *reader) listen(c *connection, m *types.Message) (err error) {
 	for ; ; m = nil {
 		if m == nil {
-			if m, err = c.receive(len(s.addresses.hosts)); err != nil {
+			if m, err = c.receive(r.addresses.len()); err != nil {
 				return err
 			}
 		}
 		m.Addr = c.addr
-		if !s.throttle(c, m) {
+		if !r.throttle(c, m) {
 			continue
 		}
 		if m.From != c.host {
-			s.drops.count(Impostor)
-			if s.addresses.resolves(s.ctx, c.addr, m.From) {
+			r.drops.count(dropImpostor)
+			if r.addresses.resolves(r.tasks.ctx, c.addr, m.From) {
 				return nil // c was dialled by an address that is another host's by now
 			}
 		}
-		if !s.put(event{kind: received, host: c.host, message: m, conn: c}) {
+		if !r.tasks.put(event{kind: received, host: c.host, message: m, conn: c}) {
 			return nil
 		}
 	}
@@ -225,15 +253,15 @@ func (s *shared) listen(c *connection, m *types.Message) (err error) {
 
 // throttle holds the reader of c back if its host has sent too much, and reports whether m, which it
 // has just read, is to be handed on. The host asks a dropped question again.
-func (s *shared) throttle(c *connection, m *types.Message) bool {
-	now, a := time.Now(), s.limits.of(c.host)
+func (r *reader) throttle(c *connection, m *types.Message) bool {
+	now, a := time.Now(), r.limits.of(c.host)
 	if wait := max(a[limitFrames].spend(now, 1), a[limitBytes].spend(now, len(c.buf))); wait > 0 {
-		s.drops.slow(c.addr)
-		s.pause(wait)
+		r.drops.slow(c.addr)
+		r.tasks.pause(wait)
 	}
 	if a.answers(m.Kind, now) {
 		return true
 	}
-	s.drops.blame(c.addr, tooManyQuestions)
+	r.drops.blame(c.addr, tooManyQuestions)
 	return false
 }

@@ -5,34 +5,36 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+
+	"memberly/peer/seal"
 )
 
-// Drop is a reason to drop something that came, or should have gone.
-type Drop int
+// dropReason is a reason to drop something that came, or should have gone.
+type dropReason int
 
 // The reasons.
 const (
-	Stranger      Drop = iota // its address belongs to no host of the file
-	Silent                    // a connection from a host's address that ended, or said nothing in time
-	PendingFull               // a connection evicted for newer ones before it identified itself
-	ConnRate                  // a connection of an address that opens too many
-	Malformed                 // bytes that are no message
-	NoMember                  // a message from an id that no host has
-	Impostor                  // a message whose id is not that of its address's host; the protocol judges it
-	QueryRate                 // a question of a host that asks too much
-	HeartbeatRate             // a heartbeat of a host that sends too many
-	Unencodable               // a message of this peer that breaks the rules of the wire
-	Stuck                     // a connection whose other end does not read
-	Unsent                    // a heartbeat that could not be sent
-	Unsealed                  // it is not sealed, and this peer has keys
-	Unopened                  // no key here opens it
-	Replayed                  // it is sealed, but came before, or too late
-	Misled                    // a message for another incarnation of this peer
+	dropStranger      dropReason = iota // its address belongs to no host of the file
+	dropSilent                          // a connection from a host's address that ended, or said nothing in time
+	dropPendingFull                     // a connection evicted for newer ones before it identified itself
+	dropConnRate                        // a connection of an address that opens too many
+	dropMalformed                       // bytes that are no message
+	dropNoMember                        // a message from an id that no host has
+	dropImpostor                        // a message whose id is not that of its address's host; the protocol judges it
+	dropQueryRate                       // a question of a host that asks too much
+	dropHeartbeatRate                   // a heartbeat of a host that sends too many
+	dropUnencodable                     // a message of this peer that breaks the rules of the wire
+	dropStuck                           // a connection whose other end does not read
+	dropUnsent                          // a heartbeat that could not be sent
+	dropUnsealed                        // it is not sealed, and this peer has keys
+	dropUnopened                        // no key here opens it
+	dropReplayed                        // it is sealed, but came before, or too late
+	dropMisled                          // a message for another incarnation of this peer
 	reasons
 )
 
 // String names the reason.
-func (d Drop) String() string {
+func (d dropReason) String() string {
 	return [reasons]string{"stranger", "silent", "crowded", "hurried", "malformed", "no member",
 		"impostor", "insistent", "racing", "unencodable", "stuck", "unsent", "unsealed", "unopened", "replayed",
 		"other incarnation"}[d]
@@ -40,24 +42,24 @@ func (d Drop) String() string {
 
 // words describe the faults of senders; in the reference's words where it has some.
 var words = [reasons]string{
-	Stranger:      "Error getting hostname from address",
-	ConnRate:      "Error: too many connections",
-	Malformed:     "Error decoding byte array to integers",
-	NoMember:      "Error: member ID not found in peerIdToName map",
-	Impostor:      openingFailed,
-	Unsealed:      openingFailed,
-	Unopened:      openingFailed,
-	Replayed:      openingFailed,
-	Misled:        "Error: message for another incarnation",
-	QueryRate:     "Error: too many questions",
-	HeartbeatRate: "Error: too many heartbeats",
+	dropStranger:      "Error getting hostname from address",
+	dropConnRate:      "Error: too many connections",
+	dropMalformed:     "Error decoding byte array to integers",
+	dropNoMember:      "Error: member ID not found in peerIdToName map",
+	dropImpostor:      openingFailed,
+	dropUnsealed:      openingFailed,
+	dropUnopened:      openingFailed,
+	dropReplayed:      openingFailed,
+	dropMisled:        "Error: message for another incarnation",
+	dropQueryRate:     "Error: too many questions",
+	dropHeartbeatRate: "Error: too many heartbeats",
 }
 
 const openingFailed = "Error opening message"
 
 // fault is an error for which the sender of something is to blame.
 type fault struct {
-	reason Drop // one of those with words
+	reason dropReason // one of those with words
 	err    error
 }
 
@@ -66,10 +68,23 @@ func (f *fault) Unwrap() error { return f.err }
 
 // The faults of a host that does too much.
 var (
-	tooManyConnections = &fault{ConnRate, errors.New("more than a peer opens, unless this one stood still; they are closed")}
-	tooManyQuestions   = &fault{QueryRate, errors.New("more than a peer asks, unless this one stood still; they are dropped")}
-	tooManyHeartbeats  = &fault{HeartbeatRate, errors.New("more than a peer sends, unless this one stood still; they are dropped")}
+	tooManyConnections = &fault{dropConnRate, errors.New("more than a peer opens, unless this one stood still; they are closed")}
+	tooManyQuestions   = &fault{dropQueryRate, errors.New("more than a peer asks, unless this one stood still; they are dropped")}
+	tooManyHeartbeats  = &fault{dropHeartbeatRate, errors.New("more than a peer sends, unless this one stood still; they are dropped")}
 )
+
+// unopenable returns the reason to drop what could not be read or opened.
+func unopenable(err error) dropReason {
+	switch {
+	case errors.Is(err, seal.ErrUnsealed):
+		return dropUnsealed
+	case errors.Is(err, seal.ErrUnopened):
+		return dropUnopened
+	case errors.Is(err, seal.ErrReplayed):
+		return dropReplayed
+	}
+	return dropMalformed
+}
 
 // These limit the reports that are remembered, so that they fill neither memory nor stdout. Further
 // ones are only counted. Strangers, who can have any number of addresses, have a limit of their own, so
@@ -92,7 +107,7 @@ type drops struct {
 
 // report identifies what was reported: a reason and an address, or the text of a failure here.
 type report struct {
-	reason Drop
+	reason dropReason
 	addr   netip.Addr
 	text   string
 }
@@ -102,7 +117,7 @@ func newDrops(notice *lines) *drops {
 }
 
 // count counts a drop without a report.
-func (d *drops) count(reason Drop) { d.counts[reason].Add(1) }
+func (d *drops) count(reason dropReason) { d.counts[reason].Add(1) }
 
 // blame counts what came from addr, and reports it the first time, if err is a fault.
 func (d *drops) blame(addr netip.Addr, err error) {
@@ -114,7 +129,7 @@ func (d *drops) blame(addr netip.Addr, err error) {
 
 // stranger reports, the first time, that addr belongs to no host.
 func (d *drops) stranger(addr netip.Addr) {
-	f := &fault{Stranger, errors.New("it belongs to no host of the hosts file")}
+	f := &fault{dropStranger, errors.New("it belongs to no host of the hosts file")}
 	d.once(report{reason: f.reason, addr: addr}, "%v (from %v)", f, addr)
 }
 
@@ -128,31 +143,20 @@ func (d *drops) once(r report, format string, args ...any) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	before, most, kind := len(d.reported)-d.nobodies, maxReports, "faults"
-	if r.reason == Stranger {
+	if r.reason == dropStranger {
 		before, most, kind = d.nobodies, maxOfNobody, "strangers"
 	}
 	if d.reported[r] || before >= most {
 		return
 	}
 	d.reported[r] = true
-	if r.reason == Stranger {
+	if r.reason == dropStranger {
 		d.nobodies++
 	}
 	d.notice.printf(format, args...)
 	if before+1 == most {
 		d.notice.printf("%d %s were reported; further ones are only counted", most, kind)
 	}
-}
-
-// all returns how often each reason was counted, without those that never were.
-func (d *drops) all() map[Drop]uint64 {
-	counted := make(map[Drop]uint64)
-	for reason := range reasons {
-		if n := d.counts[reason].Load(); n > 0 {
-			counted[reason] = n
-		}
-	}
-	return counted
 }
 
 // slow reports, the first time, that the reader of addr is held back.

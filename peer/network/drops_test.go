@@ -15,9 +15,9 @@ func TestDrops(t *testing.T) {
 	d := newDrops(notice)
 	for range 3 {
 		for _, addr := range []string{"10.0.0.1", "10.0.0.2"} {
-			d.blame(netip.MustParseAddr(addr), &fault{Malformed, errors.New("unexpected EOF")})
+			d.blame(netip.MustParseAddr(addr), &fault{dropMalformed, errors.New("unexpected EOF")})
 		}
-		d.blame(netip.MustParseAddr("10.0.0.1"), &fault{NoMember, errors.New("7")})
+		d.blame(netip.MustParseAddr("10.0.0.1"), &fault{dropNoMember, errors.New("7")})
 		d.blame(netip.MustParseAddr("10.0.0.1"), errors.New("nobody's fault"))
 		d.failure("Error reading from UDP connection", errors.New("connection refused"))
 	}
@@ -29,7 +29,7 @@ func TestDrops(t *testing.T) {
 	if got := out.String(); got != want {
 		t.Errorf("said\n%s\nwant\n%s", got, want)
 	}
-	if all := d.all(); len(all) != 2 || all[Malformed] != 6 || all[NoMember] != 3 {
+	if all := d.all(); len(all) != 2 || all[dropMalformed] != 6 || all[dropNoMember] != 3 {
 		t.Errorf("counted %v", all)
 	}
 }
@@ -44,12 +44,12 @@ func TestDropsBounded(t *testing.T) {
 	addr := netip.MustParseAddr("10.0.0.0")
 	for range 10 * maxReports {
 		addr = addr.Next()
-		d.count(Stranger)
+		d.count(dropStranger)
 		d.stranger(addr)
 	}
 	for range 10 * maxReports {
 		addr = addr.Next()
-		d.blame(addr, &fault{Malformed, errors.New("odd")})
+		d.blame(addr, &fault{dropMalformed, errors.New("odd")})
 	}
 	notice.close(patience)
 	if got := strings.Count(out.String(), "no host of"); got != maxOfNobody {
@@ -58,7 +58,18 @@ func TestDropsBounded(t *testing.T) {
 	if got := strings.Count(out.String(), "\n"); got != maxOfNobody+maxReports+2 {
 		t.Errorf("%d lines, want %d", got, maxOfNobody+maxReports+2)
 	}
-	if len(d.reported) > maxOfNobody+maxReports || d.all()[Stranger] != 10*maxReports {
+	if len(d.reported) > maxOfNobody+maxReports || d.all()[dropStranger] != 10*maxReports {
 		t.Errorf("%d remembered, %v counted", len(d.reported), d.all())
 	}
+}
+
+// all returns how often each reason was counted, without those that never were.
+func (d *drops) all() map[dropReason]uint64 {
+	counted := make(map[dropReason]uint64)
+	for reason := range reasons {
+		if n := d.counts[reason].Load(); n > 0 {
+			counted[reason] = n
+		}
+	}
+	return counted
 }

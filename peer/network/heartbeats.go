@@ -11,6 +11,7 @@ import (
 
 	"memberly/peer/config"
 	"memberly/peer/network/rawio"
+	"memberly/peer/seal"
 	"memberly/peer/types"
 	"memberly/peer/utils"
 )
@@ -31,8 +32,14 @@ const (
 
 // heartbeats sends and receives heartbeats over UDP. In the steady state neither allocates memory.
 type heartbeats struct {
-	*shared
-	socket  rawio.Socket
+	self      types.ID
+	tasks     *tasks
+	addresses *addressBook
+	limits    *limits
+	drops     *drops
+	keys      *keys // nil without -key
+	socket    rawio.Socket
+
 	queries chan query
 	beats   chan []byte // to be sent
 	buffers chan []byte // for the next ones
@@ -57,9 +64,9 @@ type query struct {
 	addr netip.Addr
 }
 
-func newHeartbeats(s *shared, socket rawio.Socket) *heartbeats {
-	h := &heartbeats{shared: s, socket: socket, queries: make(chan query, maxQueries),
-		beats: make(chan []byte, maxBeats), buffers: make(chan []byte, maxBeats)}
+func newHeartbeats(self types.ID, t *tasks, b *addressBook, l *limits, d *drops, k *keys, socket rawio.Socket) *heartbeats {
+	h := &heartbeats{self: self, tasks: t, addresses: b, limits: l, drops: d, keys: k, socket: socket,
+		queries: make(chan query, maxQueries), beats: make(chan []byte, maxBeats), buffers: make(chan []byte, maxBeats)}
 	for range maxBeats {
 		h.buffers <- make([]byte, 0, rawio.MaxDatagram)
 	}
@@ -74,12 +81,12 @@ func (h *heartbeats) send(m *types.Message) {
 	case b := <-h.buffers:
 		b, err := types.AppendMessage(b[:0], m)
 		if err != nil {
-			h.drops.count(Unencodable)
+			h.drops.count(dropUnencodable)
 			h.drops.failure("Error encoding integer", err)
 		}
 		h.beats <- b // has room for every buffer
 	default:
-		h.drops.count(Unsent)
+		h.drops.count(dropUnsent)
 	}
 }
 
@@ -90,7 +97,7 @@ func (h *heartbeats) sendLoop() {
 		case b := <-h.beats:
 			h.broadcast(b)
 			h.buffers <- b
-		case <-h.ctx.Done():
+		case <-h.tasks.ctx.Done():
 			return
 		}
 	}
@@ -112,11 +119,11 @@ func (h *heartbeats) broadcast(b []byte) {
 	for _, to := range h.targets {
 		err := h.socket.WriteTo(b, to)
 		for try := 1; errors.Is(err, syscall.EAGAIN) && try < maxTries; try++ {
-			h.pause(time.Millisecond)
+			h.tasks.pause(time.Millisecond)
 			err = h.socket.WriteTo(b, to)
 		}
 		if err != nil {
-			h.drops.count(Unsent)
+			h.drops.count(dropUnsent)
 			h.drops.failure("Error sending heartbeat", err)
 			if !errors.Is(err, syscall.EAGAIN) {
 				h.found = time.Time{}
@@ -137,7 +144,7 @@ func (h *heartbeats) refreshTargets() {
 		own = append(own, bare(n.Prefix.Addr()))
 	}
 	h.own.Store(&own)
-	for i := range h.addresses.hosts {
+	for i := range h.addresses.len() {
 		if id := types.ID(i + 1); id != h.self {
 			hosts = append(hosts, h.addresses.known(id)...)
 		}
@@ -152,7 +159,7 @@ func (h *heartbeats) refreshTargets() {
 
 // resolveMissing asks for the addresses of hosts that have none, of some at a time.
 func (h *heartbeats) resolveMissing() {
-	hosts := len(h.addresses.hosts)
+	hosts := h.addresses.len()
 	for range min(hosts, maxQueries/2) {
 		h.turn = h.turn%hosts + 1
 		if id := types.ID(h.turn); id != h.self && len(h.addresses.known(id)) == 0 {
@@ -175,7 +182,7 @@ func (h *heartbeats) resolve() {
 		select {
 		case q := <-h.queries:
 			h.answer(q)
-		case <-h.ctx.Done():
+		case <-h.tasks.ctx.Done():
 			return
 		}
 	}
@@ -184,8 +191,8 @@ func (h *heartbeats) resolve() {
 // answer asks the name service, and reports an address that belongs to no host.
 func (h *heartbeats) answer(q query) {
 	if !q.addr.IsValid() {
-		h.addresses.refresh(h.ctx, q.host)
-	} else if !h.addresses.resolves(h.ctx, q.addr, q.host) && h.addresses.of(q.addr) == 0 {
+		h.addresses.refresh(h.tasks.ctx, q.host)
+	} else if !h.addresses.resolves(h.tasks.ctx, q.addr, q.host) && h.addresses.of(q.addr) == 0 {
 		h.drops.stranger(q.addr)
 	}
 }
@@ -224,7 +231,7 @@ func (h *heartbeats) receive(addr netip.Addr, b []byte, m *types.Message) types.
 	case host == h.self, host == 0 && slices.Contains(*h.own.Load(), addr):
 		return 0 // this peer's own broadcast
 	case host == 0:
-		h.drops.count(Stranger)
+		h.drops.count(dropStranger)
 		h.question(addr, b)
 		return 0
 	case !h.limits.of(host)[limitHeartbeats].allow(time.Now()):
@@ -236,24 +243,64 @@ func (h *heartbeats) receive(addr netip.Addr, b []byte, m *types.Message) types.
 			return 0
 		}
 	}
-	err := decode(b, len(h.addresses.hosts), m)
+	err := decode(b, h.addresses.len(), m)
 	if err == nil && isEcho(m) {
 		h.echo(addr, m)
 		return 0
 	}
 	if err == nil && m.Kind != types.Heartbeat {
-		err = &fault{Malformed, fmt.Errorf("%v came over UDP, not TCP", m.Kind)}
+		err = &fault{dropMalformed, fmt.Errorf("%v came over UDP, not TCP", m.Kind)}
 	}
 	if err != nil {
 		h.drops.blame(addr, err)
 		return 0
 	}
 	if m.From != host {
-		h.drops.count(Impostor)
+		h.drops.count(dropImpostor)
 		h.ask(query{m.From, addr})
 	}
 	m.Addr = addr
 	return host
+}
+
+// open returns the message in a sealed datagram from addr, which is a host's; nil if it has none for
+// this peer.
+func (h *heartbeats) open(addr netip.Addr, host types.ID, b []byte) []byte {
+	message, reply, err := h.keys.open(host, b)
+	if reply != nil {
+		if err := h.socket.WriteTo(reply, netip.AddrPortFrom(addr, config.UDPPort)); err != nil {
+			h.drops.count(dropUnsent)
+			h.drops.failure("Error sending heartbeat", err)
+		}
+	}
+	switch {
+	case errors.Is(err, seal.ErrImpostor):
+		h.drops.count(dropImpostor)
+		from, _ := sender(b)
+		h.ask(query{from, addr})
+	case errors.Is(err, seal.ErrUnasked):
+		h.drops.count(dropReplayed)
+	case err != nil:
+		h.drops.blame(addr, &fault{unopenable(err), err})
+	}
+	return message
+}
+
+// echo answers a doctor, at the port where a peer hears heartbeats. So a datagram causes one of its own size,
+// and only to where heartbeats go anyway.
+func (h *heartbeats) echo(addr netip.Addr, m *types.Message) {
+	if m.Kind != types.Echo {
+		return
+	}
+	answer := echoUDP(h.self, m)
+	b, err := types.AppendMessage(nil, &answer)
+	if err == nil {
+		err = h.socket.WriteTo(h.keys.seal(b), netip.AddrPortFrom(addr, config.UDPPort))
+	}
+	if err != nil {
+		h.drops.count(dropUnsent)
+		h.drops.failure("Error answering a doctor", err)
+	}
 }
 
 // question looks up the host that a datagram from an unknown address claims to be from. If it is that

@@ -100,9 +100,9 @@ func (f *fakeUDP) Close() error { return nil }
 // newFakeHeartbeats is the UDP lane of host one of names' book, at 10.0.0.1.
 func newFakeHeartbeats(n *names, f *fakeUDP) (*heartbeats, *output) {
 	out := newOutput()
-	x := newShared(1, n.book(), newDrops(newLines(out, 0, nil)))
-	x.addresses.set(1, []netip.Addr{addr("10.0.0.1")})
-	return newHeartbeats(x, f), out
+	b := n.book()
+	b.set(1, []netip.Addr{addr("10.0.0.1")})
+	return newHeartbeats(1, newTasks(), b, newLimits(b.len(), usualBeat), newDrops(newLines(out, 0, nil)), nil, f), out
 }
 
 // Reading goes on after failures and datagrams of any kind; each is told once.
@@ -125,13 +125,13 @@ func TestDatagrams(t *testing.T) {
 	if n := p.count(); n != 1 || p.heard.From != 3 || p.heard.Number != 3 {
 		t.Errorf("heard %d, the last %+v; want one", n, p.heard)
 	}
-	p.notice.close(patience)
+	p.drops.notice.close(patience)
 	for _, words := range []string{"Error reading from UDP connection: connection refused\n",
 		"Error getting hostname from address: ", "Error decoding byte array to integers: ",
 		"Error: member ID not found in peerIdToName map: 9"} {
 		out.await(t, words)
 	}
-	if got := p.drops.all(); got[Malformed] != 2 || got[Stranger] != 1 || got[NoMember] != 1 {
+	if got := p.drops.all(); got[dropMalformed] != 2 || got[dropStranger] != 1 || got[dropNoMember] != 1 {
 		t.Errorf("counted %v", got)
 	}
 }
@@ -224,7 +224,7 @@ func TestPoll(t *testing.T) {
 		t.Errorf("with too many, the next poll is at %v", at-start)
 	}
 	poll(p.polling.next()-start, true, "peer 3, 0s ago")
-	p.notice.close(patience)
+	p.drops.notice.close(patience)
 	if want := "Error reading from UDP connection: odd\n"; !strings.Contains(out.String(), want) {
 		t.Errorf("said %q, want %q", out.String(), want)
 	}
@@ -275,11 +275,11 @@ func TestHeartbeatFails(t *testing.T) {
 	if len(f.sent) != maxTries {
 		t.Errorf("for want of room it is tried %d times", len(f.sent))
 	}
-	p.notice.close(patience)
+	p.drops.notice.close(patience)
 	if got, want := out.String(), "Error sending heartbeat: network is unreachable\nError sending heartbeat: "+syscall.EAGAIN.Error()+"\n"; got != want {
 		t.Errorf("said %q, want %q", got, want)
 	}
-	if got := p.drops.all()[Unsent]; got != 3 {
+	if got := p.drops.all()[dropUnsent]; got != 3 {
 		t.Errorf("counted %d, want 3", got)
 	}
 }

@@ -110,7 +110,7 @@ func TestSealedConnections(t *testing.T) {
 	if m := in.hears(); m.Request != 6 {
 		t.Errorf("request %d came, want 6", m.Request)
 	}
-	if got := s.peer.Drops(); len(got) > 0 {
+	if got := s.peer.drops.all(); len(got) > 0 {
 		t.Errorf("dropped %v", got)
 	}
 }
@@ -183,34 +183,34 @@ func TestSealedFaults(t *testing.T) {
 		what   string
 		keys   seal.Keyring // the peer's
 		do     func(o other)
-		reason Drop
+		reason dropReason
 		words  string
 	}{
-		{"no key", ring, plain, Unsealed, "Error opening message: it is not sealed with a key, as all must be that comes here: start all with the same -key, or none"},
+		{"no key", ring, plain, dropUnsealed, "Error opening message: it is not sealed with a key, as all must be that comes here: start all with the same -key, or none"},
 		{"another key", ring, func(o other) {
 			o.shakes(wrong, true)
 			o.seals(probe(2, 1, 1))
-		}, Unopened, "Error opening message: no key here opens it: "},
+		}, dropUnopened, "Error opening message: no key here opens it: "},
 		{"not sealed after the hello", ring, func(o other) {
 			o.shakes(ring, true)
 			o.says(probe(2, 1, 1))
-		}, Unopened, "Error opening message: no key here opens it: "},
+		}, dropUnopened, "Error opening message: no key here opens it: "},
 		{"no hello", ring, func(o other) {
 			o.socket.Write(frame(36, append([]byte{types.Sealed, 1, 0, 2}, make([]byte, 32)...)...))
 		},
-			Unopened, "Error opening message: no key here opens it: "},
+			dropUnopened, "Error opening message: no key here opens it: "},
 		{"its own id", ring, func(o other) {
 			o.socket.Write(frame(36, append([]byte{types.Sealed, 0, 0, 1}, make([]byte, 32)...)...))
 		},
-			Impostor, "Error opening message: it bears this host's own id: use the same hosts file on all hosts"},
+			dropImpostor, "Error opening message: it bears this host's own id: use the same hosts file on all hosts"},
 		{"another version", ring, func(o other) {
 			o.socket.Write(frame(36, append([]byte{types.Sealed + 1, 0, 0, 2}, make([]byte, 32)...)...))
 		},
-			Malformed, "Error decoding byte array to integers: unknown wire version 2, sealed; "},
+			dropMalformed, "Error decoding byte array to integers: unknown wire version 2, sealed; "},
 		{"a key, and none here", seal.Keyring{}, func(o other) {
 			o.socket.Write(frame(36, append([]byte{types.Sealed, 0, 0, 2}, make([]byte, 32)...)...))
 		},
-			Malformed, "it is sealed with a key, and this peer has none: start all with the same -key, or none"},
+			dropMalformed, "it is sealed with a key, and this peer has none: start all with the same -key, or none"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			t.Parallel()
@@ -227,8 +227,8 @@ func TestSealedFaults(t *testing.T) {
 			if got := s.stdout.String(); strings.Count(got, from) != 1 || !strings.Contains(got, c.words) {
 				t.Errorf("said %q, want once %q", got, c.words)
 			}
-			if got := s.peer.Drops()[c.reason]; got != 3 {
-				t.Errorf("counted %d, want 3: %v", got, s.peer.Drops())
+			if got := s.peer.drops.all()[c.reason]; got != 3 {
+				t.Errorf("counted %d, want 3: %v", got, s.peer.drops.all())
 			}
 		})
 	}
@@ -254,12 +254,12 @@ func TestSealedDialFails(t *testing.T) {
 	for _, c := range []struct {
 		what   string
 		do     func(o other)
-		reason Drop
+		reason dropReason
 		count  uint64
 	}{
-		{"silence", func(other) {}, Unsealed, 0},
-		{"the end", func(o other) { o.socket.Close() }, Unsealed, 0},
-		{"no key", func(o other) { o.says(probe(2, 1, 1)) }, Unsealed, 1},
+		{"silence", func(other) {}, dropUnsealed, 0},
+		{"the end", func(o other) { o.socket.Close() }, dropUnsealed, 0},
+		{"no key", func(o other) { o.says(probe(2, 1, 1)) }, dropUnsealed, 1},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			t.Parallel()
@@ -272,7 +272,7 @@ func TestSealedDialFails(t *testing.T) {
 				t.Errorf("got %+v", st)
 			}
 			s.answer(handlers.Output{})
-			if got := s.peer.Drops()[c.reason]; got != c.count {
+			if got := s.peer.drops.all()[c.reason]; got != c.count {
 				t.Errorf("counted %d, want %d", got, c.count)
 			}
 		})
@@ -337,7 +337,7 @@ func TestRekey(t *testing.T) {
 	s.expect("closed")
 	s.answer(handlers.Output{})
 	newer.closed()
-	if _, _, err := lane(t, newRing(t, b), 2).Open(1, s.peer.shared.keys.seal([]byte("x")), 0); err != nil {
+	if _, _, err := lane(t, newRing(t, b), 2).Open(1, s.peer.keys.seal([]byte("x")), 0); err != nil {
 		t.Errorf("datagrams are not sealed with the new key: %v", err)
 	}
 
@@ -475,7 +475,7 @@ func TestSealedDatagrams(t *testing.T) {
 		t.Fatalf("%d heartbeats, want 2", heard)
 	}
 	heard += p.hear(addr("10.0.0.3"), bytes.Clone(answer))
-	if n := len(p.drops.reported); n > 0 || p.drops.all()[Replayed] != 1 {
+	if n := len(p.drops.reported); n > 0 || p.drops.all()[dropReplayed] != 1 {
 		t.Errorf("an answer that nobody waits for is told: %d reports; counted %v", n, p.drops.all())
 	}
 	for range 2 { // again, and again
@@ -490,8 +490,8 @@ func TestSealedDatagrams(t *testing.T) {
 	if q := <-p.queries; q != (query{2, addr("10.0.0.3")}) {
 		t.Errorf("asks %v", q)
 	}
-	p.notice.close(patience)
-	if got := p.drops.all(); got[Replayed] != 3 || got[Unsealed] != 2 || got[Unopened] != 2 || got[Impostor] != 2 {
+	p.drops.notice.close(patience)
+	if got := p.drops.all(); got[dropReplayed] != 3 || got[dropUnsealed] != 2 || got[dropUnopened] != 2 || got[dropImpostor] != 2 {
 		t.Errorf("counted %v", got)
 	}
 	if got := out.String(); strings.Count(got, "(from 10.0.0.3)\n") != 3 || strings.Count(got, "\n") != 3 {

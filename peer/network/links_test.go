@@ -9,6 +9,7 @@ import (
 
 	"memberly/peer/config"
 	"memberly/peer/handlers"
+	"memberly/peer/network/connections"
 	"memberly/peer/types"
 )
 
@@ -87,7 +88,7 @@ func TestMostConnections(t *testing.T) {
 	s := newStage(t, n.config(), nil)
 	s.answer(handlers.Output{})
 	var open []other
-	for i := range maxConnections + 1 {
+	for i := range connections.MaxOpen + 1 {
 		o := n.dial(t, 2)
 		o.says(probe(2, 1, uint64(i)))
 		s.expect("message")
@@ -197,21 +198,6 @@ func TestAddressChanges(t *testing.T) {
 	o.hears()
 }
 
-// A redial while a dial is under way is followed by one that began later.
-func TestRedialTwice(t *testing.T) {
-	t.Parallel()
-	n := newSubnet(t)
-	s := newStage(t, n.config(), nil)
-	s.answer(handlers.Output{Redial: []types.ID{2, 2}})
-	first := s.expect("undialed")
-	s.answer(handlers.Output{})
-	second := s.expect("undialed")
-	if second.began <= first.began {
-		t.Errorf("the dials began at %v and %v", first.began, second.began)
-	}
-	s.answer(handlers.Output{})
-}
-
 // What is queued goes out in one write, and leaves alone a frame that another connection shares.
 func TestGather(t *testing.T) {
 	t.Parallel()
@@ -247,7 +233,7 @@ func TestStuckReceiver(t *testing.T) {
 	s.answer(send(flood...))
 	s.expect("closed")
 	s.answer(handlers.Output{})
-	if got := s.peer.Drops()[Stuck]; got == 0 {
+	if got := s.peer.drops.all()[dropStuck]; got == 0 {
 		t.Error("not counted")
 	}
 }

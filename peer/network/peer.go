@@ -2,27 +2,25 @@
 // the protocol of package handlers. It decides nothing about the group.
 //
 // One goroutine owns the protocol (peer.go) and, with it, the connections in use (links.go).
-// The others read sockets and tell it what happened there, in events (shared.go).
+// The others read sockets and tell it what happened there, in events (tasks.go).
 package network
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"strconv"
+	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"memberly/peer/config"
-	"memberly/peer/datastructures"
 	"memberly/peer/handlers"
+	"memberly/peer/network/connections"
 	"memberly/peer/network/rawio"
-	"memberly/peer/ops/hook"
+	"memberly/peer/seal"
 	"memberly/peer/types"
 	"memberly/peer/utils"
 )
@@ -50,20 +48,20 @@ type protocol interface {
 
 // Peer is one peer of the group.
 type Peer struct {
-	config   config.Config
-	protocol protocol
-	view     datastructures.SafeValue[types.View]
-	start    time.Time // Instant.Run counts from here
+	config    config.Config
+	protocol  protocol
+	start     time.Time // Instant.Run counts from here
+	listeners []handlers.Listener
 
-	records    *lines // stderr
 	notice     *lines // stdout
-	shared     *shared
+	drops      *drops
+	addresses  *addressBook
+	keys       *keys // nil without -key
+	tasks      *tasks
 	acceptor   *acceptor
 	links      *links
 	heartbeats *heartbeats
 	timer      rawio.Timer
-	hook       *hook.Hook // nil without -exec
-	publisher  *publisher // nil without -http
 
 	schedule schedule // the loop's
 	left     bool     // the loop's: it was told to leave, and has
@@ -74,7 +72,7 @@ type Peer struct {
 }
 
 // New opens the sockets of the peer that c describes. Its caller waits for c.Delay first. Records
-// go to stderr, and everything else for people to stdout, in whole lines. If a socket cannot be opened,
+// go to stderr, and everything else for operators to stdout, in whole lines. If a socket cannot be opened,
 // New writes the reference's words to stdout, and the error says what to do about it.
 func New(c config.Config, stdout, stderr io.Writer) (*Peer, error) {
 	addressed := make([]bool, len(c.Hosts))
@@ -104,9 +102,6 @@ func open(c config.Config, h protocol, names utils.Resolver, stdout, stderr io.W
 	if p.timer, err = rawio.NewTimer(); err == nil {
 		k, err = newKeys(c, p.start)
 	}
-	if err == nil {
-		p.hook, err = hook.New(p.command())
-	}
 	if err != nil {
 		listener.Close()
 		socket.Close()
@@ -116,68 +111,31 @@ func open(c config.Config, h protocol, names utils.Resolver, stdout, stderr io.W
 		p.notice.close(drainTime)
 		return nil, err
 	}
-	p.records = newLines(stderr, 0, func(err error) { p.notice.printf("Error writing records: %v", err) })
-	p.shared = newShared(c.ID, newAddressBook(c.Hosts, names), newDrops(p.notice))
-	if p.shared.keys = k; k != nil {
+	p.Listen(recorder{newLines(stderr, 0, func(err error) { p.Say("Error writing records: %v", err) }), c.ID})
+	if k != nil {
 		p.sayKeys(c.Keys)
 	}
-	p.shared.limits = newLimits(len(c.Hosts), c.Heartbeat)
-	p.acceptor = &acceptor{shared: p.shared, listener: listener}
-	p.links = newLinks(p.shared, self, p.run)
-	p.heartbeats = newHeartbeats(p.shared, socket)
-	if c.HTTP.Port() != 0 {
-		p.publisher = newPublisher()
-	}
+	p.connect(self, listener, socket, newAddressBook(c.Hosts, names), k)
 	return p, nil
 }
 
-// command returns what -exec asks for.
-func (p *Peer) command() hook.Config {
-	c := hook.Config{Command: p.config.Exec, Self: p.config.ID, Report: p.notice.printf}
-	for _, host := range p.config.Hosts {
-		c.Names = append(c.Names, host.Name)
-	}
-	return c
+// connect makes the parts of the peer that use its sockets.
+func (p *Peer) connect(self netip.Addr, listener net.Listener, socket rawio.Socket, book *addressBook, k *keys) {
+	t, d, l := newTasks(), newDrops(p.notice), newLimits(book.len(), p.config.Heartbeat)
+	r := &reader{tasks: t, addresses: book, limits: l, drops: d, keys: k}
+	p.tasks, p.drops, p.addresses, p.keys = t, d, book, k
+	p.acceptor = &acceptor{tasks: t, reader: r, addresses: book, limits: l, drops: d, listener: listener}
+	p.links = &links{tasks: t, reader: r, addresses: book, limits: l, drops: d, dialer: dialFrom(self), run: p.run,
+		table: connections.New[*connection, []byte](book.len())}
+	p.heartbeats = newHeartbeats(p.config.ID, t, book, l, d, k, socket)
 }
 
-// address returns the only address that the peer uses, which it has if it is on the loopback network,
-// so that a whole group can run on one machine.
-func address(c config.Config) netip.Addr {
-	if own := c.Hosts[c.ID-1].Addr.Unmap(); own.IsLoopback() {
-		return own
-	}
-	return netip.Addr{}
-}
+// Listen has l told of every step from now on, after the listeners before it. It is called before Run.
+func (p *Peer) Listen(l handlers.Listener) { p.listeners = append(p.listeners, l) }
 
-func listenTCP(self netip.Addr) (net.Listener, error) {
-	return net.Listen("tcp", local(self, config.TCPPort))
-}
-
-// local returns where to listen: on all addresses if self is not valid.
-func local(self netip.Addr, port int) string {
-	if self.IsValid() {
-		return net.JoinHostPort(self.String(), strconv.Itoa(port))
-	}
-	return net.JoinHostPort("", strconv.Itoa(port))
-}
-
-// refused writes what failed to stdout, and returns the remedy.
-func refused(stdout io.Writer, what string, port int, err error) error {
-	fmt.Fprintf(stdout, "%s: %v\n", what, err)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("port %d is in use: end the peer that runs on this machine already, or whatever else uses the port", port)
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return fmt.Errorf("this machine does not have the address that the hosts file gives it: %w", err)
-	}
-	return fmt.Errorf("port %d cannot be opened: %w", port, err)
-}
-
-// View returns the view that the peer holds, the zero View if none. Any goroutine may call it.
-func (p *Peer) View() types.View { return p.view.Load() }
-
-// Drops returns how often something was dropped, by reason. Any goroutine may call it.
-func (p *Peer) Drops() map[Drop]uint64 { return p.shared.drops.all() }
+// Say writes a line to stdout. It never waits: lines that nobody reads are dropped, the oldest first. Any
+// goroutine may call it.
+func (p *Peer) Say(format string, args ...any) { p.notice.printf(format, args...) }
 
 // Run runs the peer until it is done, and returns its exit code. The end of ctx makes it
 // leave the group first. It is called once, and closes the peer.
@@ -187,9 +145,8 @@ func (p *Peer) Run(ctx context.Context) int {
 	return code
 }
 
-// Close closes the listeners, then the connections, and waits: for Run, and up to a second
-// for the readers of stdout and stderr. With -exec it waits, when nothing is open any more, for
-// the command too: up to twice hook.Limit. It may be called more than once, and without Run.
+// Close closes the sockets, and waits: for Run, for the listeners, the last one first, and up to a second
+// for the reader of stdout. It may be called more than once, and without Run.
 func (p *Peer) Close() {
 	p.once.Do(func() {
 		close(p.quit)
@@ -197,12 +154,13 @@ func (p *Peer) Close() {
 		defer p.looping.Unlock()
 		p.acceptor.listener.Close()
 		p.links.close()
-		p.shared.end()
+		p.tasks.end()
 		p.heartbeats.socket.Close()
 		p.timer.Close()
-		p.shared.tasks.Wait()
-		p.hook.Close(p.left)
-		p.records.close(drainTime)
+		p.tasks.running.Wait()
+		for _, l := range slices.Backward(p.listeners) {
+			l.Ended(p.left)
+		}
 		p.notice.close(drainTime)
 	})
 }
@@ -212,7 +170,7 @@ func (p *Peer) loop(ctx context.Context) int {
 	p.looping.Lock()
 	defer p.looping.Unlock()
 	for _, task := range []func(){p.acceptor.accept, p.heartbeats.sendLoop, p.heartbeats.resolve} {
-		p.shared.tasks.Go(task)
+		p.tasks.run(task)
 	}
 	m := signals{leave: ctx.Done(), quit: p.quit}
 	if p.config.Crash > 0 {
@@ -254,7 +212,7 @@ func (p *Peer) next(m *signals) *handlers.Output {
 			p.timer.Set(in)
 		}
 		select {
-		case e := <-p.shared.events:
+		case e := <-p.tasks.events:
 			if out := p.handle(e); out != nil {
 				return out
 			}
@@ -282,7 +240,7 @@ func (p *Peer) input() (event, bool) {
 		return e, true
 	}
 	select {
-	case e := <-p.shared.events:
+	case e := <-p.tasks.events:
 		return e, true
 	default:
 		return event{}, false
@@ -315,7 +273,7 @@ func (p *Peer) handle(e event) *handlers.Output {
 			return p.protocol.Closed(p.now(), e.host)
 		}
 	case undialed:
-		p.links.dialled(e.host, true)
+		p.links.undialed(e.host, e.at)
 		if e.at.IsValid() {
 			return p.protocol.Unreached(p.now(), e.host, e.began, e.at)
 		}
@@ -324,18 +282,74 @@ func (p *Peer) handle(e event) *handlers.Output {
 	return nil
 }
 
+// echo answers a doctor over TCP: on the connection in use, which is most likely its own, and on one dialled
+// back, so that it sees whether this host can reach it. That evicts no connection in use.
+func (p *Peer) echo(host types.ID, m *types.Message) {
+	if m.Kind != types.Echo {
+		return
+	}
+	p.links.dialBack(host)
+	answer := echoTCP(p.config.ID, host, m, p.config.Digest, p.protocol.View())
+	p.links.send(&answer)
+}
+
+// Rekey reads the key file again, and seals and opens with its keys from now on. If the file is
+// unsound, it reports that and the keys stay. It replaces the connections that were made with keys that
+// are gone or no longer first. It does nothing without Config.Keys. One goroutine may call it, at any
+// time; it may wait for the file.
+func (p *Peer) Rekey() {
+	if p.keys == nil {
+		return
+	}
+	ring, err := seal.Reread(p.config.KeyFile)
+	if err != nil {
+		p.notice.printf("Error reading keys: %v; the keys in use stay", err)
+		return
+	}
+	p.keys.use(ring)
+	p.sayKeys(ring)
+	for i := range p.config.Hosts {
+		p.tasks.put(event{kind: rekeyed, host: types.ID(i + 1)})
+	}
+}
+
+// sayKeys reports which keys were read.
+func (p *Peer) sayKeys(ring seal.Keyring) {
+	if ring.Len() == 1 {
+		p.notice.printf("Read 1 key from %q, which seals and opens", p.config.KeyFile)
+		return
+	}
+	p.notice.printf("Read %d keys from %q: the first seals, all open", ring.Len(), p.config.KeyFile)
+}
+
+// renew replaces the connections with a host that the current keys are not for. The protocol looks
+// into the one that closes by PROBE, over a new one, so this makes no host unreachable.
+func (p *Peer) renew(host types.ID) *handlers.Output {
+	if p.links.renew(host) {
+		return p.protocol.Closed(p.now(), host)
+	}
+	return nil
+}
+
+// misled counts a message for another incarnation. It reports the message unless anyone could have sent
+// it, as there are no keys, or it is only late.
+func (p *Peer) misled(e event, late bool) {
+	if p.keys == nil || e.conn == nil || late {
+		p.drops.count(dropMisled)
+		return
+	}
+	p.drops.blame(e.conn.addr, &fault{dropMisled, fmt.Errorf("%v from peer %d was for another life of this peer: "+
+		"nothing needs to be done if this one has just begun", e.message.Kind, e.message.From)})
+}
+
 // carry carries out what a step asks for.
 func (p *Peer) carry(out *handlers.Output) {
-	gone := p.publishView()
-	for _, r := range out.Records {
-		p.records.put(r.Append(nil))
-		p.hook.Record(p.protocol.View().Group, r)
-	}
-	if gone && !out.Exit {
-		p.hook.Removed()
-	}
-	for _, n := range out.Notices {
-		p.notice.put(p.wording(n))
+	now := p.run()
+	p.schedule.stepped(now, out.Wake)
+	step := handlers.Step{At: now, Events: out.Events, View: p.protocol.View(), Beats: out.Heartbeat != nil,
+		Stalled: p.schedule.stalled, Exit: out.Exit, Status: p.protocol.Status}
+	for _, l := range p.listeners {
+		l.Stepped(&step)
 	}
 	for i, id := range out.Redial {
 		p.links.redial(id, out.RedialAt[i])
@@ -346,22 +360,6 @@ func (p *Peer) carry(out *handlers.Output) {
 	if out.Heartbeat != nil {
 		p.heartbeats.send(out.Heartbeat)
 	}
-	now := p.run()
-	p.schedule.stepped(now, out.Wake)
-	if p.publisher != nil {
-		p.publisher.publish(now, p.protocol, out, p.schedule.stalled)
-	}
-}
-
-// publishView publishes the view to other goroutines; no other method stores it. It reports whether
-// the peer has just lost its view, and holds none.
-func (p *Peer) publishView() bool {
-	v, before := p.protocol.View(), p.view.Load()
-	if before.Number == v.Number && before.Group == v.Group {
-		return false
-	}
-	p.view.Store(v)
-	return v.Number == 0
 }
 
 // run returns how long the peer has run.
@@ -370,4 +368,16 @@ func (p *Peer) run() time.Duration { return time.Since(p.start) }
 func (p *Peer) now() handlers.Instant {
 	now := time.Now()
 	return handlers.Instant{Run: now.Sub(p.start), Wall: now.UnixNano()}
+}
+
+// Addresses returns those that a host was last found to have. Any goroutine may call it.
+func (p *Peer) Addresses(id types.ID) []netip.Addr { return p.addresses.known(id) }
+
+// DropsByName returns how often something was dropped, for every reason there is. Any goroutine may call it.
+func (p *Peer) DropsByName() map[string]uint64 {
+	counted := make(map[string]uint64, reasons)
+	for reason := range reasons {
+		counted[reason.String()] = p.drops.counts[reason].Load()
+	}
+	return counted
 }

@@ -3,6 +3,7 @@ package network
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"memberly/peer/config"
 	"memberly/peer/handlers"
 	"memberly/peer/types"
+	"memberly/peer/utils"
 )
 
 // A peer with the real protocol, alone in its file, founds, leads and leaves.
@@ -28,9 +30,6 @@ func TestAlone(t *testing.T) {
 	code := make(chan int)
 	go func() { code <- p.Run(t.Context()) }()
 	stderr.await(t, "{peer_id:1, view_id: 1, leader: 1, memb_list: [<1>]}\n")
-	if v := p.View(); v.Number != 1 || v.Leader != 1 {
-		t.Errorf("the published view is %+v", v)
-	}
 	p.Close()
 	if got := <-code; got != 0 {
 		t.Errorf("exit code %d, want 0", got)
@@ -38,28 +37,88 @@ func TestAlone(t *testing.T) {
 	p.Close() // again
 }
 
-// A step's records and notices come out whole and in order, and the view is published before.
-func TestOutputs(t *testing.T) {
+// told is a listener that keeps what it was told.
+type told struct {
+	steps []handlers.Step
+	left  []bool
+}
+
+func (l *told) Stepped(s *handlers.Step) { l.steps = append(l.steps, *s) }
+func (l *told) Ended(left bool)          { l.left = append(l.left, left) }
+
+// A step's records come out whole and in order, and listeners are told of each step, and of the end.
+func TestListeners(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, newSubnet(t).config(), nil)
-	s.view = types.View{Number: 7, Leader: 1, Members: []types.ID{1}}
-	s.answer(handlers.Output{
-		Records: []types.Record{{Peer: 1, View: 7, Leader: 1, Members: []types.ID{1}}, {Peer: 1, View: 7, Leader: 1, Message: "leaving"}},
-		Notices: []handlers.Notice{
-			{Topic: handlers.AwaitHosts, Hosts: []types.ID{2}}, {Topic: handlers.AwaitGroup, Hosts: []types.ID{1, 2}},
-			{Topic: handlers.AwaitQuorum, Hosts: []types.ID{2}}, {Topic: handlers.FilesDiffer, Hosts: []types.ID{2}}},
-	})
-	s.stderr.await(t, "{peer_id:1, view_id: 7, leader: 1, memb_list: [<1>]}\n"+
-		"{peer_id:1, view_id: 7, leader: 1, message:\"leaving\"}\n")
-	if got := s.peer.View().Number; got != 7 {
-		t.Errorf("view %d is published, want 7", got)
+	n, l := newSubnet(t), &told{}
+	stderr, stdout := newOutput(), newOutput()
+	script := newScript()
+	script.view = types.View{Number: 7, Leader: 1, Members: []types.ID{1}}
+	p, err := open(n.config(), script, utils.Resolver{}, stdout, stderr)
+	if err != nil {
+		t.Fatal(err)
 	}
-	s.stdout.await(t, "differs")
-	for i, line := range strings.Split(strings.TrimSpace(s.stdout.String()), "\n") {
-		if want := []string{"known whether they run: two", "let into the group; no answer from one, two",
-			"missing: two", "of two differs"}[i]; !strings.Contains(line, want) {
-			t.Errorf("notice %q, want %q in it", line, want)
-		}
+	p.Listen(l)
+	code := make(chan int)
+	go func() { code <- p.Run(t.Context()) }()
+	<-script.steps
+	script.plays <- &handlers.Output{Wake: never, Exit: true, Events: []handlers.Event{
+		{Kind: handlers.Installed, View: 7, Leader: 1, Members: []types.ID{1}},
+		{Kind: handlers.Waits, View: 7}, {Kind: handlers.Said, View: 7, Leader: 1, Text: "leaving"}}}
+	if got := <-code; got != 0 {
+		t.Errorf("exit code %d, want 0", got)
+	}
+	const want = "{peer_id:1, view_id: 7, leader: 1, memb_list: [<1>]}\n{peer_id:1, view_id: 7, leader: 1, message:\"leaving\"}\n"
+	if got := stderr.String(); got != want {
+		t.Errorf("it records\n%swant\n%s", got, want)
+	}
+	if len(l.steps) != 1 || len(l.steps[0].Events) != 3 || l.steps[0].View.Number != 7 || !l.steps[0].Exit || !slices.Equal(l.left, []bool{true}) {
+		t.Errorf("it was told %+v", l)
+	}
+	p.Say("too late") // which nobody reads, and which does no harm
+}
+
+// late is a protocol that wants a Tick soon.
+type late struct{ protocol }
+
+func (late) View() types.View         { return types.View{} }
+func (late) Status() *handlers.Status { return nil }
+
+func (late) Tick(now handlers.Instant) *handlers.Output {
+	return &handlers.Output{Wake: now.Run + lateness/2}
+}
+
+func (late) Message(handlers.Instant, types.ID, *types.Message) *handlers.Output {
+	return &handlers.Output{Wake: 1}
+}
+
+// Listeners are told that a peer did not run for a while, until a Tick has judged what came of that: both
+// when something comes in first, and while the late Tick lets it pass.
+func TestStalled(t *testing.T) {
+	t.Parallel()
+	for _, after := range []time.Duration{0, settleTime / 2} {
+		synctest.Test(t, func(t *testing.T) {
+			l := &told{}
+			p := &Peer{start: time.Now(), protocol: late{}, listeners: []handlers.Listener{l}, heartbeats: &heartbeats{socket: &fakeUDP{}},
+				timer: fakeTimer{time.NewTimer(time.Hour)}, tasks: newTasks()}
+			var m signals
+			p.carry(p.next(&m))
+			<-time.After(time.Second)
+			for range 2 {
+				go func() {
+					<-time.After(after)
+					p.tasks.events <- event{kind: received, message: &types.Message{}}
+				}()
+			}
+			synctest.Wait()
+			for range 3 {
+				p.carry(p.next(&m))
+			}
+			for i, want := range []bool{false, true, true, false} {
+				if l.steps[i].Stalled != want {
+					t.Errorf("messages %v after the stall: step %d is told as stalled: %v, want %v", after, i, !want, want)
+				}
+			}
+		})
 	}
 }
 
@@ -96,7 +155,7 @@ func TestLeave(t *testing.T) {
 	s.answer(handlers.Output{Wake: 1})
 	s.expect("tick")
 	s.answer(handlers.Output{Exit: true, Code: 3, Messages: []types.Message{probe(1, 2, 2)},
-		Records: []types.Record{{Peer: 1, View: 5, Leader: 1, Message: "leaving"}}})
+		Events: []handlers.Event{{Kind: handlers.Said, View: 5, Leader: 1, Text: "leaving"}}})
 	if got := <-s.code; got != 3 {
 		t.Errorf("exit code %d, want 3", got)
 	}
@@ -130,7 +189,7 @@ func TestUnencodable(t *testing.T) {
 	s.answer(handlers.Output{Messages: []types.Message{{Kind: types.Kind(99), From: 1, To: 2}, probe(1, 2, 1)}})
 	s.stdout.await(t, "Error encoding integer: ")
 	accept(t, two).hears()
-	if got := s.peer.Drops()[Unencodable]; got != 1 {
+	if got := s.peer.drops.all()[dropUnencodable]; got != 1 {
 		t.Errorf("counted %d, want 1", got)
 	}
 }
@@ -166,9 +225,9 @@ func TestLooksBeforeTick(t *testing.T) {
 		f := &fakeUDP{before: time.Now().Add(10*pollEvery + pollEvery/5)}
 		f.reads = []datagram{{from: addr("10.0.0.3"), bytes: b}}
 		beats, _ := newFakeHeartbeats(&names{}, f)
-		defer beats.notice.close(time.Second)
+		defer beats.drops.notice.close(time.Second)
 		did := &diary{}
-		p := &Peer{start: time.Now(), protocol: did, heartbeats: beats, shared: beats.shared, timer: fakeTimer{time.NewTimer(time.Hour)}, schedule: schedule{wake: 10*pollEvery + pollEvery/4}}
+		p := &Peer{start: time.Now(), protocol: did, heartbeats: beats, tasks: beats.tasks, timer: fakeTimer{time.NewTimer(time.Hour)}, schedule: schedule{wake: 10*pollEvery + pollEvery/4}}
 		defer p.timer.Close()
 		var none signals
 		for range 2 {

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"memberly/peer/network/connections"
 	"memberly/peer/types"
 )
 
@@ -16,12 +17,12 @@ import (
 // limit is a row of the table of limits. README has the same rows, which a test compares.
 type limit struct {
 	what    string
-	rate    int    // in a second; 0 if only the number at a time is limited
-	burst   int    // at once, or at a time
-	perBeat bool   // a second is the interval between heartbeats where that is shorter
-	also    []int  // further numbers that README states
-	beyond  string // what happens to more
-	counted []Drop // as what
+	rate    int          // in a second; 0 if only the number at a time is limited
+	burst   int          // at once, or at a time
+	perBeat bool         // a second is the interval between heartbeats where that is shorter
+	also    []int        // further numbers that README states
+	beyond  string       // what happens to more
+	counted []dropReason // as what
 }
 
 // limitID is the place of a limit in the table.
@@ -48,15 +49,31 @@ const (
 	limitRecords
 )
 
+// The limits of a number at a time. package connections has that of open connections, and drops.go those of
+// reports.
+const (
+	// maxPendingUnknown is how many connections may be pending from addresses that belong to no host
+	// as far as is known: one may be a host's new address.
+	maxPendingUnknown = 64
+	// maxPendingOfHost is how many may be pending from one host.
+	maxPendingOfHost = 8
+	// introduction is how long a connection may be pending.
+	introduction = 2 * time.Second
+	// maxFrames is how many frames wait to be written to a connection.
+	maxFrames = 128
+	// writeTimeout is how long a frame may wait for its receiver to read.
+	writeTimeout = 2 * time.Second
+)
+
 // limitTable has every limit. A peer begins some five connections, JOINs and queries a second, sends
 // one heartbeat, and some thousand short frames while a group forms as fast as it can. More than a
 // few come at once only where this process stood still while they waited in the kernel. Each JOIN of a
 // new life costs the group two views.
 var limitTable = [...]limit{
-	limitConns:      {"new connections of one address", 20, 1000, true, nil, "closed", []Drop{ConnRate}},
-	limitJoins:      {"JOINs of one host", 20, 40, true, nil, "dropped", []Drop{QueryRate}},
-	limitQueries:    {"PROBEs, and doctors' questions, of one host", 20, 1000, true, nil, "dropped", []Drop{QueryRate}},
-	limitHeartbeats: {"heartbeats of one host", 20, 1000, true, nil, "dropped", []Drop{HeartbeatRate}},
+	limitConns:      {"new connections of one address", 20, 1000, true, nil, "closed", []dropReason{dropConnRate}},
+	limitJoins:      {"JOINs of one host", 20, 40, true, nil, "dropped", []dropReason{dropQueryRate}},
+	limitQueries:    {"PROBEs, and doctors' questions, of one host", 20, 1000, true, nil, "dropped", []dropReason{dropQueryRate}},
+	limitHeartbeats: {"heartbeats of one host", 20, 1000, true, nil, "dropped", []dropReason{dropHeartbeatRate}},
 	limitFrames:     {"frames of one host", 20_000, 5000, false, []int{types.MaxFrame}, "not read for 50 ms", nil},
 	// What is sent to a host counts as its bytes too, so that short questions do not draw long answers
 	// without end.
@@ -64,12 +81,12 @@ var limitTable = [...]limit{
 	// The rate grows by datagramsPerBeat for each host.
 	limitDatagrams: {"datagrams in all", 5000, 2048, false, nil, "none are read for 50 ms", nil},
 	// The burst grows by one for each host.
-	limitLookups: {"look-ups of names that are claimed", 64, 64, false, nil, "not believed", []Drop{Stranger}},
+	limitLookups: {"look-ups of names that are claimed", 64, 64, false, nil, "not believed", []dropReason{dropStranger}},
 
 	limitPending: {"connections that have not said who they are", 0, maxPendingUnknown, false,
-		[]int{maxPendingOfHost, int(introduction / time.Second)}, "the oldest of that kind is closed", []Drop{PendingFull, Silent}},
-	limitOpen:    {"open connections with one host", 0, maxConnections, false, nil, "the oldest is closed", nil},
-	limitQueued:  {"frames that wait to be written to a connection", 0, maxFrames, false, []int{int(writeTimeout / time.Second)}, "closed", []Drop{Stuck}},
+		[]int{maxPendingOfHost, int(introduction / time.Second)}, "the oldest of that kind is closed", []dropReason{dropPendingFull, dropSilent}},
+	limitOpen:    {"open connections with one host", 0, connections.MaxOpen, false, nil, "the oldest is closed", nil},
+	limitQueued:  {"frames that wait to be written to a connection", 0, maxFrames, false, []int{int(writeTimeout / time.Second)}, "closed", []dropReason{dropStuck}},
 	limitReports: {"reports on stdout", 0, maxOfNobody, false, []int{maxReports}, "only counted", nil},
 	limitRecords: {what: "records that nobody reads from stderr"}, // none: each is kept
 }

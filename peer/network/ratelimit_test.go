@@ -84,18 +84,19 @@ func TestAllowances(t *testing.T) {
 	}
 }
 
-// trio is what the goroutines of a peer of three hosts share, this one being the first, in a bubble of synctest.
-func trio(t *testing.T) *shared {
-	x := newShared(1, (&names{}).book(), newDrops(newLines(newOutput(), 0, nil)))
+// trio is the reader of the first of three hosts, in a bubble of synctest.
+func trio(t *testing.T) *reader {
+	b := (&names{}).book()
+	x := &reader{tasks: newTasks(), addresses: b, limits: newLimits(b.len(), usualBeat), drops: newDrops(newLines(newOutput(), 0, nil))}
 	t.Cleanup(func() {
-		x.end()
-		x.notice.close(patience)
+		x.tasks.end()
+		x.drops.notice.close(patience)
 	})
 	return x
 }
 
 // speaks has a host say m so many times on a connection, as fast as it is read.
-func speaks(x *shared, host types.ID, m types.Message, times int) {
+func speaks(x *reader, host types.ID, m types.Message, times int) {
 	near, far := net.Pipe()
 	c := newConnection(near)
 	c.host = host
@@ -132,13 +133,13 @@ func TestHeldBack(t *testing.T) {
 				began, heard := time.Now(), map[types.ID]int{}
 				speaks(x, 2, state, 1000)
 				for heard[2] < 1000 {
-					if e := <-x.events; e.kind == received {
+					if e := <-x.tasks.events; e.kind == received {
 						heard[e.host]++
 					}
 					if heard[2] == 500 && heard[3] == 0 {
 						asked := time.Now()
 						speaks(x, 3, state, 1)
-						for e := range x.events {
+						for e := range x.tasks.events {
 							heard[e.host]++
 							if e.host == 3 {
 								break
@@ -163,7 +164,7 @@ func TestAnswersCount(t *testing.T) {
 	n := newSubnet(t)
 	two := n.listen(t, 2)
 	s := newStage(t, n.config(), nil)
-	bytes := &s.peer.shared.limits.of(2)[limitBytes]
+	bytes := &s.peer.acceptor.limits.of(2)[limitBytes]
 	bytes.allot(0, 1000)
 	s.answer(send(probe(1, 2, 1)))
 	accept(t, two).hears()
@@ -189,18 +190,18 @@ func TestTooManyQuestions(t *testing.T) {
 				for {
 					synctest.Wait()
 					select {
-					case <-x.events:
+					case <-x.tasks.events:
 						heard++
 						continue
 					default:
 					}
 					break
 				}
-				if got := x.drops.all(); heard != c.most || got[QueryRate] != uint64(c.most) {
+				if got := x.drops.all(); heard != c.most || got[dropQueryRate] != uint64(c.most) {
 					t.Errorf("%d were handed on and %v dropped, want %d each", heard, got, c.most)
 				}
 				speaks(x, 2, types.Message{Kind: types.State, To: 1, Standing: types.Fresh}, 1)
-				<-x.events
+				<-x.tasks.events
 			})
 		})
 	}
@@ -216,9 +217,9 @@ func TestDatagramsWithoutEnd(t *testing.T) {
 	for _, c := range []struct {
 		from   string
 		bytes  []byte
-		reason Drop
+		reason dropReason
 		most   int
-	}{{"10.0.0.9", []byte("noise"), Stranger, 0}, {"10.0.0.3", beat, HeartbeatRate, limitTable[limitHeartbeats].burst}} {
+	}{{"10.0.0.9", []byte("noise"), dropStranger, 0}, {"10.0.0.3", beat, dropHeartbeatRate, limitTable[limitHeartbeats].burst}} {
 		t.Run(c.reason.String(), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
@@ -238,7 +239,7 @@ func TestDatagramsWithoutEnd(t *testing.T) {
 				if heard < c.most || heard > most || p.drops.all()[c.reason] != uint64(many-heard) {
 					t.Errorf("%d were handed on and %v dropped, want %d to %d", heard, p.drops.all(), c.most, most)
 				}
-				p.notice.close(patience)
+				p.drops.notice.close(patience)
 				if got := out.String(); strings.Count(got, "\n") != 2 || !strings.Contains(got, errFlood.Error()) {
 					t.Errorf("it said %q, want a line of the address, and one of the flood", got)
 				}
@@ -333,14 +334,14 @@ func TestDoorTakesTurns(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		x := trio(t)
-		d := &acceptor{shared: x, listener: &endless{left: 100 * acceptTurn}}
+		d := &acceptor{tasks: x.tasks, reader: x, addresses: x.addresses, limits: x.limits, drops: x.drops, listener: &endless{left: 100 * acceptTurn}}
 		began := time.Now()
 		d.accept()
 		if took := time.Since(began); took != 100*turnPause {
 			t.Errorf("it paused %v, want %v", took, 100*turnPause)
 		}
-		x.end()
-		x.tasks.Wait()
+		x.tasks.end()
+		x.tasks.running.Wait()
 	})
 }
 
@@ -355,7 +356,7 @@ func TestTooManyConnections(t *testing.T) {
 		host  types.ID
 		words string
 	}{{2, 2, "Error: too many connections: "}, {9, 0, "Error getting hostname from address: "}} {
-		s.peer.shared.limits.connections(n.Host(c.from), c.host).allot(0, 1)
+		s.peer.acceptor.limits.connections(n.Host(c.from), c.host).allot(0, 1)
 		n.dial(t, c.from)
 		for range 3 {
 			d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(n.Host(c.from), 0))}
@@ -366,7 +367,7 @@ func TestTooManyConnections(t *testing.T) {
 		}
 		s.stdout.await(t, c.words)
 	}
-	if got := s.peer.Drops()[ConnRate]; got != 6 {
+	if got := s.peer.drops.all()[dropConnRate]; got != 6 {
 		t.Errorf("counted %d, want 6", got)
 	}
 	if got := s.stdout.String(); strings.Count(got, "\n") != 2 {

@@ -15,6 +15,9 @@ const (
 	leeway = 100 * time.Millisecond
 	// maxInput is how much input in a row may delay a Tick that is due.
 	maxInput = 256
+	// pollEvery is how often a peer at least asks a socket for datagrams that does not report them. Where
+	// the process is awake anyway, it asks after half that time.
+	pollEvery = 100 * time.Millisecond
 )
 
 // phase is what the loop does between two steps of the protocol.

@@ -27,7 +27,7 @@ func TestStuckReaderOfRecords(t *testing.T) {
 		members[i] = types.ID(i + 1)
 	}
 	for i := range int64(many) {
-		s.answer(handlers.Output{Wake: 1, Records: []types.Record{{Peer: 1, View: i, Leader: 1, Members: members}}})
+		s.answer(handlers.Output{Wake: 1, Events: []handlers.Event{{Kind: handlers.Installed, View: i, Leader: 1, Members: members}}})
 		s.expect("tick")
 	}
 	s.answer(handlers.Output{})

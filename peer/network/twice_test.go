@@ -131,34 +131,6 @@ func TestUnreached(t *testing.T) {
 	s.answer(handlers.Output{})
 }
 
-// A second process of a host takes connections from itself, not from the first.
-func TestRoomByAddress(t *testing.T) {
-	t.Parallel()
-	n := newSubnet(t)
-	c, lookup := n.doubled()
-	s := newStage(t, c, lookup)
-	s.answer(handlers.Output{})
-	first := n.dial(t, 2)
-	var seconds []other
-	for i := range maxConnections + 1 {
-		from := first
-		if i > 0 {
-			from = n.dial(t, 3)
-			seconds = append(seconds, from)
-		}
-		from.says(probe(2, 1, uint64(i)))
-		s.expect("message")
-		s.answer(handlers.Output{})
-	}
-	seconds[0].closed()
-	first.says(probe(2, 1, 9))
-	s.expect("message")
-	s.answer(send(to(n.Host(2), 10)))
-	if m := first.hears(); m.Request != 10 {
-		t.Errorf("request %d came, want 10", m.Request)
-	}
-}
-
 // A group in which host two is started a second time, at another address: that one is refused, all
 // three say so, and nobody is removed. When the first is stopped, the second is let in.
 func TestRunsTwice(t *testing.T) {
@@ -206,10 +178,24 @@ func newLife(t *testing.T, c config.Config, lookup utils.LookupFunc) *life {
 	if l.peer, err = open(c, h, utils.Resolver{Lookup: lookup}, l.stdout, l.stderr); err != nil {
 		t.Fatal(err)
 	}
+	l.peer.Listen(twiceSayer{l.peer})
 	go l.peer.Run(context.Background())
 	t.Cleanup(l.peer.Close)
 	return l
 }
+
+// twiceSayer is a listener that says on stdout which host runs twice, as the one of package observe does.
+type twiceSayer struct{ peer *Peer }
+
+func (s twiceSayer) Stepped(step *handlers.Step) {
+	for _, e := range step.Events {
+		if e.Kind == handlers.RunsTwice {
+			s.peer.Say("%s runs twice, at %v and at %v: stop one", s.peer.config.Hosts[e.Host-1].Name, e.Lives[0], e.Lives[1])
+		}
+	}
+}
+
+func (s twiceSayer) Ended(bool) {}
 
 // two is the configuration of host two, which runs at host m of n.
 func (n subnet) two(m int) config.Config {

@@ -5,7 +5,13 @@ package network
 import (
 	"net"
 	"syscall"
+	"time"
 )
+
+// unackedTime is how long data may stay unacknowledged before the connection ends. Else the kernel sends it
+// again at growing intervals, up to 120 s apart, and the connection stays useless for that long after the
+// network has healed. 5 s leave room for several sendings.
+const unackedTime = 5 * time.Second
 
 // limitUnacked makes socket end once its data stays unacknowledged for unackedTime. Where the
 // system refuses that, socket ends as late as the system has it.

@@ -35,8 +35,7 @@ func TestUserTimeout(t *testing.T) {
 
 // newestWith returns the newest connection with id, while the peer waits in a step.
 func newestWith(s *stage, id types.ID) *connection {
-	open := s.peer.links.byHost[id-1].open
-	return open[len(open)-1]
+	return s.peer.links.table.Open(id)[0]
 }
 
 func userTimeoutOf(t *testing.T, socket net.Conn) (ms int) {

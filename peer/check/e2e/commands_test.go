@@ -176,7 +176,7 @@ func recordsOf(t *testing.T, seed uint64) (lines []string, groups int) {
 			}
 		}
 	case 1:
-		p = simulation.Weather{Hosts: 2 + int(seed/3%3), For: 30 * time.Second, Stagger: time.Second,
+		p = simulation.Profile{Hosts: 2 + int(seed/3%3), For: 30 * time.Second, Stagger: time.Second,
 			Network: simulation.Network{MaxDelay: time.Millisecond}, Faults: map[simulation.Kind]int{simulation.Leave: 2}}.Plan(seed)
 	}
 	r := simulation.Records(p, func(r types.Record) { lines = append(lines, r.String()) })

@@ -110,7 +110,7 @@ func TestExecTroubles(t *testing.T) {
 	if lines := one.stderr.Lines(); contains("unreachable")(lines) {
 		t.Errorf("it wrote %q", lines)
 	}
-	one.awaitNotice("Error running -exec for view 1: it took longer than 10s and was ended")
+	one.awaitNotice("Error running -exec for view 1: it took longer than 10s and was killed")
 }
 
 // diagnose starts `memberly doctor` for a host.

@@ -90,10 +90,10 @@ func TestSeeInside(t *testing.T) {
 
 	two.signal(syscall.SIGSTOP)
 	three.signal(syscall.SIGSTOP)
-	fetch(t, at, "/ready", says(503, "it reaches no quorum of its view; missing: "))
+	fetch(t, at, "/ready", says(503, "it waits for a quorum of the group; missing: "))
 	fetch(t, at, "/status", says(200, `"ready":false`, `"why":"no quorum"`, `"state":"unreachable"`))
 	watch.awaitNotice(`"why":"no quorum"`)
-	if out, _, code := commandOf(t, "ready", at); code != 1 || !strings.Contains(out, "no quorum") {
+	if out, _, code := commandOf(t, "ready", at); code != 1 || !strings.Contains(out, "for a quorum") {
 		t.Errorf("ready: code %d, %q, want 1", code, out)
 	}
 	two.signal(syscall.SIGCONT)

@@ -56,7 +56,7 @@ func TestPage(t *testing.T) {
 	for _, d := range daemons[1:4] {
 		d.signal(syscall.SIGSTOP)
 	}
-	b.awaits("state", "the group stands still", "it reaches no quorum of its view; missing: ")
+	b.awaits("state", "the group cannot make progress", "it waits for a quorum of the group; missing: ")
 	b.awaits("host-rows", "unreachable")
 	b.matrixIs("✕", 6) // five says the same as one
 	b.matrixIs("?", 12)
@@ -102,7 +102,7 @@ func (b *browser) keyboardAndReader() {
 		}
 	}
 	found := b.spoken()
-	for _, want := range []string{"heading Hosts", "heading Who hears whom", "heading What happened", "region Hosts",
+	for _, want := range []string{"heading Hosts", "heading Which members hear each other", "heading What happened", "region Hosts",
 		"columnheader State", "rowheader two", "rowheader two hears"} {
 		if !found[want] {
 			b.t.Errorf("a screen reader finds no %s, but %v", want, found)

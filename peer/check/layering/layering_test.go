@@ -30,25 +30,27 @@ type layer struct {
 
 // layers has every package, by its folder in peer. main is the top folder.
 var layers = map[string]layer{
-	"main": {"check/simulation check/verify config network ops/commands ops/doctor ops/local ops/observe seal types utils",
+	"main": {"check/simulation check/verify config network ops/commands ops/doctor ops/hook ops/local ops/observe seal types utils",
 		"main turns flags into a peer, and that into an exit code"},
 
-	"network":        {"config datastructures handlers network/rawio ops/hook seal types utils", "network puts sockets and a clock around the protocol"},
-	"network/rawio":  {"", "rawio makes system calls, and knows nothing of peers"},
-	"handlers":       {"types", "handlers is only the protocol, so that the simulator runs the code that ships"},
-	"config":         {"seal types", "config checks flags, hosts file and key file before there is a peer"},
-	"seal":           {"types", "seal knows keys and bytes; its users have the sockets and the clock"},
-	"utils":          {"", "utils knows host names and addresses, and nothing of groups"},
-	"types":          {"", "types is the vocabulary of all packages"},
-	"datastructures": {"", "datastructures do not depend on what they contain"},
+	"network": {"config datastructures handlers network/connections network/rawio seal types utils",
+		"network puts sockets and a clock around the protocol"},
+	"network/rawio":       {"", "rawio makes system calls, and knows nothing of peers"},
+	"network/connections": {"types", "connections is only the policy, so that the simulator runs the policy that ships"},
+	"handlers":            {"types", "handlers is only the protocol, so that the simulator runs the code that ships"},
+	"config":              {"seal types", "config checks flags, hosts file and key file before there is a peer"},
+	"seal":                {"types", "seal knows keys and bytes; its users have the sockets and the clock"},
+	"utils":               {"", "utils knows host names and addresses, and nothing of groups"},
+	"types":               {"", "types is the vocabulary of all packages"},
+	"datastructures":      {"", "datastructures do not depend on what they contain"},
 
 	"ops/commands": {"config", "commands runs the commands that main passes to it"},
 	"ops/doctor":   {"config seal types utils", "doctor examines a host before there is a peer"},
-	"ops/hook":     {"types", "hook receives views, and can neither ask the peer nor delay it"},
-	"ops/observe":  {"config datastructures handlers types", "observe reads what the peer publishes, and can neither change nor delay anything"},
+	"ops/hook":     {"datastructures handlers types", "hook receives views, and can neither ask the peer nor delay it"},
+	"ops/observe":  {"config datastructures handlers types utils", "observe reads what the peer publishes, and can neither change nor delay anything"},
 	"ops/local":    {"config ops/hook types", "local starts whole processes, and uses only their output"},
 
-	"check/simulation": {"handlers types", "simulation puts its own clock and network around the protocol"},
+	"check/simulation": {"handlers network/connections types", "simulation puts its own clock and network around the protocol"},
 	"check/verify":     {"types", "verify judges records by the promises of the protocol, not by the code that wrote them"},
 	"check/scenario":   {"", "scenario is what tests expect of the daemon, so it must not come from the daemon"},
 	"check/bench":      {"config network check/simulation types", "bench measures the program and simulated groups"},
@@ -64,7 +66,10 @@ const root = "../../.."
 // support lists what any test may import.
 const support = "check/scenario check/loopback"
 
-// banned lists what handlers must not import, with the packages below, and why.
+// pure lists the packages that the simulator runs, so all their input must be values.
+var pure = []string{"handlers", "network/connections"}
+
+// banned lists what pure packages must not import, with the packages below, and why.
 var banned = map[string]string{
 	"net":         "sending is an output value",
 	"os":          "all input is a value",
@@ -75,7 +80,7 @@ var banned = map[string]string{
 	"context":     "its deadlines run on a clock, and time is an input value",
 }
 
-// timeless lists all that handlers may use of package time: it reads no clock.
+// timeless lists all that pure packages may use of package time: it reads no clock.
 const timeless = "Duration Nanosecond Microsecond Millisecond Second Minute Hour"
 
 func TestLayers(t *testing.T) {
@@ -120,6 +125,8 @@ func TestLayersBroken(t *testing.T) {
 		{"peer/network/x_test.go", `import "memberly/peer/check/simulation"`, "network must not import check/simulation"},
 		{"peer/handlers/x.go", `import "net/netip"`, "handlers must not import net/netip"},
 		{"peer/handlers/x.go", `import "math/rand/v2"`, "handlers must not import math/rand/v2"},
+		{"peer/network/connections/x.go", `import "net"`, "network/connections must not import net"},
+		{"peer/network/connections/x.go", `import "time"; var now = time.Now`, "network/connections must not use time.Now"},
 		{"peer/handlers/x.go", `import "time"; var now = time.Now`, "handlers must not use time.Now"},
 		{"peer/handlers/x.go", `import clock "time"; var _ = clock.After(1)`, "handlers must not use time.After"},
 		{"peer/handlers/x.go", `import . "time"; var _ = Now()`, "handlers must import time by name"},
@@ -163,8 +170,8 @@ func faults(name string, source any) []string {
 			found = append(found, fmt.Sprintf("%v: %s", set.Position(spec.Pos()), fault))
 		}
 	}
-	if in == "handlers" && !test {
-		found = append(found, clockFaults(set, file)...)
+	if slices.Contains(pure, in) && !test {
+		found = append(found, clockFaults(in, set, file)...)
 	}
 	return found
 }
@@ -182,15 +189,15 @@ func importFault(in, imported string, test bool) string {
 		return fmt.Sprintf("%s must not import %s, but only these packages of this project: [%s]: %s", in, other, layers[in].may, layers[in].why)
 	}
 	for name, why := range banned {
-		if in == "handlers" && !test && (imported == name || strings.HasPrefix(imported, name+"/")) {
+		if slices.Contains(pure, in) && !test && (imported == name || strings.HasPrefix(imported, name+"/")) {
 			return fmt.Sprintf("%s must not import %s: %s", in, imported, why)
 		}
 	}
 	return ""
 }
 
-// clockFaults returns the forbidden uses of package time in a file of handlers.
-func clockFaults(set *token.FileSet, file *ast.File) (found []string) {
+// clockFaults returns the forbidden uses of package time in a file of a pure package.
+func clockFaults(in string, set *token.FileSet, file *ast.File) (found []string) {
 	clock := ""
 	for _, spec := range file.Imports {
 		if spec.Path.Value != `"time"` {
@@ -200,14 +207,14 @@ func clockFaults(set *token.FileSet, file *ast.File) (found []string) {
 			clock = spec.Name.Name
 		}
 		if clock == "." {
-			return []string{fmt.Sprintf("%v: handlers must import time by name, so that this test sees what it uses", set.Position(spec.Pos()))}
+			return []string{fmt.Sprintf("%v: %s must import time by name, so that this test sees what it uses", set.Position(spec.Pos()), in)}
 		}
 	}
 	ast.Inspect(file, func(n ast.Node) bool {
 		if s, ok := n.(*ast.SelectorExpr); ok && clock != "" {
 			if x, ok := s.X.(*ast.Ident); ok && x.Name == clock && !slices.Contains(strings.Fields(timeless), s.Sel.Name) {
-				found = append(found, fmt.Sprintf("%v: handlers must not use time.%s: time is an input value, "+
-					"so that every failure can be repeated", set.Position(s.Pos()), s.Sel.Name))
+				found = append(found, fmt.Sprintf("%v: %s must not use time.%s: time is an input value, "+
+					"so that every failure can be repeated", set.Position(s.Pos()), in, s.Sel.Name))
 			}
 		}
 		return true

@@ -68,8 +68,8 @@ func (j *judge) put(m *types.Message, b *ballots, a types.Accepted) {
 	}
 }
 
-// choose judges a change that a quorum has accepted: it is the only one, nobody proposed another
-// in a higher term, and the next view is what it makes.
+// choose checks a change that a quorum has accepted: it is the only one, no leader of a higher term proposed
+// another, and it makes the next view.
 func (j *judge) choose(key viewKey, b *ballots, a types.Accepted) {
 	switch c := &b.chosen; {
 	case c.Change.Operation == types.Nothing:

@@ -69,21 +69,21 @@ Example: a leader that crashes often, and what the group writes of it
   memberly simulate -restarts 5 -records | memberly verify
 `
 
-// mostFaults bounds the faults of one kind, and mostTime that of a run: a run is kept whole in
+// maxFaults bounds the faults of one kind, and maxTime that of a run: a run is kept whole in
 // memory.
 const (
-	mostFaults = 1000
-	mostTime   = 24 * time.Hour
+	maxFaults = 1000
+	maxTime   = 24 * time.Hour
 )
 
 // trial is what `memberly simulate` is asked for.
 type trial struct {
-	weather        Weather
+	profile        Profile
 	drawn          bool // the seed draws everything
 	seed           uint64
 	seeds          int
 	records, trace bool
-	options        string // of the weather, as they were given
+	options        string // of the profile, as they were given
 }
 
 // The exit codes.
@@ -112,11 +112,11 @@ func RunCommand(ctx context.Context, args []string, _ io.Reader, stdout, stderr 
 
 // parseTrial returns what args ask for.
 func parseTrial(args []string) (trial, error) {
-	t := trial{seed: 1, seeds: 1, weather: Weather{Hosts: 5, For: 30 * time.Second, Stagger: time.Second,
+	t := trial{seed: 1, seeds: 1, profile: Profile{Hosts: 5, For: 30 * time.Second, Stagger: time.Second,
 		Faults: map[Kind]int{}, Network: Network{MinDelay: 50 * time.Microsecond, MaxDelay: 200 * time.Microsecond}}}
 	flags := t.flags()
 	err := flags.Parse(args)
-	switch w := t.weather; {
+	switch w := t.profile; {
 	case err != nil:
 		return t, err
 	case flags.NArg() > 0:
@@ -144,14 +144,14 @@ func parseTrial(args []string) (trial, error) {
 
 // flags returns the flags that set t.
 func (t *trial) flags() *flag.FlagSet {
-	f, w := flag.NewFlagSet("memberly simulate", flag.ContinueOnError), &t.weather
+	f, w := flag.NewFlagSet("memberly simulate", flag.ContinueOnError), &t.profile
 	f.SetOutput(io.Discard)
 	f.Uint64Var(&t.seed, "seed", t.seed, "")
 	f.Var(&wholeNumber{&t.seeds, 1, 1_000_000_000}, "seeds", "")
 	f.BoolVar(&t.records, "records", false, "")
 	f.BoolVar(&t.trace, "trace", false, "")
-	f.Var(&wholeNumber{&w.Hosts, 1, MostHosts}, "hosts", "")
-	f.Var(&span{&w.For, time.Millisecond, mostTime}, "for", "")
+	f.Var(&wholeNumber{&w.Hosts, 1, MaxHosts}, "hosts", "")
+	f.Var(&span{&w.For, time.Millisecond, maxTime}, "for", "")
 	f.Var(&span{&w.Stagger, 0, time.Minute}, "stagger", "")
 	f.BoolVar(&w.Drill, "drill", false, "")
 	f.BoolVar(&w.Again, "again", false, "")
@@ -161,12 +161,12 @@ func (t *trial) flags() *flag.FlagSet {
 	f.Var(&share{&w.Network.Resend, 0.05}, "resend", "")
 	f.BoolVar(&w.Network.NoUDP, "no-udp", false, "")
 	f.Var(&span{&w.Backoff, 5 * time.Second, 2 * time.Minute}, "backoff", "")
-	f.Var(&span{&w.Boot, 0, mostTime}, "boot", "")
+	f.Var(&span{&w.Boot, 0, maxTime}, "boot", "")
 	f.Var(&share{&w.Drift, 0.02}, "drift", "")
 	f.Var(&span{&w.Late, 0, 300 * time.Millisecond}, "late", "")
-	f.Var(&wholeNumber{&w.Reborn, 0, mostFaults}, "restarts", "")
-	f.Var(&wholeNumber{&w.Flaps, 0, mostFaults}, "flaps", "")
-	f.Var(&wholeNumber{&w.Bursts, 0, mostFaults}, "bursts", "")
+	f.Var(&wholeNumber{&w.Reborn, 0, maxFaults}, "restarts", "")
+	f.Var(&wholeNumber{&w.Flaps, 0, maxFaults}, "flaps", "")
+	f.Var(&wholeNumber{&w.Bursts, 0, maxFaults}, "bursts", "")
 	for name, kind := range faultFlags {
 		f.Var(faultCount{w.Faults, kind}, name, "")
 	}
@@ -184,7 +184,7 @@ func (t *trial) plan(seed uint64) Plan {
 	if t.drawn {
 		return NewPlan(seed)
 	}
-	return t.weather.Plan(seed)
+	return t.profile.Plan(seed)
 }
 
 // show prints the records or the trace of the seed.
@@ -376,7 +376,7 @@ func (c faultCount) String() string { return strconv.Itoa(c.of[c.kind]) }
 
 func (c faultCount) Set(s string) error {
 	var n int
-	err := (&wholeNumber{&n, 0, mostFaults}).Set(s)
+	err := (&wholeNumber{&n, 0, maxFaults}).Set(s)
 	c.of[c.kind] = n
 	return err
 }

@@ -18,8 +18,8 @@ var wholeDigest = flag.Bool("digest", false, "TestDigest: hash all 3000 seeds, n
 // behaviour leaves them as they are. After one that is meant to, take the new ones from what fails: go test
 // ./peer/check/simulation -run Digest -v -args -digest.
 var digests = map[int]string{
-	1:  "3f11500339ad27d9",
-	30: "4e8d6e86491c3d10",
+	1:  "4a16002f3b5f12a6",
+	30: "375c58974d1f7971",
 }
 
 // TestDigest hashes every output and view of the seeds from 1 on, a hundred at a time.
@@ -63,14 +63,9 @@ func digest(from, seeds uint64) (sum [sha256.Size]byte) {
 // write writes one step, whole.
 func write(h hash.Hash, w *world, p *process, out *handlers.Output) {
 	fmt.Fprintln(h, w.now, p.id, p.life, out.Exit, out.Code, out.Wake, out.Misled, out.Late, out.Redial, p.handler.View())
-	for _, r := range out.Records {
-		fmt.Fprintln(h, r)
-	}
-	for _, n := range out.Notices {
-		fmt.Fprintln(h, n)
-	}
 	for _, e := range out.Events {
-		fmt.Fprintln(h, e)
+		r, _ := e.Record(p.id)
+		fmt.Fprintln(h, r, e)
 	}
 	for i := range out.Messages {
 		writeMessage(h, out.Messages[i])

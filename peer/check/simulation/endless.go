@@ -6,19 +6,19 @@ import (
 	"memberly/peer/types"
 )
 
-// glance is how often the judge looks at a group that faults never leave alone.
+// glance is how often the judge looks at a group with endless faults.
 const glance = 50 * time.Millisecond
 
-// Endured is how a group does while endless faults go on.
-type Endured struct {
-	Time           time.Duration // that the judge looked on
+// Endless measures a group during endless faults.
+type Endless struct {
+	Time           time.Duration // that was measured
 	Leaderless     time.Duration // of that, in which no process led
 	Outside        time.Duration // in which some well-connected host was not in the group's view
 	ViewsPerMinute float64
 }
 
-// endure lets a world live on with its endless faults, and measures.
-func (w *world) endure() (e Endured) {
+// runEndless runs a world with its endless faults, and measures it.
+func (w *world) runEndless() (e Endless) {
 	began, views := w.now, len(w.judge.views)
 	for w.now < began+w.plan.Endless && w.judge.failure == "" {
 		w.runUntil(w.now + glance)

@@ -6,8 +6,8 @@ import (
 	"memberly/peer/types"
 )
 
-// lately is how long a member must have been well to be fine, and missing how long ago its link to
-// somebody can have been bad who tells the leader so.
+// lately is how long a member must have been well to count as healthy. missing is how old a bad link to a
+// member can be that another one still reports to the leader.
 const (
 	lately  = 3 * time.Second
 	missing = 5 * time.Second
@@ -16,8 +16,8 @@ const (
 // linkWasBad is an excuse.
 const linkWasBad = "its link to a member was bad"
 
-// excuse says why a member may be held unreachable; nothing if it is fine: it was up, awake and
-// connected both ways to everybody of its view that is up for the last 3 s.
+// excuse returns the reason why a member may be held unreachable. It returns "" for a healthy member: one that
+// was up, awake and connected both ways to all running members of its view for the last 3 s.
 func (j *judge) excuse(m types.Member, v *types.View) string {
 	if why := j.unwell(m, v); why != "" {
 		return why
@@ -31,7 +31,7 @@ func (j *judge) excuse(m types.Member, v *types.View) string {
 	return ""
 }
 
-// missed says why the proposer may remove a member that somebody else must have missed, too.
+// missed returns the reason why the proposer may remove a member that another member must have missed, too.
 func (j *judge) missed(m types.Member, v *types.View, proposer types.ID) string {
 	if why := j.unwell(m, v); why != "" {
 		return why
@@ -45,7 +45,7 @@ func (j *judge) missed(m types.Member, v *types.View, proposer types.ID) string 
 	return ""
 }
 
-// unwell says why a member itself was not up, awake and in the group for the last 3 s.
+// unwell returns the reason why a member itself was not up, awake and in the group for the last 3 s.
 func (j *judge) unwell(m types.Member, v *types.View) string {
 	q := j.w.host(m.ID).process
 	switch {
@@ -63,8 +63,7 @@ func (j *judge) unwell(m types.Member, v *types.View) string {
 	return ""
 }
 
-// couldTell reports whether a process of this host was awake lately, and can have told that it missed
-// somebody.
+// couldTell reports whether a process of this host was awake lately, and can have reported a member missing.
 func (m *machine) couldTell(now time.Duration) bool {
 	p := m.process
 	switch {
@@ -73,7 +72,7 @@ func (m *machine) couldTell(now time.Duration) bool {
 	case p == nil:
 		return false
 	case !p.frozen:
-		return true // the silence that it noted before it froze, if it did, counts on
+		return true // a silence that it noted before it froze still counts
 	}
 	return now-p.asleep < missing
 }

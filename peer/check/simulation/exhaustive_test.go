@@ -4,7 +4,6 @@ import (
 	"flag"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -70,8 +69,8 @@ func (t *table) instant() handlers.Instant {
 
 // act takes what peer i does. Heartbeats are lost here: all of them may be.
 func (t *table) act(i int, out *handlers.Output) {
-	for _, r := range out.Records {
-		t.check(i, r)
+	for k := range out.Events {
+		t.check(i, &out.Events[k])
 	}
 	messages, exit := slices.Clone(out.Messages), out.Exit // out is good until the next step
 	for _, m := range messages {
@@ -88,22 +87,21 @@ func (t *table) act(i int, out *handlers.Output) {
 }
 
 // check holds every view against those of the others.
-func (t *table) check(i int, r types.Record) {
-	if r.Message != "" {
-		if !strings.HasSuffix(r.Message, "unreachable") {
-			t.last[i] = 0
-		}
+func (t *table) check(i int, e *handlers.Event) {
+	if e.Kind == handlers.Said {
+		t.last[i] = 0
+	}
+	if e.Kind != handlers.Installed {
 		return
 	}
-	v := t.peers[i].View()
-	key, members := viewKey{v.Group, r.View}, fmt.Sprint(r.Members)
+	key, members := viewKey{e.Now.Group, e.View}, fmt.Sprint(e.Members)
 	if seen, ok := t.views[key]; ok && seen != members {
-		t.wrong = fmt.Sprintf("view %d is %s and %s", r.View, seen, members)
+		t.wrong = fmt.Sprintf("view %d is %s and %s", e.View, seen, members)
 	}
-	if r.View <= t.last[i] || !slices.Contains(r.Members, types.ID(i+1)) {
-		t.wrong = fmt.Sprintf("peer %d installs view %d %s after %d", i+1, r.View, members, t.last[i])
+	if e.View <= t.last[i] || !slices.Contains(e.Members, types.ID(i+1)) {
+		t.wrong = fmt.Sprintf("peer %d installs view %d %s after %d", i+1, e.View, members, t.last[i])
 	}
-	t.views[key], t.last[i] = members, r.View
+	t.views[key], t.last[i] = members, e.View
 }
 
 func (t *table) crash(i int) {

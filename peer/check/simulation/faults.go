@@ -7,8 +7,8 @@ import (
 	"memberly/peer/types"
 )
 
-// strike makes a fault happen.
-func (w *world) strike(f Fault) {
+// inject makes a fault happen.
+func (w *world) inject(f Fault) {
 	if int(max(f.A, f.B)) > len(w.hosts) || w.now > w.plan.Quiet && !f.Endless {
 		return
 	}
@@ -19,10 +19,10 @@ func (w *world) strike(f Fault) {
 	if f.Endless {
 		f.For = 0
 	}
-	w.strikeOnce(f)
+	w.injectOnce(f)
 }
 
-// repeat makes a fault that comes and goes strike now, and again.
+// repeat injects a fault that comes and goes, now and again and again.
 func (w *world) repeat(f Fault) {
 	left := f.At + f.For - w.now
 	if !f.Endless && (left <= 0 || w.now > w.plan.Quiet) {
@@ -33,18 +33,17 @@ func (w *world) repeat(f Fault) {
 	if !f.Endless {
 		once.For = min(f.Down, left)
 	}
-	if once, ok := w.aim(once); ok {
-		w.strikeOnce(once)
+	if once, ok := w.target(once); ok {
+		w.injectOnce(once)
 		if f.Kind == Crash {
-			w.after(once.For, func() { w.strike(Fault{Kind: Start, A: once.A, Endless: f.Endless}) })
+			w.after(once.For, func() { w.inject(Fault{Kind: Start, A: once.A, Endless: f.Endless}) })
 		}
 	}
 	w.after(f.Down+f.Up, func() { w.repeat(f) })
 }
 
-// aim turns a fault on whoever leads into one on the host that leads now, and reports whether
-// there is one.
-func (w *world) aim(f Fault) (Fault, bool) {
+// target turns a fault on the leader into one on the host that leads now. It returns false if none leads.
+func (w *world) target(f Fault) (Fault, bool) {
 	sides := f.Kind == Cut || f.Kind == Mute || f.Kind == Deaf
 	if f.A != 0 || sides && f.Side != 0 || f.Kind == CrashAll || f.Kind == Restart || f.Kind == Pair {
 		return f, true
@@ -75,8 +74,8 @@ func (w *world) leader() (leader *process) {
 	return leader
 }
 
-func (w *world) strikeOnce(f Fault) {
-	f, ok := w.aim(f)
+func (w *world) injectOnce(f Fault) {
+	f, ok := w.target(f)
 	if !ok {
 		return
 	}
@@ -88,21 +87,21 @@ func (w *world) strikeOnce(f Fault) {
 	w.trace.fault(w, f)
 	switch f.Kind {
 	case Cut, Mute, Deaf, Link, LinkBoth, Slow:
-		w.impede(f)
+		w.startFault(f)
 	case Snap:
 		if f.A != f.B {
 			w.snap(f.A, f.B)
 		}
 	case CrashAll, Restart:
 		for _, m := range w.hosts {
-			w.strikeHost(m, f)
+			w.injectHost(m, f)
 		}
 	default:
-		w.strikeHost(w.host(f.A), f)
+		w.injectHost(w.host(f.A), f)
 	}
 }
 
-func (w *world) strikeHost(m *machine, f Fault) {
+func (w *world) injectHost(m *machine, f Fault) {
 	p := m.process
 	switch f.Kind {
 	case Start, Restart:
@@ -141,33 +140,33 @@ func (w *world) switchOff(m *machine, d time.Duration) {
 	w.after(d, func() { m.down = w.now > w.plan.Quiet && w.plan.Dark&(1<<(m.id-1)) != 0 })
 }
 
-// impede blocks or slows the ways that f is about, until its time is over or the plan is quiet.
-func (w *world) impede(f Fault) {
+// startFault blocks or slows the ways that f is about, until its time is over or the plan is quiet.
+func (w *world) startFault(f Fault) {
 	w.impeding = append(w.impeding, &f)
-	w.hinder(&f, 1)
+	w.changeWays(&f, 1)
 	if f.Endless && f.For == 0 {
 		return
 	}
-	w.after(f.For, func() { w.relieve(&f) })
+	w.after(f.For, func() { w.endFault(&f) })
 }
 
-// relieve ends what impede has begun, if nothing has yet.
-func (w *world) relieve(f *Fault) {
+// endFault ends what impede has begun, if nothing has yet.
+func (w *world) endFault(f *Fault) {
 	if i := slices.Index(w.impeding, f); i >= 0 {
 		w.impeding = slices.Delete(w.impeding, i, i+1)
-		w.hinder(f, -1)
+		w.changeWays(f, -1)
 	}
 }
 
-// hinder blocks or slows by n faults the ways that f is about.
-func (w *world) hinder(f *Fault, n int) {
+// changeWays blocks or slows by n faults the ways that f is about.
+func (w *world) changeWays(f *Fault, n int) {
 	for i := range w.hosts {
-		w.hinderFrom(i, f, n)
+		w.changeWaysFrom(i, f, n)
 	}
 }
 
-// hinderFrom does so with the ways from one host, counted from 0.
-func (w *world) hinderFrom(i int, f *Fault, n int) {
+// changeWaysFrom does so with the ways from one host, counted from 0.
+func (w *world) changeWaysFrom(i int, f *Fault, n int) {
 	a := w.hosts[i]
 	for j := range w.hosts {
 		if !f.concerns(i, j) {
@@ -213,7 +212,7 @@ func (w *world) settle() {
 		}
 		for _, f := range w.impeding {
 			if !f.Endless {
-				w.hinderFrom(i, f, -1)
+				w.changeWaysFrom(i, f, -1)
 			}
 		}
 		if p := m.process; p != nil && p.frozen {

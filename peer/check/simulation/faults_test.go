@@ -178,11 +178,11 @@ func TestSlowWay(t *testing.T) {
 	w := newWorld(p, nil)
 	w.runUntil(5 * time.Second)
 	a, b := w.host(1).process, w.host(2).process
-	c := &conn{ends: [2]*process{a, b}, open: true}
-	w.accept(c)
+	c := w.newConn(a, b)
+	w.opened(c, 0)
 	var out bytes.Buffer
 	w.trace = &trace{out: &out}
-	w.strike(Fault{At: w.now, Kind: Slow, A: 1, B: 2, Delay: 10 * time.Second, For: 2 * time.Second})
+	w.inject(Fault{At: w.now, Kind: Slow, A: 1, B: 2, Delay: 10 * time.Second, For: 2 * time.Second})
 	for i := range int64(3) { // at 5, 6.5 and 8 s; the last when the way is fast again
 		w.transmit(c, 0, types.Message{Kind: types.Echo, From: 1, To: 2, Number: i + 1})
 		w.runUntil(w.now + 1500*time.Millisecond)

@@ -9,7 +9,7 @@ import (
 	"memberly/peer/types"
 )
 
-// NewHarshPlan draws the harsh plan of a seed: 5 to 25 hosts, to which much happens at once.
+// NewHarshPlan draws the harsh plan of a seed: 5 to 25 hosts, with many faults at once.
 func NewHarshPlan(seed uint64) Plan {
 	r := rand.New(rand.NewPCG(seed, 4))
 	p := Plan{Seed: seed, Hosts: 5 + r.IntN(5)}
@@ -40,8 +40,8 @@ func NewHarshPlan(seed uint64) Plan {
 	return p
 }
 
-// drawTroubles draws what goes wrong, and when it is over. In half of the plans it is several
-// successions, each a few seconds after the one before.
+// drawTroubles draws the faults, and when they are over. In half of the plans they are several successions,
+// each a few seconds after the one before.
 func (p *Plan) drawTroubles(r *rand.Rand) {
 	victim := types.ID(1 + r.IntN(p.Hosts))
 	at := p.Boot + upTo(r, 20*time.Second)
@@ -58,21 +58,21 @@ func (p *Plan) drawTroubles(r *rand.Rand) {
 			}
 		}
 		at += upTo(r, 6*time.Second)
-		if !successions && r.IntN(4) == 0 { // the next comes when the others are about to end, or just over
+		if !successions && r.IntN(4) == 0 { // the next fault comes when the others are about to end, or just over
 			at = max(at, end-5*time.Second+upTo(r, 10*time.Second))
 		}
 	}
 	slices.SortStableFunc(p.Faults, func(f, g Fault) int { return cmp.Compare(f.At, g.At) })
 	p.Quiet = max(at, end)
-	if r.IntN(4) == 0 { // then much of it ends at one stroke
+	if r.IntN(4) == 0 { // then many faults end at the same moment
 		p.Quiet = at
 	}
 }
 
 func upTo(r *rand.Rand, d time.Duration) time.Duration { return time.Duration(r.Int64N(int64(d))) }
 
-// drawTrouble draws what makes a plan harsh: a fault that lasts, or comes and goes, or a burst. It
-// hits the leader, or the victim, to which more than one thing happens, or anybody.
+// drawTrouble draws a fault that lasts or comes and goes, or a burst of faults. It hits the leader, the victim,
+// which is hit more than once, or any host.
 func drawTrouble(r *rand.Rand, hosts int, victim types.ID, at time.Duration) []Fault {
 	f := Fault{At: at, A: types.ID(r.IntN(hosts + 1)), B: types.ID(1 + r.IntN(hosts))} // A 0: the leader
 	switch r.IntN(4) {
@@ -116,8 +116,8 @@ func drawTrouble(r *rand.Rand, hosts int, victim types.ID, at time.Duration) []F
 	return []Fault{f}
 }
 
-// drawSuccession draws a burst that hits the leader while it changes the view, as somebody comes
-// back or leaves, and a second one that hits others when somebody else is about to lead.
+// drawSuccession draws a burst that hits the leader while it changes the view, because a host returns or
+// leaves, and a second burst that hits others when the next leader is about to lead.
 func drawSuccession(r *rand.Rand, hosts int, at time.Duration) []Fault {
 	const silence = 2200 * time.Millisecond // until a leader that is cut off is unreachable
 	someone := types.ID(1 + r.IntN(hosts))

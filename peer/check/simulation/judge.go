@@ -3,14 +3,13 @@ package simulation
 import (
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 
 	"memberly/peer/handlers"
 	"memberly/peer/types"
 )
 
-// judge stands outside the peers: it sees every record and view, and knows every fault.
+// judge checks the promises of docs/protocol.md from outside: it sees every event of every peer, and knows every
+// fault.
 type judge struct {
 	w       *world
 	failure string // the first promise that was broken
@@ -18,7 +17,7 @@ type judge struct {
 	latest  map[types.Group]*types.View
 	accused map[accusation]bool // what was proposed
 	twins   int
-	lives   map[*process]*diary
+	lives   map[*process]*processLog
 	ballots map[viewKey]*ballots // for the view after
 	excuses map[string]int       // why a member was rightly accused or reported, and how often
 }
@@ -34,8 +33,8 @@ type viewKey struct {
 	number int64
 }
 
-// diary is what one process wrote.
-type diary struct {
+// processLog is what one process wrote.
+type processLog struct {
 	incarnation types.Incarnation
 	number      int64
 	reports     map[reportKey]int     // records of a failure
@@ -44,7 +43,7 @@ type diary struct {
 }
 
 // end is the end of a life as a member.
-func (d *diary) end() {
+func (d *processLog) end() {
 	d.number = 0
 	clear(d.reports)
 	clear(d.after)
@@ -56,7 +55,7 @@ type reportKey struct {
 }
 
 func newJudge(w *world) *judge {
-	return &judge{w: w, accused: map[accusation]bool{}, views: map[viewKey]*types.View{}, latest: map[types.Group]*types.View{}, lives: map[*process]*diary{},
+	return &judge{w: w, accused: map[accusation]bool{}, views: map[viewKey]*types.View{}, latest: map[types.Group]*types.View{}, lives: map[*process]*processLog{},
 		ballots: map[viewKey]*ballots{}, excuses: map[string]int{}}
 }
 
@@ -70,7 +69,7 @@ func (j *judge) fail(format string, args ...any) {
 func (j *judge) stepped(p *process, out *handlers.Output) {
 	d := j.lives[p]
 	if d == nil {
-		d = &diary{reports: map[reportKey]int{}, after: map[types.Member]int{}, reported: map[types.Member]bool{}}
+		d = &processLog{reports: map[reportKey]int{}, after: map[types.Member]int{}, reported: map[types.Member]bool{}}
 		j.lives[p] = d
 	}
 	for i := range out.Messages {
@@ -78,18 +77,16 @@ func (j *judge) stepped(p *process, out *handlers.Output) {
 			j.proposed(m)
 		}
 	}
-	views := installed(out)
-	for _, r := range out.Records {
-		switch {
-		case r.Message == "" && len(views) == 0:
-			j.fail("peer %d records view %d and installs none", p.id, r.View)
-		case r.Message == "":
-			j.installed(p, d, &views[0], r)
-			j.moved(p, d, &views[0])
-			p.view, views = views[0], views[1:]
-		case strings.HasSuffix(r.Message, "unreachable"):
-			j.reported(p, d, r)
-		default: // it leaves, or was removed: what it writes now is of another life as a member
+	for i := range out.Events {
+		switch e := &out.Events[i]; e.Kind {
+		case handlers.Installed:
+			j.installed(p, d, e)
+			v := e.Now
+			j.moved(p, d, &v)
+			p.view = v
+		case handlers.Failed:
+			j.reported(p, d, e)
+		case handlers.Said: // it leaves, or was removed: what it writes now is of another life as a member
 			d.end()
 		}
 	}
@@ -106,20 +103,10 @@ func (j *judge) stepped(p *process, out *handlers.Output) {
 		d.incarnation = inc
 		clear(d.after)
 	}
-	if v := p.handler.View(); v.Number > 0 && (v.Number != p.view.Number || v.Group != p.view.Group) || len(views) > 0 {
+	if v := p.handler.View(); v.Number > 0 && (v.Number != p.view.Number || v.Group != p.view.Group) {
 		j.fail("peer %d holds view %d and has recorded view %d", p.id, v.Number, p.view.Number)
 	}
 	p.view, p.stands = p.handler.View(), p.handler.Standing()
-}
-
-// installed returns the views that a process installed in one step, in their order.
-func installed(out *handlers.Output) (views []types.View) {
-	for i := range out.Events {
-		if e := &out.Events[i]; e.Kind == handlers.Installed {
-			views = append(views, e.Now)
-		}
-	}
-	return views
 }
 
 // renewed judges a fresh peer that takes a new incarnation: the old one was not let in already.
@@ -131,8 +118,10 @@ func (j *judge) renewed(p *process, old types.Member) {
 	}
 }
 
-// installed judges one record of the view v.
-func (j *judge) installed(p *process, d *diary, v *types.View, r types.Record) {
+// installed judges the record of a view that a process installed.
+func (j *judge) installed(p *process, d *processLog, e *handlers.Event) {
+	r, _ := e.Record(p.id)
+	v := &e.Now
 	if r.View != v.Number || !slices.Equal(r.Members, v.Members) {
 		j.fail("peer %d records view %d of %v and installs view %d of %v", p.id, r.View, r.Members, v.Number, v.Members)
 	}
@@ -149,7 +138,7 @@ func (j *judge) installed(p *process, d *diary, v *types.View, r types.Record) {
 }
 
 // moved judges the view that a process has come to.
-func (j *judge) moved(p *process, d *diary, v *types.View) {
+func (j *judge) moved(p *process, d *processLog, v *types.View) {
 	key := viewKey{v.Group, v.Number}
 	seen := j.views[key]
 	if seen != nil && !seen.Same(v) {
@@ -194,8 +183,8 @@ func (j *judge) created(p *process, v *types.View) {
 	}
 }
 
-// bootOnly reports whether nothing was wrong until now but that the network, or names, came up late:
-// then nobody makes a second group.
+// bootOnly reports whether nothing was wrong until now except that the network, or names, came up late: then no
+// peer may make a second group.
 func (j *judge) bootOnly() bool {
 	p := &j.w.plan
 	n := p.Network
@@ -218,8 +207,8 @@ func (j *judge) goesOn() bool {
 	return false
 }
 
-// excused: whoever failed between two views of a process has its record before the second.
-func (j *judge) excused(p *process, d *diary, was, is *types.View) {
+// excused checks that a process has recorded the failure of every member that failed between two of its views.
+func (j *judge) excused(p *process, d *processLog, was, is *types.View) {
 	for _, id := range was.Members {
 		m := types.Member{ID: id, Incarnation: was.Incarnation(id)}
 		past := is.Past(id)
@@ -230,8 +219,8 @@ func (j *judge) excused(p *process, d *diary, was, is *types.View) {
 	}
 }
 
-// proposed: nobody is proposed to be removed as unreachable who was fine. What was proposed
-// once may have to be done later, by a leader that reaches the member well.
+// proposed checks that no healthy member is proposed for removal as unreachable. A removal that was proposed
+// once may be completed later, by a leader that reaches the member well.
 func (j *judge) proposed(m *types.Message) {
 	a := accusation{viewKey{m.Group, m.Number}, m.Change.Member}
 	if j.accused[a] {
@@ -253,7 +242,7 @@ func (j *judge) proposed(m *types.Message) {
 	j.excuses[excuse]++
 }
 
-// removal: nobody is removed without that.
+// removal checks that no healthy member is removed without such a proposal.
 func (j *judge) removal(before, v *types.View) {
 	for _, id := range before.Members {
 		m := types.Member{ID: id, Incarnation: before.Incarnation(id)}
@@ -264,23 +253,23 @@ func (j *judge) removal(before, v *types.View) {
 }
 
 // reported judges the record of a failure.
-func (j *judge) reported(p *process, d *diary, r types.Record) {
-	n, _ := strconv.Atoi(strings.Fields(r.Message)[1])
+func (j *judge) reported(p *process, d *processLog, e *handlers.Event) {
+	n := e.Host
 	view := p.view
-	if view.Number != r.View {
-		if v := j.views[viewKey{p.handler.View().Group, r.View}]; v != nil {
+	if view.Number != e.View {
+		if v := j.views[viewKey{p.handler.View().Group, e.View}]; v != nil {
 			view = *v
 		}
 	}
-	m := types.Member{ID: types.ID(n), Incarnation: view.Incarnation(types.ID(n))}
+	m := types.Member{ID: n, Incarnation: view.Incarnation(n)}
 	d.reported[m] = true
-	key := reportKey{m, r.View}
+	key := reportKey{m, e.View}
 	if d.reports[key]++; d.reports[key] > 1 {
-		j.fail("peer %d reports peer %d twice in view %d", p.id, n, r.View)
+		j.fail("peer %d reports peer %d twice in view %d", p.id, n, e.View)
 	}
 	q := j.w.host(m.ID).process
 	latest := j.latest[view.Group]
-	late := latest != nil && latest.Number > r.View || j.w.now-p.awake < lately // it learns what was true once
+	late := latest != nil && latest.Number > e.View || j.w.now-p.awake < lately // it learns what was true once
 	if !late && (q == nil || q.handler.Incarnation() != m.Incarnation) {
 		if d.after[m]++; d.after[m] > 1 {
 			j.fail("peer %d reports the end of peer %d twice", p.id, n)
@@ -289,7 +278,7 @@ func (j *judge) reported(p *process, d *diary, r types.Record) {
 	if late {
 		return
 	}
-	if j.accused[accusation{viewKey{view.Group, r.View}, m}] {
+	if j.accused[accusation{viewKey{view.Group, e.View}, m}] {
 		return // a removal that was begun rightly, and is only finished now
 	}
 	if view.Number == 0 {
@@ -306,9 +295,8 @@ func (j *judge) reported(p *process, d *diary, r types.Record) {
 	j.excuses[excuse]++
 }
 
-// stuck reports whether hosts that stay silent explain that there is no agreement: they are
-// half of all hosts, or somebody's view has lost its quorum, and only they could tell whether
-// it has done so for good (rule 7).
+// stuck reports whether silent hosts explain why there is no agreement: they are half of all hosts, or some view
+// has lost its quorum and only they could show whether for good (rule 7).
 func (j *judge) stuck() bool {
 	dark := 0
 	for _, m := range j.w.hosts {

@@ -2,10 +2,13 @@ package simulation
 
 import (
 	"cmp"
+	"encoding/binary"
+	"net/netip"
 	"slices"
 	"time"
 
 	"memberly/peer/handlers"
+	"memberly/peer/network/connections"
 	"memberly/peer/types"
 )
 
@@ -17,11 +20,13 @@ type pair struct{ low, high types.ID }
 
 func pairOf(a, b types.ID) pair { return pair{min(a, b), max(a, b)} }
 
-// conn is a connection between two processes.
+// conn is a connection between two processes, the first of which dialled.
 type conn struct {
-	ends [2]*process
-	open bool
-	ways [2]way // from ends[i] to the other
+	ends  [2]*process
+	addrs [2]types.Addr // of the ends
+	open  bool          // no end has closed it, and nothing has broken it
+	heard bool          // a message of the dialler came, so the other end may use it
+	ways  [2]way        // from ends[i] to the other
 }
 
 // way is one direction of a connection.
@@ -108,32 +113,28 @@ func (w *world) throughWire(m types.Message) types.Message {
 	return got
 }
 
-// sendTCP sends over the newest open connection with the host, and over one that is being
-// dialled; if there is neither, it dials.
+// sendTCP sends m over the connection, or those, that the process's policy chooses.
 func (w *world) sendTCP(p *process, m types.Message) {
 	w.bill.count(p.id, &m)
-	queue, dialling := p.dialling[m.To]
-	if dialling {
-		p.dialling[m.To] = append(queue, m)
-	}
-	conns := w.conns[pairOf(p.id, m.To)]
-	for i := len(conns) - 1; i >= 0; i-- {
-		if c := conns[i]; c.open && c.has(p) {
-			w.transmit(c, c.side(p), m)
-			return
+	w.connect(p, p.links.Send(m.To, m.Addr, m))
+}
+
+// connect does what a process's policy for connections asks for.
+func (w *world) connect(p *process, actions []connections.Action[*conn, types.Message]) {
+	for _, a := range actions {
+		switch a.Verb {
+		case connections.Dial:
+			w.dial(p, a.Host)
+		case connections.Queue:
+			w.transmit(a.Conn, a.Conn.side(p), a.Frame)
+		case connections.Close:
+			w.finish(a.Conn, p)
 		}
-	}
-	if !dialling {
-		w.dial(p, m.To)
-		p.dialling[m.To] = append(p.dialling[m.To], m)
 	}
 }
 
-// dial tries to make a connection; what is to be sent meanwhile waits for it.
+// dial tries to make a connection.
 func (w *world) dial(p *process, id types.ID) {
-	if _, ok := p.dialling[id]; !ok {
-		p.dialling[id] = nil
-	}
 	began := p.instant(w.now).Run
 	to, address := w.host(id), p.known[id-1]
 	there := min(w.host(p.id).slow[id-1], dialTime)
@@ -149,9 +150,8 @@ func (w *world) dial(p *process, id types.ID) {
 		case to.process == nil:
 			w.after(w.delay()+back, func() { w.undialed(p, id, began, types.Refusal) })
 		default:
-			c := &conn{ends: [2]*process{p, to.process}, open: true}
-			w.accept(c)
-			w.after(w.delay()+back, func() { w.dialled(c, id) })
+			c := w.newConn(p, to.process)
+			w.after(w.delay()+back, func() { w.dialled(c) })
 		}
 	})
 }
@@ -159,38 +159,44 @@ func (w *world) dial(p *process, id types.ID) {
 // dialTime is how long a dial may take.
 const dialTime = time.Second
 
-// accept keeps the four newest connections of two hosts; older ones are closed quietly.
-func (w *world) accept(c *conn) {
-	at := pairOf(c.ends[0].id, c.ends[1].id)
-	conns := slices.DeleteFunc(w.conns[at], func(c *conn) bool { return !c.open })
-	if len(conns) >= 4 {
-		conns[0].open = false
-		conns = conns[1:]
-	}
-	w.conns[at] = append(conns, c)
+// newConn is a connection that p has dialled. The other process uses it when a message has come.
+func (w *world) newConn(p, to *process) *conn {
+	c := &conn{ends: [2]*process{p, to}, addrs: [2]types.Addr{addressOf(p.machine), addressOf(to.machine)}, open: true}
+	at := pairOf(p.id, to.id)
+	w.conns[at] = append(slices.DeleteFunc(w.conns[at], (*conn).over), c)
+	return c
 }
 
-func (w *world) dialled(c *conn, id types.ID) {
-	p := c.ends[0]
-	if p.ended {
-		return
+// over reports whether nothing can come over c any more.
+func (c *conn) over() bool { return !c.open || c.ends[0].ended && c.ends[1].ended }
+
+// addressOf returns the address that a host has now.
+func addressOf(m *machine) types.Addr {
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], uint32(m.address))
+	return netip.AddrFrom4(b)
+}
+
+// dialled tells the dialler that it has a connection.
+func (w *world) dialled(c *conn) {
+	w.opened(c, 0)
+	if !c.open {
+		w.closed(c.ends[0], c)
 	}
-	queue := p.dialling[id]
-	delete(p.dialling, id)
-	for _, m := range queue {
-		if c.open {
-			w.transmit(c, 0, m)
-		}
-	}
+}
+
+// opened tells one end of c that it may use it.
+func (w *world) opened(c *conn, side int) {
+	p, other := c.ends[side], c.ends[1-side]
+	w.whenAwake(p, func() { w.connect(p, p.links.Opened(other.id, c, c.addrs[1-side], side == 0)) })
 }
 
 func (w *world) undialed(p *process, id types.ID, began time.Duration, o types.Outcome) {
-	if p.ended {
-		return
-	}
-	delete(p.dialling, id)
-	w.step(p, w.trace.undialed(id, o), func(now handlers.Instant) *handlers.Output {
-		return p.handler.Undialed(now, id, began, o)
+	w.whenAwake(p, func() {
+		w.connect(p, p.links.DialFailed(id, types.Addr{}))
+		w.step(p, w.trace.undialed(id, o), func(now handlers.Instant) *handlers.Output {
+			return p.handler.Undialed(now, id, began, o)
+		})
 	})
 }
 
@@ -212,7 +218,7 @@ func (w *world) pump(c *conn, side int) {
 	if from.ended && from.down {
 		y.queue = nil // nobody sends it again
 	}
-	if !c.open || len(y.queue) == 0 {
+	if len(y.queue) == 0 {
 		y.busy = false
 		return
 	}
@@ -226,10 +232,20 @@ func (w *world) pump(c *conn, side int) {
 		w.after(pause, func() { w.pump(c, side) })
 		return
 	}
-	if to.ended {
+	if !c.open || to.ended || c.ways[1-side].over() {
+		y.queue, y.busy = nil, false
 		w.hangUp(c, to, to.slow[from.id-1])
 		return
 	}
+	w.deliver(c, side)
+}
+
+// over reports whether the sender has closed, and all came that it had sent before.
+func (y *way) over() bool { return y.fin && len(y.queue) == 0 }
+
+// deliver delivers the head of a way.
+func (w *world) deliver(c *conn, side int) {
+	y, from, to := &c.ways[side], c.ends[side], c.ends[1-side]
 	m := y.queue[0].message
 	y.queue = y.queue[1:]
 	y.retry = 200 * time.Millisecond
@@ -238,9 +254,24 @@ func (w *world) pump(c *conn, side int) {
 	} else {
 		y.busy = false
 	}
+	if side == 0 && !c.heard {
+		c.heard = true
+		w.opened(c, 1)
+	}
 	w.receive(from, to, m)
-	if y.fin && len(y.queue) == 0 {
+	if y.over() {
 		w.hangUp(c, from, 0)
+	}
+}
+
+// finish closes c as its end p does, when all is sent that is queued.
+func (w *world) finish(c *conn, p *process) {
+	y := &c.ways[c.side(p)]
+	if !c.open || y.fin {
+		return
+	}
+	if y.fin = true; len(y.queue) == 0 {
+		w.hangUp(c, p, p.slow[c.ends[1-c.side(p)].id-1])
 	}
 }
 
@@ -252,14 +283,22 @@ func (w *world) hangUp(c *conn, p *process, slow time.Duration) {
 		return // half open until somebody sends
 	}
 	c.open = false
-	w.after(w.delay()+slow, func() { w.closed(other, p.id) })
+	w.after(w.delay()+slow, func() { w.closed(other, c) })
 }
 
-func (w *world) closed(p *process, id types.ID) {
+// closed tells p that c is closed, unless a cut is between its ends: then p learns of it when it sends.
+func (w *world) closed(p *process, c *conn) {
+	id := c.ends[1-c.side(p)].id
 	if p.ended || w.blocked(id, p.id) {
 		return
 	}
-	w.step(p, w.trace.closed(id), func(now handlers.Instant) *handlers.Output { return p.handler.Closed(now, id) })
+	w.whenAwake(p, func() {
+		actions, inUse := p.links.Broken(id, c)
+		w.connect(p, actions)
+		if inUse {
+			w.step(p, w.trace.closed(id), func(now handlers.Instant) *handlers.Output { return p.handler.Closed(now, id) })
+		}
+	})
 }
 
 // snap breaks every connection between two hosts.
@@ -267,8 +306,8 @@ func (w *world) snap(a, b types.ID) {
 	for _, c := range w.conns[pairOf(a, b)] {
 		if c.open {
 			c.open = false
-			w.after(w.delay(), func() { w.closed(c.ends[0], c.ends[1].id) })
-			w.after(w.delay(), func() { w.closed(c.ends[1], c.ends[0].id) })
+			w.after(w.delay(), func() { w.closed(c.ends[0], c) })
+			w.after(w.delay(), func() { w.closed(c.ends[1], c) })
 		}
 	}
 }

@@ -22,7 +22,7 @@ type mutation struct {
 	by    finder
 }
 
-// edit replaces a text that stands once in a file of package handlers or types.
+// edit replaces a text that stands once in a file of package handlers, types or connections.
 type edit struct{ file, old, new string }
 
 // finder is what has to find a mutant: most are found by seeds within a minute. For the others that
@@ -40,7 +40,7 @@ var mutants = []mutation{
 	{name: "half is a quorum without the leader", edits: []edit{{"types/types.go",
 		"2*n == len(v.Members) && n > 0 && leader", "2*n == len(v.Members)"}}},
 	{name: "an accepted change is forgotten by the next leader's election", edits: []edit{{"handlers/electing.go",
-		"h.becomeLeader(r.message.Term, r.settle)", "h.becomeLeader(r.message.Term, types.Accepted{})"}}},
+		"h.lead(r.message.Term, r.settle)", "h.lead(r.message.Term, types.Accepted{})"}}},
 	{name: "a member does not say what it has accepted", edits: []edit{{"handlers/following.go",
 		"a.Change, a.Accepted = h.accepted.Change, h.accepted.Term", "if kind == types.OK {\n\t\ta.Change, a.Accepted = h.accepted.Change, h.accepted.Term\n\t}"}}},
 	{name: "a restarted peer keeps its vote: any incarnation answers", edits: []edit{{"handlers/messagehandler.go",
@@ -62,7 +62,7 @@ var mutants = []mutation{
 	{name: "groups without leaders never meet", edits: []edit{{"handlers/joining.go",
 		"!m.HasLeader && earlier && h.lasts(e.leaderless, drawnLone)", "false"}}},
 	{name: "a removed member does not become fresh", edits: []edit{{"handlers/following.go",
-		"leader, group, term := h.following, h.view.Group, h.followed\n		h.becomeFresh()\n", "leader, group, term := h.following, h.view.Group, h.followed\n		h.standing, h.view = types.Out, types.View{}\n"}}},
+		"leader, group, term := h.following, h.view.Group, h.followed\n		h.becomeFresh()\n", "leader, group, term := h.following, h.view.Group, h.followed\n		h.becomeOut()\n"}}},
 	{name: "re-forming takes silence for evidence", edits: []edit{{"handlers/founding.go",
 		"return e.outcome == types.Refusal && h.since(h.hosts[id-1].lastContact) >= h.Monitor", "return true"}}, by: byTables},
 	{name: "re-forming does not ask who else has the view", edits: []edit{{"handlers/founding.go",
@@ -76,7 +76,7 @@ var mutants = []mutation{
 	{name: "two lives told the same last incarnation take the same", edits: []edit{{"handlers/joining.go",
 		"before + 1 + types.Incarnation(h.Salt)", "before + 1"}}, by: byTables},
 	{name: "an earlier incarnation whose clock was set back is never told", edits: []edit{{"handlers/messagehandler.go",
-		"		return h.departure == nil || m.Kind == types.Probe\n", "		return (h.departure == nil || m.Kind == types.Probe) && (!h.mine(m) || m.Incarnation >= h.view.Past(m.From).Incarnation)\n"}}, by: byTables},
+		"		return h.role != roleDeparting || m.Kind == types.Probe\n", "		return (h.role != roleDeparting || m.Kind == types.Probe) && (!h.mine(m) || m.Incarnation >= h.view.Past(m.From).Incarnation)\n"}}, by: byTables},
 	{name: "a view that is late is installed", edits: []edit{{"handlers/following.go",
 		"	if m.Number < h.view.Number {\n		h.showView(m)\n		return\n	}\n	if m.Number > h.view.Number && !h.advance(m) {", "	if m.Number != h.view.Number && !h.advance(m) {"}}},
 	{name: "the leader does not answer one that is no member", edits: []edit{{"handlers/monitoring.go",
@@ -86,13 +86,13 @@ var mutants = []mutation{
 	{name: "a JOIN is kept for ever", edits: []edit{{"handlers/leading.go",
 		"return h.since(r.asked) >= h.Monitor || past.Incarnation >= r.member.Incarnation", "return past.Incarnation >= r.member.Incarnation"}}, by: byTables},
 	{name: "a leader without quorum says that it leads", edits: []edit{{"handlers/leading.go",
-		"return o != nil && h.quorate && h.departure == nil &&", "return o != nil && h.departure == nil &&"}}, by: byTables},
+		"return h.role == roleLeader && h.quorate &&", "return h.role == roleLeader &&"}}, by: byTables},
 	{name: "old news of failures is recorded as new", edits: []edit{{"handlers/following.go",
 		"if m.Term == h.heeded.term && m.Request <= h.heeded.request || h.hosts[m.From-1].gone {", "if false {"}}, by: byTables},
 	{name: "what is settled is forgotten as office is taken without a quorum", by: byPlans, edits: []edit{
 		{"handlers/leading.go", "o.ready = o.ready || o.round.done", "o.ready, o.settle = o.round.done, types.Accepted{}"},
-		{"handlers/electing.go", "	if !h.quorate {\n		h.candidacy = nil // grants", "	if false {\n		h.candidacy = nil // grants"},
-		{"handlers/electing.go", "if h.leading != nil && !h.quorate {", "if false {"}}},
+		{"handlers/electing.go", "	if !h.quorate {\n		h.becomeFollower() // grants", "	if false {\n		h.becomeFollower() // grants"},
+		{"handlers/electing.go", "if h.role == roleLeader && !h.quorate {", "if false {"}}},
 	{name: "a PROBE that went unanswered goes over the same connection again", edits: []edit{{"handlers/monitoring.go",
 		"h.probe(id, p.gone || p.answered < p.probed)", "h.probe(id, false)"}}, by: byHarshSeeds},
 	{name: "a founder does not wait anew when an earlier host first answers", edits: []edit{{"handlers/founding.go",
@@ -110,6 +110,8 @@ var mutants = []mutation{
 		"case low && m.Leads && h.fresh.prefers(m.From, m.Group, m.Term):", "case low:"}}, by: byTables},
 	{name: "a name service that knows nobody accounts for all hosts", edits: []edit{{"handlers/founding.go",
 		"e.outcome == types.NoName && e.asked >= h.fresh.naming && h.namesFound()", "e.outcome == types.NoName"}}, by: byPlans},
+	{name: "a redial waits for the dial in progress", edits: []edit{{"network/connections/connections.go",
+		"if h.dials == maxDials {", "if h.dials > 0 {"}}},
 	{name: "a member that owes an answer counts as heard", edits: []edit{{"handlers/monitoring.go",
 		"if p.owes != never {\n		return min(p.owes, p.heard)", "if false {\n		return min(p.owes, p.heard)"}}, by: byTables},
 }

@@ -10,8 +10,8 @@ import (
 	"memberly/peer/types"
 )
 
-// Network is what is wrong with the network all the time, until the plan is quiet: numbers,
-// zero meaning nothing.
+// Network describes background faults of the network, active until Plan.Quiet. The zero value is a perfect
+// network.
 type Network struct {
 	MinDelay, MaxDelay time.Duration // of a packet; different delays reorder datagrams
 	Loss               float64       // of datagrams
@@ -44,7 +44,7 @@ const (
 	Link                 // what A sends does not reach B for For
 	LinkBoth             // A and B do not hear each other for For
 	Slow                 // what A sends takes Delay longer to B for For
-	Pair                 // two hosts, drawn when it strikes, do not hear each other for For
+	Pair                 // two hosts, drawn when it begins, do not hear each other for For
 )
 
 var kindNames = []string{"crash", "start", "off", "freeze", "cut", "mute", "snap", "leave", "jump", "move", "crash-all", "restart", "signal",
@@ -53,8 +53,8 @@ var kindNames = []string{"crash", "start", "off", "freeze", "cut", "mute", "snap
 // Fault is something that happens at a time.
 //
 // With A 0, and for Cut, Mute and Deaf Side 0 as well, it hits the host whose process leads at
-// that moment, or nobody if none does. With Down it comes and goes: it strikes for Down, and
-// again after Up, until For is over; a Crash is then followed by a Start after Down.
+// that moment, or none if none does. With Down it comes and goes: it lasts for Down and comes again after Up,
+// until For is over; a Crash is then followed by a Start after Down.
 type Fault struct {
 	At       time.Duration
 	Kind     Kind
@@ -63,7 +63,7 @@ type Fault struct {
 	Side     uint32        // bit i-1 for host i
 	Delay    time.Duration // of Slow
 	Down, Up time.Duration
-	Endless  bool // it lasts, or comes and goes, after the plan is quiet, too: For does not count
+	Endless  bool // it goes on after the plan is quiet, too: For does not count
 }
 
 func (f Fault) String() string {

@@ -2,7 +2,7 @@ package simulation
 
 import "memberly/peer/types"
 
-// Records simulates a plan as Run does, and tells every record to recorded, in the order of
+// Records simulates a plan as Run does, and passes every record to recorded, in the order of
 // writing. Its Members must not be changed.
 func Records(p Plan, recorded func(types.Record)) Result {
 	w := newWorld(p, nil)

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Result is what came of a run.
+// Result is the outcome of a run.
 type Result struct {
 	Plan      Plan
 	Failure   string        // the promise that was broken, when and how; empty if none
@@ -17,11 +17,11 @@ type Result struct {
 	Stuck     bool // a host that stays silent leaves a view without its quorum
 	Views     int
 	Groups    int // that these are of
-	Endured   Endured
+	Endured   Endless
 	Excuses   map[string]int // why members were rightly held unreachable, and how often
 }
 
-// Run simulates a plan. Trace, if not nil, is told every event.
+// Run simulates a plan. It writes every event to out, if that is not nil.
 func Run(p Plan, out io.Writer) Result {
 	var t *trace
 	if out != nil {
@@ -30,13 +30,13 @@ func Run(p Plan, out io.Writer) Result {
 	return newWorld(p, t).run()
 }
 
-// run lets a world live until its plan is quiet and its peers agree; where faults are endless,
-// which nobody can promise, as long as the plan says.
+// run runs a world until its plan is quiet and its peers agree. With endless faults, under which they may never
+// agree, it runs as long as the plan says.
 func (w *world) run() Result {
 	w.runUntil(w.plan.Quiet)
 	w.settle()
 	if w.plan.Endless > 0 {
-		e := w.endure()
+		e := w.runEndless()
 		r := w.result()
 		r.Endured = e
 		return r
@@ -52,7 +52,7 @@ func (w *world) result() Result {
 		Twins: w.judge.twins, Views: len(w.judge.views), Groups: len(w.judge.latest), Excuses: w.judge.excuses}
 }
 
-// converge lets the peers agree, and reports whether they rightly do not.
+// converge runs until the peers agree, and reports whether there is a reason that they do not.
 func (w *world) converge() (stuck bool) {
 	p := w.plan
 	wrong, going := "never asked", true
@@ -84,9 +84,9 @@ func (p Plan) last() time.Duration {
 	return t
 }
 
-// patience is how long it may take to agree, once the faults are over, where no group goes on:
-// 25 s, as rules 6 and 7 make somebody wait; and 10 s more for each host that does not run before the first in
-// the file that does, and where one is silent, for then that one waits so long to found (rule 7).
+// patience is how long agreement may take once the faults are over, if no group goes on: 25 s, for the waits of
+// rules 6 and 7, and 10 s more for each host before the first one that runs, and if a host is silent, because
+// the founder then waits that long (rule 7).
 func (w *world) patience() time.Duration {
 	wait := 25*time.Second + w.plan.last() - w.plan.Quiet
 	if w.plan.Dark != 0 {

@@ -49,8 +49,10 @@ func (t *trace) step(w *world, p *process, what string, out *handlers.Output) {
 		return
 	}
 	var does []string
-	for _, r := range out.Records {
-		does = append(does, r.String())
+	for i := range out.Events {
+		if r, ok := out.Events[i].Record(p.id); ok {
+			does = append(does, r.String())
+		}
 	}
 	for i := 0; i < len(out.Messages); i++ {
 		m, to := &out.Messages[i], []string{fmt.Sprint(out.Messages[i].To)}

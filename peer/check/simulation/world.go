@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"memberly/peer/handlers"
+	"memberly/peer/network/connections"
 	"memberly/peer/types"
 )
 
@@ -53,24 +54,24 @@ type machine struct {
 // process is one life of the daemon.
 type process struct {
 	*machine
-	life     int
-	handler  *handlers.Handler
-	started  time.Duration
-	rate     float64 // of its clock against the true one
-	frozen   bool
-	awake    time.Duration // since when it is not frozen
-	asleep   time.Duration // when it was last frozen
-	inbox    []func()      // what came while it was frozen
-	wake     int           // the number of the tick that is due
-	wakeAt   time.Duration
-	ticked   time.Duration // when it last did
-	ticks    int           // how often at that moment, before
-	view     types.View
-	ended    bool
-	code     int
-	stands   types.Standing
-	dialling map[types.ID][]types.Message
-	known    []int // by id-1: the address at which it looks for a host
+	life    int
+	handler *handlers.Handler
+	started time.Duration
+	rate    float64 // of its clock against the true one
+	frozen  bool
+	awake   time.Duration // since when it is not frozen
+	asleep  time.Duration // when it was last frozen
+	inbox   []func()      // what came while it was frozen
+	wake    int           // the number of the tick that is due
+	wakeAt  time.Duration
+	ticked  time.Duration // when it last did
+	ticks   int           // how often at that moment, before
+	view    types.View
+	ended   bool
+	code    int
+	stands  types.Standing
+	links   *connections.Table[*conn, types.Message]
+	known   []int // by id-1: the address at which it looks for a host
 }
 
 func newWorld(p Plan, t *trace) *world {
@@ -88,7 +89,7 @@ func newWorld(p Plan, t *trace) *world {
 		w.at(at, func() { w.start(w.hosts[i]) })
 	}
 	for _, f := range p.Faults {
-		w.at(f.At, func() { w.strike(f) })
+		w.at(f.At, func() { w.inject(f) })
 	}
 	return w
 }
@@ -115,8 +116,8 @@ func (w *world) runUntil(t time.Duration) {
 	}
 }
 
-// mostTicks is how often a process may tick in one moment.
-const mostTicks = 20
+// maxTicks is how often a process may tick in one moment.
+const maxTicks = 20
 
 // start begins a new process on a host that has none.
 func (w *world) start(m *machine) {
@@ -129,7 +130,7 @@ func (w *world) start(m *machine) {
 		rate += w.plan.Drift * (2*w.random.Float64() - 1)
 	}
 	p := &process{machine: m, life: m.lives, started: w.now, awake: w.now, asleep: -time.Hour, rate: rate,
-		dialling: map[types.ID][]types.Message{}, known: make([]int, len(w.hosts))}
+		links: connections.New[*conn, types.Message](len(w.hosts)), known: make([]int, len(w.hosts))}
 	for i, h := range w.hosts {
 		p.known[i] = h.address
 	}
@@ -144,21 +145,31 @@ func (p *process) instant(now time.Duration) handlers.Instant {
 	return handlers.Instant{Run: run + time.Second, Wall: epoch + int64(now+p.jump)}
 }
 
-// step lets a process handle something, or keeps it until the process thaws.
+// maxInbox is how much waits for a frozen process; what comes then is lost.
+const maxInbox = 4096
+
+// step lets a process handle something when it is not frozen.
 func (w *world) step(p *process, what string, f func(handlers.Instant) *handlers.Output) {
-	if p.ended {
+	if p.frozen && len(p.inbox) >= maxInbox {
 		return
 	}
-	if p.frozen {
-		if len(p.inbox) < 4096 {
-			p.inbox = append(p.inbox, func() { w.step(p, what, f) })
-		}
-		return
+	w.whenAwake(p, func() {
+		w.steps++
+		out := f(p.instant(w.now))
+		w.trace.step(w, p, what, out)
+		w.carry(p, out)
+	})
+}
+
+// whenAwake does f now, or when the process thaws; never if it has ended by then.
+func (w *world) whenAwake(p *process, f func()) {
+	switch {
+	case p.ended:
+	case p.frozen:
+		p.inbox = append(p.inbox, func() { w.whenAwake(p, f) })
+	default:
+		f()
 	}
-	w.steps++
-	out := f(p.instant(w.now))
-	w.trace.step(w, p, what, out)
-	w.carry(p, out)
 }
 
 // carry does what a step asks for, as the daemon does.
@@ -168,12 +179,14 @@ func (w *world) carry(p *process, out *handlers.Output) {
 		w.observed(p, out)
 	}
 	if w.recorded != nil {
-		for _, r := range out.Records {
-			w.recorded(p.id, r)
+		for i := range out.Events {
+			if r, ok := out.Events[i].Record(p.id); ok {
+				w.recorded(p.id, r)
+			}
 		}
 	}
-	for _, id := range out.Redial {
-		w.dial(p, id)
+	for i, id := range out.Redial {
+		w.connect(p, p.links.Redial(id, out.RedialAt[i]))
 	}
 	for _, m := range out.Messages {
 		w.sendTCP(p, m)
@@ -208,7 +221,7 @@ func (w *world) schedule(p *process, run time.Duration) {
 		if n == p.wake {
 			p.wake++
 			p.wakeAt = -1
-			w.spin(p)
+			w.guardAgainstLivelock(p)
 			w.step(p, "", p.handler.Tick)
 		}
 	})
@@ -222,13 +235,13 @@ func (w *world) lateness() time.Duration {
 	return time.Duration(w.random.Int64N(int64(w.plan.Late) + 1))
 }
 
-// spin fails the run of a process that ticks again and again without time passing: the daemon
+// guardAgainstLivelock fails the run of a process that ticks again and again without time passing: the daemon
 // would do nothing else.
-func (w *world) spin(p *process) {
+func (w *world) guardAgainstLivelock(p *process) {
 	if p.ticks++; p.ticked != w.now {
 		p.ticked, p.ticks = w.now, 0
 	}
-	if p.ticks == mostTicks {
+	if p.ticks == maxTicks {
 		w.judge.fail("peer %d wants a tick again and again", p.id)
 	}
 }
@@ -242,13 +255,8 @@ func (w *world) end(p *process) {
 	p.process, p.lastEnd = nil, w.now
 	for _, other := range w.hosts {
 		for _, c := range w.conns[pairOf(p.id, other.id)] {
-			if !c.open || !c.has(p) {
-				continue
-			}
-			if y := &c.ways[c.side(p)]; len(y.queue) > 0 {
-				y.fin = true
-			} else {
-				w.hangUp(c, p, p.slow[other.id-1])
+			if c.has(p) {
+				w.finish(c, p)
 			}
 		}
 	}

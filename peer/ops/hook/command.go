@@ -16,18 +16,17 @@ import (
 	"memberly/peer/types"
 )
 
-// Version is that of the JSON and of the variables. Names may be added without a new one.
+// Version is the version of the JSON and of the variables. It does not change when names are added.
 const Version = 1
 
 const (
-	// linger is how long is waited, after the command's end, for what it started and left
-	// behind with its output open.
+	// linger bounds the wait, after the command has ended, for processes that it left with its output open.
 	linger = 500 * time.Millisecond
-	// mostSaid is how much of what a failing command wrote is shown: the end of it.
-	mostSaid = 300
-	// mostNames is how long a list of names may be as a variable; the system refuses a
-	// command with a longer one than 128 KiB.
-	mostNames = 100_000
+	// maxSaid is how many bytes of a failing command's output are shown: the last ones.
+	maxSaid = 300
+	// maxNames is how long the list of names may be as a variable, in bytes; the system refuses a variable of
+	// more than 128 KiB.
+	maxNames = 100_000
 )
 
 // document is the JSON on the command's standard input, one line.
@@ -37,7 +36,7 @@ type document struct {
 	Peer    member   `json:"peer"`
 	Group   string   `json:"group"` // its maker's incarnation and id
 	View    int64    `json:"view"`
-	Leader  member   `json:"leader"` // whose lead the peer followed
+	Leader  member   `json:"leader"` // that the peer followed
 	Leads   bool     `json:"leads"`  // the leader is this peer
 	Members []member `json:"members"`
 }
@@ -48,11 +47,11 @@ type member struct {
 	Name string   `json:"name"`
 }
 
-func (h *Hook) document(m moment) document {
-	d := document{Version: Version, Event: m.event, Peer: h.member(h.Self), View: m.view.View,
-		Group:  fmt.Sprintf("%d-%d", m.group.Made, m.group.Maker),
-		Leader: h.member(m.view.Leader), Leads: m.event == installed && m.view.Leader == h.Self}
-	for _, id := range m.view.Members {
+func (h *Hook) document(n notification) document {
+	d := document{Version: Version, Event: n.event, Peer: h.member(h.Self), View: n.number,
+		Group:  fmt.Sprintf("%d-%d", n.group.Made, n.group.Maker),
+		Leader: h.member(n.leader), Leads: n.event == installed && n.leader == h.Self}
+	for _, id := range n.members {
 		d.Members = append(d.Members, h.member(id))
 	}
 	return d
@@ -83,16 +82,16 @@ func (d document) variables() []string {
 		"MEMBERLY_LEADS=" + strconv.FormatBool(d.Leads),
 		"MEMBERLY_MEMBERS=" + strings.Join(ids, ","),
 	}
-	if list := strings.Join(names, ","); len(list) < mostNames {
+	if list := strings.Join(names, ","); len(list) < maxNames {
 		vars = append(vars, "MEMBERLY_MEMBER_NAMES="+list)
 	}
 	return vars
 }
 
-// command runs the command for m, and returns its error with the end of what it wrote. Its
-// process group, which no signal from a terminal reaches, is killed at the end of ctx.
-func (h *Hook) command(ctx context.Context, m moment) (said string, err error) {
-	d := h.document(m)
+// command runs the command for n, and returns its error with the end of its output. The command has a process
+// group of its own, which no signal from a terminal reaches and which is killed when ctx ends.
+func (h *Hook) command(ctx context.Context, n notification) (said string, err error) {
+	d := h.document(n)
 	input, err := json.Marshal(d)
 	if err != nil {
 		return "", err
@@ -115,12 +114,12 @@ func (h *Hook) command(ctx context.Context, m moment) (said string, err error) {
 type tail []byte
 
 func (t *tail) Write(b []byte) (int, error) {
-	*t = append(*t, b[max(0, len(b)-mostSaid):]...)
-	*t = (*t)[max(0, len(*t)-mostSaid):]
+	*t = append(*t, b[max(0, len(b)-maxSaid):]...)
+	*t = (*t)[max(0, len(*t)-maxSaid):]
 	return len(b), nil
 }
 
-// quoted returns it on one line, behind a colon; "" if there is nothing.
+// quoted returns the text on one line, after a colon; "" if there is none.
 func (t *tail) quoted() string {
 	if text := strings.TrimSpace(string(*t)); text != "" {
 		return fmt.Sprintf(": %q", text)

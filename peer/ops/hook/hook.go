@@ -1,5 +1,5 @@
-// Package hook runs the operator's command on each view that the peer installs: one at a
-// time, in order, away from everything that the group waits for.
+// Package hook runs the operator's command of -exec for each view that the peer installs, one run at a time
+// and in order. It never delays the peer.
 package hook
 
 import (
@@ -10,54 +10,56 @@ import (
 	"sync"
 	"time"
 
+	"memberly/peer/datastructures"
+	"memberly/peer/handlers"
 	"memberly/peer/types"
 )
 
-// Limit is how long one run of the command may take. What still waits when the peer ends has
-// as long together, and the last run as long again.
+// Limit is how long one run of the command may take. When the peer ends, all runs that still wait have as long
+// together, and the last run as long again.
 const Limit = 10 * time.Second
 
-// most is how many runs wait. A command that takes all its time falls hours behind before
-// one is lost, and the memory that waits is bounded. Beyond it the oldest goes: the newest is
-// what is true.
-const most = 1000
+// maxWaiting bounds the runs that wait, and so the memory. Beyond it the oldest is dropped, because the newest
+// is what is true.
+const maxWaiting = 1000
 
 const shell = "/bin/sh"
 
-// Config is what a hook runs, and for whom.
+// Config is what a hook runs, and for which peer.
 type Config struct {
 	Command string // for /bin/sh -c
 	Self    types.ID
 	Names   []string // of all hosts, by ID-1
-	// Report says what went wrong, as a line without its end. It must not wait.
+	// Report writes a line that says what went wrong. It must not wait.
 	Report func(format string, args ...any)
 }
 
-// Hook runs a command on each view. A nil Hook does nothing. Any goroutine may use it.
+// Hook is the listener that runs a command on each view.
 type Hook struct {
 	Config
-	limit time.Duration
+	limit   time.Duration
+	waiting datastructures.SafeQueue[notification]
+	running sync.Mutex // held while the command runs
 
-	mu      sync.Mutex
-	filled  sync.Cond // that something waits, or that closing is set
-	waiting []moment
-	dropped int
-	last    moment // that was added
-	closing bool
+	// These belong to the goroutine of the steps.
+	last  notification // that was added
+	holds bool         // the peer held a view after its last step
 
-	done    chan struct{} // closed when all has run
+	done    chan struct{} // closed after the last run
 	views   context.Context
-	abandon context.CancelFunc // ends views: what waits is dropped, what runs is killed
+	abandon context.CancelFunc // ends views: waiting runs are dropped, the current one is killed
 }
 
-// moment is something that happened to the peer, and the view that it held then.
-type moment struct {
-	event event
-	group types.Group
-	view  types.Record
+// notification is something that happened to the peer, and the view that it held then.
+type notification struct {
+	event   event
+	group   types.Group
+	number  int64 // of the view
+	leader  types.ID
+	members []types.ID // of the view, in the order of joining
 }
 
-// event is why the command runs.
+// event is the reason for a run.
 type event string
 
 // The events; the words are an interface.
@@ -67,12 +69,8 @@ const (
 	left      event = "left" // it has left and ends
 )
 
-// New returns a hook that is ready, or nil if there is no command. The error is that there
-// is no shell here.
+// New returns a hook that is ready. The error is that there is no shell here.
 func New(c Config) (*Hook, error) {
-	if c.Command == "" {
-		return nil, nil
-	}
 	if _, err := os.Stat(shell); err != nil {
 		return nil, fmt.Errorf("-exec needs %s: %w: leave -exec out, or use an image that has a shell", shell, err)
 	}
@@ -81,123 +79,96 @@ func New(c Config) (*Hook, error) {
 
 func newHook(c Config, limit time.Duration) *Hook {
 	h := &Hook{Config: c, limit: limit, done: make(chan struct{})}
-	h.filled.L = &h.mu
+	h.waiting.Max = maxWaiting
 	h.views, h.abandon = context.WithCancel(context.Background())
 	go h.run()
+	if os.Getpid() == 1 {
+		go h.reap()
+	}
 	return h
 }
 
-// Record has the command run if r is a view that the peer has installed. It never waits.
-func (h *Hook) Record(group types.Group, r types.Record) {
-	if h != nil && r.Message == "" {
-		h.add(moment{installed, group, r})
+// Stepped has the command run for each view that the peer installed in a step, and if it lost its view.
+func (h *Hook) Stepped(s *handlers.Step) {
+	for i := range s.Events {
+		if e := &s.Events[i]; e.Kind == handlers.Installed {
+			h.add(notification{installed, e.Now.Group, e.View, e.Leader, e.Members})
+			h.holds = true
+		}
 	}
-}
-
-// Removed has the command run because the peer holds no view any more. It never waits.
-func (h *Hook) Removed() {
-	if h != nil {
+	if h.holds && s.View.Number == 0 && !s.Exit {
 		h.again(removed)
 	}
+	h.holds = s.View.Number != 0
 }
 
-// Close waits until all that happened has run, for Limit at most, and ends the hook. If the
-// peer has left, having held a view before, the command runs once more after that. Else it is
-// a crash: nothing more runs, and what runs is killed. Close is called once.
-func (h *Hook) Close(hasLeft bool) {
-	if h == nil {
-		return
-	}
+// Ended ends the hook. If the peer has left its group, Ended waits for the runs that wait, for Limit at most, and
+// runs the command once more. After a crash nothing more runs, and what runs is killed.
+func (h *Hook) Ended(hasLeft bool) {
 	if hasLeft {
 		h.again(left)
 		defer time.AfterFunc(h.limit, h.abandon).Stop()
 	} else {
 		h.abandon()
 	}
-	h.mu.Lock()
-	h.closing = true
-	h.filled.Signal()
-	h.mu.Unlock()
+	h.waiting.Close()
 	<-h.done
 }
 
 // again adds an event of the view that was the last, if there was one.
 func (h *Hook) again(e event) {
-	h.mu.Lock()
-	m := h.last
-	h.mu.Unlock()
-	if m.event != "" {
-		m.event = e
-		h.add(m)
+	if n := h.last; n.event != "" {
+		n.event = e
+		h.add(n)
 	}
 }
 
-func (h *Hook) add(m moment) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.last = m
-	if len(h.waiting) == most {
-		h.waiting = h.waiting[1:]
-		h.dropped++
-	}
-	h.waiting = append(h.waiting, m)
-	h.filled.Signal()
+func (h *Hook) add(n notification) {
+	h.last = n
+	h.waiting.Put(n)
 }
 
-// run runs the command for each moment, until there is none and none will come.
+// run runs the command for each notification, until there is none and none will come.
 func (h *Hook) run() {
 	defer close(h.done)
-	for passed := 0; ; {
-		m, dropped, ok := h.take()
-		passed += dropped
+	for skipped := 0; ; {
+		n, dropped, ok := h.waiting.Take()
+		skipped += dropped
 		ctx := h.views
-		if m.event == left {
+		if n.event == left {
 			ctx = context.Background()
 		}
 		if ok && ctx.Err() != nil {
-			passed++ // there is no time for it
+			skipped++ // there is no time for it
 			continue
 		}
-		if passed > 0 {
-			h.Report("Error running -exec: %d views were passed over, as it takes longer than they come", passed)
-			passed = 0
+		if skipped > 0 {
+			h.Report("Error running -exec: %d views were skipped, because the command is slower than they come", skipped)
+			skipped = 0
 		}
 		if !ok {
 			return
 		}
-		h.perform(ctx, m)
+		h.perform(ctx, n)
 	}
-}
-
-// take waits for the next moment, and returns how many were lost before it.
-func (h *Hook) take() (m moment, dropped int, ok bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for len(h.waiting) == 0 {
-		if h.closing {
-			return moment{}, 0, false
-		}
-		h.filled.Wait()
-	}
-	m, dropped = h.waiting[0], h.dropped
-	h.waiting, h.dropped = h.waiting[1:], 0
-	return m, dropped, true
 }
 
 // perform runs the command, and reports its failure.
-func (h *Hook) perform(ctx context.Context, m moment) {
+func (h *Hook) perform(ctx context.Context, n notification) {
 	ctx, cancel := context.WithTimeoutCause(ctx, h.limit, errLimit)
 	defer cancel()
-	said, err := h.command(ctx, m)
+	h.running.Lock()
+	said, err := h.command(ctx, n)
+	h.running.Unlock()
 	switch {
 	case err == nil:
 		return
 	case errors.Is(context.Cause(ctx), errLimit):
-		err = fmt.Errorf("it took longer than %v and was ended", h.limit)
+		err = fmt.Errorf("it took longer than %v and was killed", h.limit)
 	case ctx.Err() != nil:
-		err = errors.New("the peer ends, and ended it")
+		err = errors.New("the peer ended and killed it")
 	}
-	h.Report("Error running -exec for %s %d: %v%s", m.event, m.view.View, err, said)
+	h.Report("Error running -exec for %s %d: %v%s", n.event, n.number, err, said)
 }
 
 var errLimit = errors.New("too slow")

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"memberly/peer/handlers"
 	"memberly/peer/types"
 )
 
@@ -47,11 +48,12 @@ func hooked(t *testing.T, command string, limit time.Duration) (*Hook, string, *
 	return newHook(c, limit), path, r
 }
 
-func view(number int64, leader types.ID, members ...types.ID) types.Record {
-	return types.Record{Peer: 2, View: number, Leader: leader, Members: members}
+// installs is the step in which the peer installs a view.
+func installs(number int64, leader types.ID, members ...types.ID) *handlers.Step {
+	v := types.View{Group: types.Group{Made: 17, Maker: 1}, Number: number}
+	return &handlers.Step{View: v, Events: []handlers.Event{
+		{Kind: handlers.Installed, View: number, Leader: leader, Members: members, Now: v}}}
 }
-
-var group = types.Group{Made: 17, Maker: 1}
 
 func read(t *testing.T, path string) string {
 	t.Helper()
@@ -66,9 +68,9 @@ func read(t *testing.T, path string) string {
 func TestInterface(t *testing.T) {
 	t.Parallel()
 	h, path, r := hooked(t, `cat >>FILE; env | grep ^MEMBERLY_ | LC_ALL=C sort >>FILE`, long)
-	h.Record(group, types.Record{Peer: 2, View: 2, Leader: 1, Message: "peer 3 unreachable"}) // no view
-	h.Record(group, view(3, 2, 3, 2))
-	h.Close(true)
+	h.Stepped(&handlers.Step{View: types.View{Number: 2}, Events: []handlers.Event{{Kind: handlers.Failed, Host: 3}}}) // no view
+	h.Stepped(installs(3, 2, 3, 2))
+	h.Ended(true)
 	if r.String() != "" {
 		t.Errorf("reported %s", r)
 	}
@@ -103,11 +105,11 @@ func TestInOrder(t *testing.T) {
 	h, path, r := hooked(t, `mkdir FILE.busy && echo $MEMBERLY_EVENT $MEMBERLY_VIEW >>FILE && rmdir FILE.busy`, long)
 	want := ""
 	for n := int64(1); n <= 30; n++ {
-		h.Record(group, view(n, 1, 1, 2))
+		h.Stepped(installs(n, 1, 1, 2))
 		want += fmt.Sprintln("view", n)
 	}
-	h.Removed()
-	h.Close(true)
+	h.Stepped(&handlers.Step{})
+	h.Ended(true)
 	if got := read(t, path); got != want+"out 30\nleft 30\n" || r.String() != "" {
 		t.Errorf("ran\n%sreported %s", got, r)
 	}
@@ -118,7 +120,7 @@ func TestReports(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ what, command, want string }{
 		{"fails", `echo no luck >&2; exit 3`, `Error running -exec for view 1: exit status 3: "no luck"`},
-		{"is slow", `sleep 3600 & sleep 3600`, `Error running -exec for view 1: it took longer than 300ms and was ended`},
+		{"is slow", `sleep 3600 & sleep 3600`, `Error running -exec for view 1: it took longer than 300ms and was killed`},
 		{"ignores signals", `trap '' TERM INT; while :; do sleep 0.01; done`, `took longer than 300ms`},
 		{"is not there", `/no/such/program`, "not found"},
 		{"talks", `yes | head -c 1000000; exit 1`, `exit status 1: "y\ny\n`},
@@ -127,15 +129,15 @@ func TestReports(t *testing.T) {
 			t.Parallel()
 			h, path, r := hooked(t, `case $MEMBERLY_VIEW in 1) `+c.command+`;; *) echo $MEMBERLY_VIEW >>FILE;; esac`, quick)
 			began := time.Now()
-			h.Record(group, view(1, 1, 1, 2))
-			h.Record(group, view(2, 1, 1, 2))
+			h.Stepped(installs(1, 1, 1, 2))
+			h.Stepped(installs(2, 1, 1, 2))
 			if took := time.Since(began); took > quick/2 {
 				t.Errorf("to be told took it %v", took)
 			}
 			for !strings.HasSuffix(read(t, path), "2\n") { // until the test's own limit
 				<-time.After(10 * time.Millisecond)
 			}
-			h.Close(true)
+			h.Ended(true)
 			if got := r.String(); !strings.Contains(got, c.want) || len(got) > 1000 {
 				t.Errorf("reported\n%s, want %s", got, c.want)
 			}
@@ -147,68 +149,72 @@ func TestReports(t *testing.T) {
 func TestLeftBehind(t *testing.T) {
 	t.Parallel()
 	h, path, r := hooked(t, `sleep 5 & echo $! $MEMBERLY_EVENT >>FILE`, long)
-	h.Record(group, view(1, 1, 1, 2))
-	h.Close(true)
+	h.Stepped(installs(1, 1, 1, 2))
+	h.Ended(true)
 	if got := read(t, path); strings.Count(got, "\n") != 2 || r.String() != "" {
 		t.Errorf("ran %q, reported %s", got, r)
 	}
 }
 
-// At the end, what waits has the limit together; what is passed over is told, and the last run comes.
+// At the end, what waits has the limit together; what is skipped is reported, and the last run comes.
 func TestEnd(t *testing.T) {
 	t.Parallel()
 	h, path, r := hooked(t, `case $MEMBERLY_EVENT in view) echo $$ >>FILE; sleep 3600;; *) echo left >>FILE;; esac`, quick)
 	for n := range int64(20) {
-		h.Record(group, view(n+1, 1, 1, 2))
+		h.Stepped(installs(n+1, 1, 1, 2))
 	}
-	h.Close(true)
+	h.Ended(true)
 	if got := read(t, path); !strings.HasSuffix(got, "\nleft\n") {
 		t.Errorf("ran %q, want left at the end", got)
 	}
-	if got := r.String(); strings.Count(got, "views were passed over") != 1 {
-		t.Errorf("reported\n%s\nwant once what was passed over", got)
+	if got := r.String(); strings.Count(got, "views were skipped") != 1 {
+		t.Errorf("reported\n%s\nwant once what was skipped", got)
 	}
 }
 
-// A crash waits for nothing.
+// After a crash nothing is waited for.
 func TestCrash(t *testing.T) {
 	t.Parallel()
 	h, path, _ := hooked(t, `echo $MEMBERLY_EVENT >>FILE; sleep 3600`, long)
-	h.Record(group, view(1, 1, 1, 2))
-	h.Record(group, view(2, 1, 1, 2))
-	h.Close(false)
+	h.Stepped(installs(1, 1, 1, 2))
+	h.Stepped(installs(2, 1, 1, 2))
+	h.Ended(false)
 	if got := read(t, path); strings.Count(got, "\n") > 1 || strings.Contains(got, "left") {
 		t.Errorf("ran %q", got)
 	}
 }
 
-// What waits is bounded: the oldest goes, and is counted.
+// The runs that wait are bounded: the oldest is dropped, and counted.
 func TestBound(t *testing.T) {
 	t.Parallel()
 	var h Hook // that nothing runs
-	h.filled.L = &h.mu
-	for n := range int64(most + 10) {
-		h.Record(group, view(n, 1, 1, 2))
+	h.waiting.Max = maxWaiting
+	for n := range int64(maxWaiting + 10) {
+		h.Stepped(installs(n+1, 1, 1, 2))
 	}
-	if m, dropped, _ := h.take(); len(h.waiting) != most-1 || dropped != 10 || m.view.View != 10 {
-		t.Errorf("%d wait behind view %d, %d dropped", len(h.waiting), m.view.View, dropped)
+	if n, dropped, _ := h.waiting.Take(); dropped != 10 || n.number != 11 {
+		t.Errorf("view %d is the first that waits, %d dropped", n.number, dropped)
 	}
 }
 
-// Without a command there is no hook, and nothing happens; who never held a view has left nothing.
+// A peer that never held a view has left nothing; one that ends with its view lost runs the command once.
 func TestNone(t *testing.T) {
 	t.Parallel()
-	h, err := New(Config{})
-	if h != nil || err != nil {
-		t.Errorf("got %v, %v", h, err)
-	}
-	h.Record(group, view(1, 1, 1))
-	h.Removed()
-	h.Close(true)
-	h, path, _ := hooked(t, `echo $MEMBERLY_EVENT >>FILE`, long)
-	h.Removed()
-	h.Close(true)
-	if got := read(t, path); got != "" {
-		t.Errorf("ran %q", got)
+	for _, c := range []struct {
+		steps []*handlers.Step
+		want  string
+	}{
+		{[]*handlers.Step{{}}, ""},
+		{[]*handlers.Step{installs(1, 1, 1), {}, {}}, "view\nout\nleft\n"},
+		{[]*handlers.Step{installs(1, 1, 1), {Exit: true}}, "view\nleft\n"},
+	} {
+		h, path, _ := hooked(t, `echo $MEMBERLY_EVENT >>FILE`, long)
+		for _, step := range c.steps {
+			h.Stepped(step)
+		}
+		h.Ended(true)
+		if got := read(t, path); got != c.want {
+			t.Errorf("ran %q, want %q", got, c.want)
+		}
 	}
 }

@@ -15,8 +15,12 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"memberly/peer/config"
+	"memberly/peer/types"
+	"memberly/peer/utils"
 )
 
 // The exit codes of the commands.
@@ -29,8 +33,10 @@ const (
 const (
 	// answerTime is how long a peer has to answer a command.
 	answerTime = 3 * time.Second
-	// mostAnswer is more than any answer takes.
-	mostAnswer = 16 << 20
+	// maxAnswer bounds an answer, in bytes: twice what a group of the largest size takes.
+	maxAnswer = 4 << 20
+	// maxSentence and maxName bound the texts of an answer that are shown, in bytes.
+	maxSentence, maxName = 4000, 256
 	// watchPause is the time between two looks of -watch.
 	watchPause = 500 * time.Millisecond
 )
@@ -80,8 +86,7 @@ func parse(args []string, usage string, stdout, stderr io.Writer) (*command, int
 	return c, yes
 }
 
-// url returns that of the peer at addr, on this machine if it is a port alone. An address that
-// means all of a machine's means this one.
+// url returns the URL of the peer at addr, on this machine if addr is a port alone or an unspecified address.
 func url(addr string) (string, error) {
 	at, err := config.ParseHTTP(addr)
 	if err != nil {
@@ -107,10 +112,10 @@ func RunReady(ctx context.Context, args []string, _ io.Reader, stdout, stderr io
 		return no
 	}
 	if status == http.StatusOK && string(answer) != ready {
-		fmt.Fprintf(stderr, "memberly: what answers at %s is no peer\n", c.at)
+		fmt.Fprintf(stderr, "memberly: the server at %s is not a peer of Memberly\n", c.at)
 		return no
 	}
-	stdout.Write(answer)
+	fmt.Fprintln(stdout, shown(strings.TrimSuffix(string(answer), "\n"), maxSentence))
 	if status != http.StatusOK {
 		return no
 	}
@@ -126,24 +131,24 @@ func RunStatus(ctx context.Context, args []string, _ io.Reader, stdout, stderr i
 	if c.watch {
 		return c.follow(ctx)
 	}
-	shown, _, err := c.look(ctx)
+	text, _, err := c.look(ctx)
 	if err != nil {
 		fmt.Fprintf(stderr, "memberly: %v\n", err)
 		return no
 	}
-	stdout.Write(shown)
+	stdout.Write(text)
 	return yes
 }
 
-// follow shows the status whenever it changes, until ctx ends.
+// follow shows the status whenever it changes, until ctx ends, and returns the exit code.
 func (c *command) follow(ctx context.Context) int {
 	tick := time.NewTicker(watchPause)
 	defer tick.Stop()
 	for before := ""; ; {
-		shown, facts, err := c.look(ctx)
+		text, facts, err := c.look(ctx)
 		to := c.stdout
 		if err != nil {
-			facts, shown = "error", []byte(time.Now().Format(time.TimeOnly)+" "+err.Error()+"\n")
+			facts, text = "error", []byte(time.Now().Format(time.TimeOnly)+" "+err.Error()+"\n")
 			if c.json {
 				to = c.stderr
 			}
@@ -153,8 +158,8 @@ func (c *command) follow(ctx context.Context) int {
 		}
 		if facts != before {
 			before = facts
-			if _, err := to.Write(shown); err != nil {
-				return no // nobody reads it
+			if _, err := to.Write(text); err != nil {
+				return no // the reader has gone
 			}
 		}
 		select {
@@ -165,20 +170,21 @@ func (c *command) follow(ctx context.Context) int {
 	}
 }
 
-// look asks for the status and returns it as it is to be shown, and what of it matters to
-// -watch: not how long ago something was.
-func (c *command) look(ctx context.Context) (shown []byte, facts string, err error) {
+// look asks for the status. It returns what to show, and the facts in it whose change -watch shows: all but
+// how long ago something was.
+func (c *command) look(ctx context.Context) (text []byte, facts string, err error) {
 	answer, status, err := c.ask(ctx, "/status")
 	if err != nil {
 		return nil, "", err
 	}
 	var r Report
-	if err := json.Unmarshal(answer, &r); err != nil || status != http.StatusOK {
-		return nil, "", fmt.Errorf("what answers at %s is no peer (status %d)", c.at, status)
+	if err := json.Unmarshal(answer, &r); err != nil || status != http.StatusOK || len(r.Hosts) > types.MaxHosts {
+		return nil, "", fmt.Errorf("the server at %s is not a peer of Memberly (status %d)", c.at, status)
 	}
 	if r.Version != Version {
 		return nil, "", fmt.Errorf("the peer at %s speaks version %d of the status, this program %d: use the same release", c.at, r.Version, Version)
 	}
+	r.clean()
 	table := tabulate(&r)
 	r.Time = time.Time{}
 	for i := range r.Hosts {
@@ -186,9 +192,40 @@ func (c *command) look(ctx context.Context) (shown []byte, facts string, err err
 	}
 	facts = string(tabulate(&r))
 	if c.json {
-		return answer, facts, nil
+		return printableJSON(answer), facts, nil
 	}
 	return table, facts, nil
+}
+
+// shown returns a text of an answer as it may be shown: whatever answers may not be a peer, and may mean harm.
+func shown(text string, limit int) string { return utils.Printable(text[:min(len(text), limit)]) }
+
+// clean makes the texts of r such as may be shown.
+func (r *Report) clean() {
+	for _, text := range []*string{&r.Summary, &r.Reason, &r.CanLose.Words} {
+		*text = shown(*text, maxSentence)
+	}
+	for i := range r.Hosts {
+		h := &r.Hosts[i]
+		h.Name, h.State = shown(h.Name, maxName), shown(h.State, maxName)
+		h.Addresses = []string{shown(strings.Join(h.Addresses, " "), maxName)}
+	}
+}
+
+// printableJSON returns JSON with what a terminal would not simply show as escapes of JSON. Outside of its
+// strings valid JSON has no such characters.
+func printableJSON(b []byte) []byte {
+	var out []byte
+	for _, r := range string(b) {
+		if r < 0x7f || strconv.IsPrint(r) && r != utf8.RuneError {
+			out = utf8.AppendRune(out, r)
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			out = fmt.Appendf(out, `\u%04x`, unit)
+		}
+	}
+	return out
 }
 
 // ask returns what the peer answers, and the HTTP status.
@@ -199,13 +236,16 @@ func (c *command) ask(ctx context.Context, path string) ([]byte, int, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	direct := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // no proxy knows a peer
+	direct := &http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true}, // without a proxy
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 	a, err := direct.Do(q)
 	if err != nil {
 		return nil, 0, fmt.Errorf("no answer from %s: %w: does a peer run there with -http?", c.at, errors.Unwrap(err))
 	}
 	defer a.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(a.Body, mostAnswer))
+	b, err := io.ReadAll(io.LimitReader(a.Body, maxAnswer))
 	return b, a.StatusCode, err
 }
 
@@ -221,7 +261,7 @@ func tabulate(r *Report) []byte {
 	} else {
 		fmt.Fprintf(&b, "\nnot ready: %s\n", r.Reason)
 	}
-	fmt.Fprintf(&b, "could lose now: %s\n\n", r.CanLose.Words)
+	fmt.Fprintf(&b, "can lose now: %s\n\n", r.CanLose.Words)
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "id\thost\tstate\tlast heard\taddress\tdoes not hear")
 	for i := range r.Hosts {
@@ -241,12 +281,15 @@ func (r *Report) line(h *HostOf) string {
 	if h.Heard != nil {
 		heard = fmt.Sprintf("%.1f s ago", *h.Heard)
 	}
-	var deaf []string
-	for _, id := range h.DoesNotHear {
-		if id >= 1 && int(id) <= len(r.Hosts) { // who answers may be no peer
-			deaf = append(deaf, r.Hosts[id-1].Name)
+	var unheard []string
+	for _, id := range h.DoesNotHear[:min(len(h.DoesNotHear), maxNames)] {
+		if id >= 1 && int(id) <= len(r.Hosts) { // the server may not be a peer
+			unheard = append(unheard, r.Hosts[id-1].Name)
 		}
 	}
+	if more := len(h.DoesNotHear) - maxNames; more > 0 {
+		unheard = append(unheard, fmt.Sprintf("and %d more", more))
+	}
 	return strings.Join([]string{strconv.Itoa(int(h.ID)), h.Name, state, heard,
-		cmp.Or(strings.Join(h.Addresses, " "), "-"), cmp.Or(strings.Join(deaf, " "), "-")}, "\t")
+		cmp.Or(strings.Join(h.Addresses, " "), "-"), cmp.Or(strings.Join(unheard, " "), "-")}, "\t")
 }

@@ -14,8 +14,8 @@ import (
 	"memberly/peer/types"
 )
 
-// keepAlive is how often a comment is sent to who reads events, so that both ends notice when
-// the other is gone.
+// keepAlive is how often readers of events are sent a comment, so that both ends notice when the other is
+// gone.
 const keepAlive = 15 * time.Second
 
 // EventOf is one line of /events (README, "See inside").
@@ -23,13 +23,13 @@ type EventOf struct {
 	Version  int        `json:"version"`
 	ID       string     `json:"id"`
 	Time     time.Time  `json:"time"`
-	Event    string     `json:"event"` // view, failure, message, halt, missed
+	Event    string     `json:"event"` // view, failure, message, halt, files differ, runs twice, missed
 	Words    string     `json:"words"`
 	View     int64      `json:"view"`
 	Leader   types.ID   `json:"leader"`
 	Members  []types.ID `json:"members,omitempty"`
 	Cause    string     `json:"cause,omitempty"` // of a view: made, joined, added, unreachable, restarted, left, expelled, several
-	Host     types.ID   `json:"host,omitempty"`  // who was added, removed, or failed
+	Host     types.ID   `json:"host,omitempty"`  // that was added, removed, failed, has another hosts file or runs twice
 	AskedBy  types.ID   `json:"asked_by,omitempty"`
 	Answers  int        `json:"answers,omitempty"`
 	Needed   int        `json:"needed,omitempty"`
@@ -42,12 +42,14 @@ type EventOf struct {
 // event returns e, the number-th of this process, as it is served.
 func (s *Server) event(e *handlers.Event, number uint64) *EventOf {
 	of := &EventOf{Version: Version, ID: s.eventID(number), Time: time.Unix(0, e.At.Wall), Event: e.Kind.String(),
-		Words: s.eventWords(e), View: e.View, Leader: e.Leader, Members: e.Members}
+		Words: s.config.Names.event(e), View: e.View, Leader: e.Leader, Members: e.Members}
 	switch e.Kind {
 	case handlers.Installed:
 		of.Cause, of.Host, of.AskedBy = causeName(e), e.Change.Member.ID, e.Asked
 		of.Answers, of.Needed, of.Took = e.Answers, e.Needed, inSeconds(e.Took)
-	case handlers.Noticed:
+	case handlers.FilesDiffer, handlers.RunsTwice:
+		of.Host = e.Host
+	case handlers.Failed:
 		of.Host, of.Silence = e.Host, inSeconds(e.Silence)
 	case handlers.Halted:
 		of.Why, of.WaitsFor = e.Halt.String(), list(e.Awaited)
@@ -80,8 +82,8 @@ func inSeconds(d time.Duration) *float64 {
 
 func (s *Server) eventID(number uint64) string { return s.life + "-" + strconv.FormatUint(number, 10) }
 
-// seen returns the number of the last event that a client has seen, by the id that it names. Who
-// names none has seen what is no longer kept; so has one whose id is not known here.
+// seen returns the number of the last event that a client has seen, by the id that it names. Without an id,
+// or with an unknown one, that is the last event that is no longer kept.
 func (s *Server) seen(id string) (number uint64, known bool) {
 	items, last, _ := s.peer.Events().After(0)
 	life, text, _ := strings.Cut(id, "-")
@@ -92,14 +94,13 @@ func (s *Server) seen(id string) (number uint64, known bool) {
 	return n, true
 }
 
-// events serves what is kept of what happened, then what happens, until the client goes, or is
-// ended for the sake of another.
+// events serves the events that are kept, then new ones, until the client goes or makes room for another.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	ended := s.readers.enter()
 	defer s.readers.leave(ended)
 	w.Header().Set("Content-Type", "text/event-stream")
 	out := http.NewResponseController(w)
-	out.SetReadDeadline(time.Time{}) // the end of the time to ask would be that of the connection
+	out.SetReadDeadline(time.Time{}) // the deadline of the request would end the connection
 	tick := time.NewTicker(keepAlive)
 	defer tick.Stop()
 	var b bytes.Buffer
@@ -126,8 +127,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// stream writes the events as they are sent to one who has seen those up to a number; a comment
-// if there is nothing to send.
+// stream writes the events for a client that has seen those up to a number, or a comment if there are none.
 func (s *Server) stream(b *bytes.Buffer, items []handlers.Event, seen, last uint64) {
 	first := last + 1 - uint64(len(items))
 	if missed := first - seen - 1; len(items) > 0 && missed > 0 {
@@ -141,7 +141,7 @@ func (s *Server) stream(b *bytes.Buffer, items []handlers.Event, seen, last uint
 	}
 }
 
-// missed writes that events up to a number are not sent.
+// missed writes that the events up to a number are not sent.
 func (s *Server) missed(b *bytes.Buffer, number uint64, words string) {
 	s.line(b, &EventOf{Version: Version, ID: s.eventID(number), Time: time.Now(), Event: "missed", Words: words})
 }
@@ -152,18 +152,18 @@ func (s *Server) line(b *bytes.Buffer, e *EventOf) {
 	b.WriteByte('\n')
 }
 
-// readers are those who read events, mostReaders of them at most.
+// readers are the clients that read events, maxReaders of them at most.
 type readers struct {
 	mu  sync.Mutex
 	all []chan struct{} // each closed to end its reader; the oldest first
 }
 
-// enter lets one in, whom the channel returned ends. Where there is no room, the oldest is ended:
-// it may come back and miss nothing, while one that was refused would have nothing at all.
+// enter adds a reader; the channel returned is closed to end it. Without room the oldest reader is ended: it
+// can come back and miss nothing, while a reader that is refused would have nothing at all.
 func (r *readers) enter() chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.all) == mostReaders {
+	if len(r.all) == maxReaders {
 		close(r.all[0])
 		r.all = r.all[1:]
 	}
@@ -172,7 +172,7 @@ func (r *readers) enter() chan struct{} {
 	return ended
 }
 
-// leave gives the place of one back, if it has not been ended.
+// leave removes a reader, unless enter has ended it.
 func (r *readers) leave(ended chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

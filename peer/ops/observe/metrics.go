@@ -23,7 +23,7 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 		s.gauges(&m, st)
 		counters(&m, &st.Tally)
 	}
-	m.family("memberly_dropped_total", "counter", "What came, or should have gone, and was dropped, by reason.")
+	m.family("memberly_dropped_total", "counter", "Messages, datagrams and connections that were dropped, by reason.")
 	dropped := s.peer.DropsByName()
 	for _, reason := range slices.Sorted(maps.Keys(dropped)) {
 		m.sample("memberly_dropped_total", fmt.Sprintf("reason=%q", strings.ReplaceAll(reason, " ", "_")), float64(dropped[reason]))
@@ -31,27 +31,27 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 	w.Write([]byte(m.String()))
 }
 
-// gauges are what is.
+// gauges writes the state of the peer.
 func (s *Server) gauges(m *exposition, st *handlers.Status) {
 	ready, _ := s.isReady(st)
 	m.gauge("memberly_ready", "1 while the peer is in a view whose quorum is reachable and whose leader leads.", bit(ready))
 	m.gauge("memberly_hosts", "Hosts in the hosts file.", float64(len(st.Hosts)))
 	m.gauge("memberly_view_number", "Number of the view that the peer holds; 0 for none.", float64(st.View.Number))
-	m.gauge("memberly_members", "Members of that view.", float64(len(st.View.Members)))
-	m.gauge("memberly_members_reachable", "Of these, those that the peer reaches, itself counted.", float64(st.Reachable))
-	m.gauge("memberly_quorum_reachable", "1 while these are a quorum of the view.", bit(st.Quorate))
+	m.gauge("memberly_members", "Members of the view that the peer holds.", float64(len(st.View.Members)))
+	m.gauge("memberly_members_reachable", "Members that the peer reaches, itself included.", float64(st.Reachable))
+	m.gauge("memberly_quorum_reachable", "1 while the members that the peer reaches form a quorum of the view.", bit(st.Quorate))
 	m.gauge("memberly_leads", "1 while the peer leads.", bit(st.Leads))
-	m.gauge("memberly_leader_id", "Id of the peer whose lead it last followed; 0 for nobody's.", float64(st.Follows))
-	m.gauge("memberly_can_lose", "How many members, whichever, could be lost now with the group going on.", float64(st.Spare.Any))
-	m.gauge("memberly_step_age_seconds", "How long ago the peer's last step was that is shown here.", s.peer.Age(st).Seconds())
+	m.gauge("memberly_leader_id", "Id of the leader that the peer last followed; 0 for none.", float64(st.Follows))
+	m.gauge("memberly_can_lose", "How many members, whichever they are, could fail now with the group still making progress.", float64(st.Spare.Any))
+	m.gauge("memberly_step_age_seconds", "Age of the peer's last published step.", s.peer.Age(st).Seconds())
 }
 
-// counters are what happened.
+// counters writes what happened to the peer.
 func counters(m *exposition, t *handlers.Tally) {
-	m.counter("memberly_heartbeats_sent_total", "Heartbeats that the peer sent, to all at once.", t.Sent)
+	m.counter("memberly_heartbeats_sent_total", "Rounds of heartbeats that the peer sent, each to all hosts.", t.Sent)
 	m.counter("memberly_heartbeats_received_total", "Heartbeats of other members that it received.", t.Heard)
-	m.counter("memberly_retransmissions_total", "Requests of a leader or candidate that were sent again, to each receiver.", t.Resent)
-	m.family("memberly_views_total", "counter", "Views that the peer installed, by what made them; added stands for the first one too, and for one after others were missed.")
+	m.counter("memberly_retransmissions_total", "Requests that the peer, as leader or candidate, sent again, per receiver.", t.Resent)
+	m.family("memberly_views_total", "counter", "Views that the peer installed, by cause; added includes the first view, and a view after missed ones.")
 	for cause, n := range t.Changes {
 		name := types.Cause(cause).String()
 		if types.Cause(cause) == types.Present {
@@ -59,8 +59,8 @@ func counters(m *exposition, t *handlers.Tally) {
 		}
 		m.sample("memberly_views_total", fmt.Sprintf("cause=%q", name), float64(n))
 	}
-	m.histogram("memberly_view_change_seconds", "From the proposal of a view, at a follower its acceptance, at who joins its first asking, to its installation.", &t.Took)
-	m.histogram("memberly_failure_detection_seconds", "From the last that was heard of a member to the notice of its failure.", &t.Silence)
+	m.histogram("memberly_view_change_seconds", "Time until a view is installed: at the leader since it was proposed, at a follower since it was accepted, at a joining host since it first asked.", &t.Took)
+	m.histogram("memberly_failure_detection_seconds", "Time from the last message of a member until its failure is noticed.", &t.Silence)
 }
 
 // exposition is metrics as text.

@@ -1,6 +1,6 @@
-// Package observe shows a peer to programs and to people, over HTTP: what it is, what happened
-// to it, and a page to look at. It reads what the peer publishes, and can neither change it nor
-// hold it up: whoever asks too much is turned away here, or waits for a turn.
+// Package observe serves the status, the events and the metrics of a peer over HTTP, with a page for people,
+// and writes notices for its operator. It is a listener of the peer, and can neither change nor delay it: it
+// bounds its connections, and makes one answer at a time.
 package observe
 
 import (
@@ -11,7 +11,9 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,68 +23,79 @@ import (
 )
 
 const (
-	// mostConnections bounds the connections; more wait to be accepted.
-	mostConnections = 128
-	// mostReaders bounds how many of them read events.
-	mostReaders = 32
-	// patience is how long a reader has to take what it asked for; askTime, to ask; idleTime, to
-	// ask again.
+	// maxReaders bounds how many clients read events.
+	maxReaders = 32
+	// patience bounds the writing of an answer, askTime the reading of a request, and idleTime the wait for
+	// the next one.
 	patience = 10 * time.Second
 	askTime  = 2 * time.Second
 	idleTime = 5 * time.Second
-	// stuck is how long a peer may take no step before it is held dead.
+	// stuck is how long a peer may take no step before /live fails.
 	stuck = 10 * time.Second
 )
 
-// Peer is what of a network.Peer is to be seen, which says what its methods do. Any goroutine
-// may call them.
-type Peer interface {
-	Status() *handlers.Status
-	Age(*handlers.Status) time.Duration
-	Ended() <-chan struct{}
-	Events() *datastructures.SafeRing[handlers.Event]
+// Facts are what the steps of a peer do not tell, and a network.Peer does. Any goroutine may call them.
+type Facts interface {
 	Addresses(types.ID) []netip.Addr
 	DropsByName() map[string]uint64
 }
 
-// Config says where to show a peer, and what it does not know of itself.
+// peer is what is shown of a peer: what its steps told, by a feed, and its facts.
+type peer interface {
+	Status() *handlers.Status
+	Age(*handlers.Status) time.Duration
+	Events() *datastructures.SafeRing[handlers.Event]
+	Since(types.ID) time.Time
+	Facts
+}
+
+// Config says where to serve, and what a peer does not know of itself.
 type Config struct {
 	Addr    netip.AddrPort
-	Names   []string // of the hosts, by ID-1
+	Names   Names
 	Monitor time.Duration
 	Build   string // the program's version
 }
 
-// Server shows one peer.
+// Server is the listener that serves what it is told of a peer.
 type Server struct {
 	config  Config
-	peer    Peer
-	life    string // tells the ids of this process's events from another's
+	feed    *feed
+	peer    peer
+	life    string // makes the ids of this process's events differ from those of another
 	readers readers
-	turn    sync.Mutex // held by who makes an answer: the peer competes with one at most
+	clients connections
+	turn    sync.Mutex // held while an answer is made, so that the peer competes with one at most
 	http    http.Server
 }
 
-// Start shows a peer until that has ended, and then leaves its address to the next. The error
-// says why it cannot be shown, and what to do.
-func Start(c Config, p Peer) error {
+// Start serves at once; the caller adds the server to the peer's listeners. The error says why the address
+// cannot be served, and what to do.
+func Start(c Config, f Facts) (*Server, error) {
 	listener, err := net.Listen("tcp", c.Addr.String())
 	if err != nil {
-		return fmt.Errorf("-http %v cannot be served: %w: give another port or address", c.Addr, err)
+		return nil, fmt.Errorf("-http %v cannot be served: %w: give another port or address", c.Addr, err)
 	}
-	s := newServer(c, p)
-	go s.http.Serve(&crowd{Listener: listener, places: make(chan struct{}, mostConnections)})
-	go func() {
-		<-p.Ended()
-		s.http.Close()
-	}()
-	return nil
+	told := newFeed()
+	s := newServer(c, struct {
+		*feed
+		Facts
+	}{told, f})
+	s.feed = told
+	go s.http.Serve(listener)
+	return s, nil
 }
 
-func newServer(c Config, p Peer) *Server {
+// Stepped keeps what a step of the peer tells.
+func (s *Server) Stepped(step *handlers.Step) { s.feed.stepped(step) }
+
+// Ended closes the server.
+func (s *Server) Ended(bool) { s.http.Close() }
+
+func newServer(c Config, p peer) *Server {
 	s := &Server{config: c, peer: p, life: strconv.FormatInt(time.Now().UnixNano(), 36)}
 	s.http = http.Server{Handler: s.routes(), ErrorLog: log.New(io.Discard, "", 0), MaxHeaderBytes: 16 << 10,
-		ReadTimeout: askTime, WriteTimeout: patience, IdleTimeout: idleTime}
+		ReadTimeout: askTime, WriteTimeout: patience, IdleTimeout: idleTime, ConnState: s.clients.changed}
 	return s
 }
 
@@ -97,6 +110,11 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /ready", s.inTurn(s.ready))
 	mux.HandleFunc("GET /live", s.inTurn(s.live))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.config.Names.mayAsk(r.Host) {
+			http.Error(w, fmt.Sprintf("%q is not a name of this server: ask by its address, localhost or a name of the hosts file",
+				r.Host), http.StatusMisdirectedRequest)
+			return
+		}
 		h := w.Header()
 		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; "+
 			"connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
@@ -107,8 +125,8 @@ func (s *Server) routes() http.Handler {
 	})
 }
 
-// inTurn is a handler whose answers are made one at a time, however many ask for them, and sent
-// when they are whole: who reads slowly keeps nobody waiting.
+// inTurn returns a handler that makes one answer at a time and sends it when it is complete, so that a slow
+// reader delays no other.
 func (s *Server) inTurn(h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		d := &draft{ResponseWriter: w, status: http.StatusOK}
@@ -118,14 +136,14 @@ func (s *Server) inTurn(h http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// work does what is to be done in turn.
+// work calls do while no other answer is made.
 func (s *Server) work(do func()) {
 	s.turn.Lock()
 	defer s.turn.Unlock()
 	do()
 }
 
-// draft is an answer that is not sent yet.
+// draft is an answer that is not complete.
 type draft struct {
 	http.ResponseWriter
 	status int
@@ -151,7 +169,7 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 func (s *Server) live(w http.ResponseWriter, _ *http.Request) {
 	st := s.peer.Status()
 	if st == nil {
-		verdict(w, false, "the peer has not begun yet")
+		verdict(w, false, starting)
 		return
 	}
 	age := s.peer.Age(st)
@@ -172,32 +190,16 @@ func verdict(w http.ResponseWriter, ok bool, reason string) {
 	fmt.Fprintln(w, reason)
 }
 
-// crowd is a listener that accepts no more than it has places for.
-type crowd struct {
-	net.Listener
-	places chan struct{}
-}
-
-// Accept waits for a place, then for a connection.
-func (c *crowd) Accept() (net.Conn, error) {
-	c.places <- struct{}{}
-	conn, err := c.Listener.Accept()
-	if err != nil {
-		<-c.places
-		return nil, err
+// mayAsk reports whether a request may name this server so: by an address, as localhost, or by a name of the
+// hosts file. A page of another site whose name was made to resolve to this machine names that site (DNS
+// rebinding).
+func (n Names) mayAsk(host string) bool {
+	name := strings.TrimSuffix(host, ".")
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		name = strings.TrimSuffix(h, ".")
 	}
-	return &guest{Conn: conn, leave: c.places}, nil
-}
-
-// guest is a connection that gives its place back when it is closed.
-type guest struct {
-	net.Conn
-	leave chan struct{}
-	gone  sync.Once
-}
-
-// Close closes the connection; it may be called again.
-func (g *guest) Close() error {
-	g.gone.Do(func() { <-g.leave })
-	return g.Conn.Close()
+	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil || strings.EqualFold(name, "localhost") || host == "" {
+		return true
+	}
+	return slices.ContainsFunc(n, func(known string) bool { return strings.EqualFold(strings.TrimSuffix(known, "."), name) })
 }

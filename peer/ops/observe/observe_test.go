@@ -4,13 +4,15 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"regexp"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,12 +28,14 @@ import (
 type fake struct {
 	status *handlers.Status
 	age    time.Duration
+	since  time.Time
 	log    datastructures.SafeRing[handlers.Event]
 }
 
 func (f *fake) Status() *handlers.Status                         { return f.status }
 func (f *fake) Age(*handlers.Status) time.Duration               { return f.age }
 func (f *fake) Ended() <-chan struct{}                           { return nil }
+func (f *fake) Since(types.ID) time.Time                         { return f.since }
 func (f *fake) Events() *datastructures.SafeRing[handlers.Event] { return &f.log }
 func (f *fake) DropsByName() map[string]uint64                   { return map[string]uint64{"no member": 3} }
 func (f *fake) Addresses(id types.ID) []netip.Addr {
@@ -60,16 +64,18 @@ func TestOneAnswerAtATime(t *testing.T) {
 	h := newServer(Config{Names: make([]string, 100)}, c).routes()
 	var clients sync.WaitGroup
 	for range 120 {
-		clients.Go(func() { h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil)) })
+		clients.Go(func() {
+			h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "http://localhost/", nil))
+		})
 	}
 	clients.Wait()
 	if most := c.most.Load(); most != 1 {
 		t.Errorf("%d answers were made at once, want 1", most)
 	}
 	stuck := stuckWriter{httptest.NewRecorder(), make(chan struct{}), make(chan struct{})}
-	clients.Go(func() { h.ServeHTTP(stuck, httptest.NewRequest(http.MethodGet, "/", nil)) })
+	clients.Go(func() { h.ServeHTTP(stuck, httptest.NewRequest(http.MethodGet, "http://localhost/", nil)) })
 	<-stuck.writes
-	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/status", nil))
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "http://localhost/status", nil))
 	close(stuck.reads)
 	clients.Wait()
 }
@@ -110,7 +116,7 @@ func serve(t *testing.T, f *fake) (*Server, *httptest.Server) {
 func get(t *testing.T, h *httptest.Server, path string) (int, string) {
 	t.Helper()
 	w := httptest.NewRecorder()
-	h.Config.Handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+	h.Config.Handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://localhost"+path, nil))
 	return w.Code, w.Body.String()
 }
 
@@ -123,7 +129,7 @@ func TestStatusJSON(t *testing.T) {
 	const want = `{"version":1,"time":"","summary":"one leads view 3 with 3 members","ready":true,` +
 		`"peer":{"id":1,"name":"one","standing":"member","incarnation":0},"group":{"made":5,"maker":1},` +
 		`"view":{"number":3,"leader":1,"members":[1,2,3],"quorum":2,"reachable":3,"quorum_reachable":true},` +
-		`"follows":1,"leads":true,"stopped":null,"can_lose":{"any":1,"sparing_leader":1,"single":[1,2,3],"words":"any 1 at once"},` +
+		`"follows":1,"leads":true,"stopped":null,"can_lose":{"any":1,"sparing_leader":1,"single":[1,2,3],"words":"any 1 at once"},"missing":[],` +
 		`"hosts":[{"id":1,"name":"one","addresses":["10.0.0.1"],"state":"self","member":true,"heard_seconds_ago":null,"does_not_hear":[]},` +
 		`{"id":2,"name":"two","addresses":["10.0.0.2"],"state":"present","member":true,"heard_seconds_ago":1,"does_not_hear":[3]},` +
 		`{"id":3,"name":"th\u003cree","addresses":["10.0.0.3"],"state":"present","member":true,"heard_seconds_ago":1.5,"does_not_hear":null}]}` + "\n"
@@ -163,11 +169,11 @@ func TestReadyAndLive(t *testing.T) {
 		words       string
 	}{
 		{"well", func(*fake) {}, 200, 200, "ok"},
-		{"no quorum", func(f *fake) { f.status.Halt, f.status.Awaited = handlers.NoQuorum, []types.ID{2, 3} }, 503, 200, "two and th<ree"},
-		{"no leader", func(f *fake) { f.status.Halt = handlers.NoLeader }, 503, 200, "nobody leads"},
+		{"no quorum", func(f *fake) { f.status.Halt, f.status.Awaited = handlers.NoQuorum, []types.ID{2, 3} }, 503, 200, "two, th<ree"},
+		{"no leader", func(f *fake) { f.status.Halt = handlers.NoLeader }, 503, 200, "no member leads"},
 		{"frozen", func(f *fake) { f.age = 3 * time.Second }, 503, 200, "no step for 3.0 s"},
 		{"dead", func(f *fake) { f.age = time.Minute }, 503, 503, "no step for 60.0 s"},
-		{"not begun", func(f *fake) { f.status = nil }, 503, 503, "not begun"},
+		{"not begun", func(f *fake) { f.status = nil }, 503, 503, "still starting"},
 	} {
 		f := three()
 		c.change(f)
@@ -176,6 +182,48 @@ func TestReadyAndLive(t *testing.T) {
 		if live, _ := get(t, h, "/live"); ready != c.ready || live != c.live || !strings.Contains(words, c.words) {
 			t.Errorf("%s: ready %d (%q), live %d, want %d (%q), %d", c.what, ready, words, live, c.ready, c.words, c.live)
 		}
+	}
+}
+
+// Hosts of the file that are no members are named, with the time since when; the page is amber.
+func TestMissing(t *testing.T) {
+	t.Parallel()
+	f := three()
+	today := time.Now()
+	f.since = time.Date(today.Year(), today.Month(), today.Day(), 12, 1, 0, 0, time.Local)
+	f.status.View.Members = []types.ID{1, 3}
+	f.status.View.Last[1].Cause = types.Unreachable
+	f.status.Hosts[1] = handlers.HostStatus{Heard: handlers.Never}
+	_, h := serve(t, f)
+	const want = "one leads view 3 with 2 of 3 hosts; two is missing since 12:01"
+	if _, got := get(t, h, "/status"); !strings.Contains(got, want) || !strings.Contains(got, `"missing":[{"id":2,"name":"two","state":"removed","since":"`) {
+		t.Errorf("it serves %s", got)
+	}
+	if _, got := get(t, h, "/"); !strings.Contains(got, want) || !strings.Contains(got, `role="status" class="unsure"`) {
+		t.Errorf("the page is %s", got)
+	}
+	f.status.View.Last[1].Cause = types.Left
+	f.since = f.since.AddDate(-1, 0, 0)
+	if _, got := get(t, h, "/status"); !strings.Contains(got, "; two left at "+f.since.Format("2006-01-02")+" 12:01") {
+		t.Errorf("of one that left it serves %s", got)
+	}
+}
+
+// In a large group the columns of the matrix have ids above them.
+func TestPageOfForty(t *testing.T) {
+	t.Parallel()
+	f, names := three(), make(Names, 40)
+	f.status.View.Members, f.status.View.Last, f.status.Hosts = nil, nil, nil
+	for i := range names {
+		names[i] = fmt.Sprintf("host-with-a-long-name-%d", i+1)
+		f.status.View.Members = append(f.status.View.Members, types.ID(i+1))
+		f.status.View.Last = append(f.status.View.Last, types.Past{Incarnation: 1})
+		f.status.Hosts = append(f.status.Hosts, handlers.HostStatus{State: handlers.Present, Told: true})
+	}
+	w := httptest.NewRecorder()
+	newServer(Config{Names: names}, f).routes().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://localhost/", nil))
+	if got := w.Body.String(); !strings.Contains(got, `title="40 host-with-a-long-name-40">40</th>`) {
+		t.Errorf("the page is %s", got)
 	}
 }
 
@@ -190,7 +238,7 @@ func TestLeaving(t *testing.T) {
 	if r.Summary != "one is leaving view 3 with 3 members" || r.CanLose.Words != "it is leaving the group" || len(r.CanLose.Single) > 0 {
 		t.Errorf("it says %q, and %+v could be lost", r.Summary, r.CanLose)
 	}
-	for _, not := range []string{"stands still", "Stands still", "nobody"} {
+	for _, not := range []string{"cannot make progress", "Cannot make progress", "none"} {
 		if _, page := get(t, h, "/"); strings.Contains(page, not) {
 			t.Errorf("its page says %q", not)
 		}
@@ -255,7 +303,7 @@ func TestPageMatrix(t *testing.T) {
 	t.Parallel()
 	_, h := serve(t, three())
 	_, page := get(t, h, "/")
-	for _, want := range []string{"two does not hear th&lt;ree", "not known whether th&lt;ree hears two", "hears th&lt;ree"} {
+	for _, want := range []string{"two does not hear th&lt;ree", "unknown whether th&lt;ree hears two", "hears th&lt;ree"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("%q is not on the page", want)
 		}
@@ -373,7 +421,7 @@ func TestMostReaders(t *testing.T) {
 		r.lines.Scan() // it is in
 		all = append(all, r)
 	}
-	for range mostReaders + 1 {
+	for range maxReaders + 1 {
 		enter()
 	}
 	for all[0].lines.Scan() {
@@ -385,7 +433,7 @@ func TestMostReaders(t *testing.T) {
 	timeout := time.After(20 * time.Second)
 	for left := false; !left; {
 		s.readers.mu.Lock()
-		left = len(s.readers.all) < mostReaders
+		left = len(s.readers.all) < maxReaders
 		s.readers.mu.Unlock()
 		select {
 		case <-time.After(time.Millisecond):
@@ -415,7 +463,7 @@ func TestEventWords(t *testing.T) {
 	}{
 		{handlers.Event{Made: true, Asked: 1, Took: handlers.Never}, "made", "one made the group"},
 		{handlers.Event{Asked: 1, Took: 2 * time.Second}, "joined", "one asked to join, and was let in; took 2.0 s"},
-		{handlers.Event{Took: handlers.Never}, "several", "views between were missed"},
+		{handlers.Event{Took: handlers.Never}, "several", "views in between were missed"},
 		{handlers.Event{Change: types.Change{Operation: types.Add, Member: types.Member{ID: 2}}, Asked: 2, Answers: 3, Needed: 2,
 			Took: 12 * time.Millisecond}, "added", "two asked to join; 3 answers, 2 needed; took 12 ms"},
 		{handlers.Event{Change: del(types.Left), Asked: 2, Took: handlers.Never}, "left", "two asked to leave"},
@@ -458,10 +506,10 @@ func TestCommands(t *testing.T) {
 		{"status", at, yes, "one leads view 3 with 3 members: ready\n"},
 		{"status", at, yes, "2   two     present      1.0 s ago   10.0.0.2  th<ree\n"},
 		{"status", "-json " + at, yes, `{"version":1,`},
-		{"status", stopped, yes, "not ready: it reaches no quorum"},
-		{"status", stranger, no, "is no peer"},
+		{"status", stopped, yes, "not ready: it waits for a quorum"},
+		{"status", stranger, no, "is not a peer"},
 		{"status", foreign, yes, "one\n"},
-		{"ready", foreign, no, "is no peer"},
+		{"ready", foreign, no, "is not a peer"},
 		{"status", "127.0.0.1:1", no, "does a peer run there with -http?"},
 		{"status", "nowhere", misuse, "Usage: memberly status"},
 		{"status", at + " " + at, misuse, "one address"},
@@ -484,7 +532,7 @@ func TestCommands(t *testing.T) {
 		}
 	}
 	var stdout strings.Builder
-	if code := RunReady(t.Context(), []string{stopped}, nil, &stdout, &stdout); code != no || !strings.Contains(stdout.String(), "no quorum") {
+	if code := RunReady(t.Context(), []string{stopped}, nil, &stdout, &stdout); code != no || !strings.Contains(stdout.String(), "for a quorum") {
 		t.Errorf("ready: code %d, %q", code, stdout.String())
 	}
 }
@@ -554,26 +602,41 @@ func (w writes) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// A crowd takes in no more than it has places for, and a place comes back once.
-func TestCrowd(t *testing.T) {
+// What a hostile server answers is shown without harm, is bounded, and leads nowhere else.
+func TestHostileAnswers(t *testing.T) {
 	t.Parallel()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	c := &crowd{Listener: listener, places: make(chan struct{}, 1)}
-	for range 3 {
-		visitor, err := net.Dial("tcp", listener.Addr().String())
-		if err != nil {
-			t.Fatal(err)
+	const harm = "\x1b]0;owned\a\u202e\u009b31m"
+	long := strings.Repeat("x", 1<<20)
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("it follows a redirect") }))
+	t.Cleanup(elsewhere.Close)
+	for _, c := range []struct {
+		what   string
+		answer Report
+	}{
+		{"escapes", Report{Version: Version, Summary: harm, Reason: harm, CanLose: Loss{Words: harm},
+			Hosts: []HostOf{{ID: 1, Name: harm, State: harm, Addresses: []string{harm}, DoesNotHear: []types.ID{1}}}}},
+		{"long texts", Report{Version: Version, Summary: long, Hosts: []HostOf{{ID: 1, Name: long, State: "a", Addresses: []string{long}}}}},
+		{"long lists", Report{Version: Version, Hosts: []HostOf{{ID: 1, Name: "\xff" + long[:1000], DoesNotHear: slices.Repeat([]types.ID{1}, 1<<20)}}}},
+	} {
+		h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/ready" {
+				http.Redirect(w, r, elsewhere.URL, http.StatusFound)
+				return
+			}
+			json.NewEncoder(w).Encode(c.answer)
+		}))
+		t.Cleanup(h.Close)
+		for _, args := range [][]string{{h.URL[len("http://"):]}, {"-json", h.URL[len("http://"):]}} {
+			var stdout, stderr strings.Builder
+			code := RunStatus(t.Context(), args, nil, &stdout, &stderr)
+			if code != yes || strings.ContainsFunc(stdout.String(), func(r rune) bool { return r != '\n' && !strconv.IsPrint(r) }) ||
+				len(args) == 1 && stdout.Len() > 20_000 {
+				t.Errorf("%s, %q: code %d, %d bytes, %q", c.what, args, code, stdout.Len(), stdout.String()[:min(300, stdout.Len())])
+			}
 		}
-		host, err := c.Accept()
-		if err != nil || len(c.places) != 1 {
-			t.Fatalf("%d places are taken, want 1: %v", len(c.places), err)
+		var out strings.Builder
+		if code := RunReady(t.Context(), []string{h.URL[len("http://"):]}, nil, &out, &out); code != no {
+			t.Errorf("ready, redirected: code %d, %q", code, out.String())
 		}
-		visitor.Close()
-		host.Close()
-		host.Close()
 	}
 }

@@ -25,17 +25,19 @@ var pageCSS string
 //go:embed page.js
 var pageJS string
 
-// pageTemplate is made when it is first asked for: a peer that nobody looks at does without.
+// pageTemplate is parsed at the first request, so that a peer without readers does not pay for it.
 var pageTemplate = sync.OnceValue(func() *template.Template {
 	return template.Must(template.New("page").Parse(pageHTML))
 })
 
 const (
-	// mostColumns is how many members the matrix has room for; of more, only those are named
-	// who do not hear somebody.
-	mostColumns = 40
-	// mostLines of the timeline are shown.
-	mostLines = 60
+	// maxColumns is how many members the matrix has room for. In a larger group, a list names the members
+	// that do not hear another.
+	maxColumns = 40
+	// maxNamed is up to how many columns have names above them; more have ids.
+	maxNamed = 12
+	// maxLines bounds the timeline.
+	maxLines = 60
 )
 
 // page is what the template shows.
@@ -46,7 +48,7 @@ type page struct {
 	Quorum     string
 	Rows       []row
 	Matrix     []matrixRow
-	Deaf       []string
+	Unheard    []string // who does not hear whom
 	Timeline   []moment
 }
 
@@ -58,9 +60,10 @@ type row struct {
 	Where            string
 }
 
-// matrixRow is whom a member hears.
+// matrixRow is the members that one member hears; Head stands above its column.
 type matrixRow struct {
 	Name  string
+	Head  string
 	Cells []cell
 }
 
@@ -69,18 +72,18 @@ type cell struct{ Class, Mark, Words string }
 // moment is an event in the timeline; Key tells it from the others.
 type moment struct{ Key, Class, Datetime, Clock, Title, Words string }
 
-// marks are for those who do not see colours.
+// marks show the state of a host without colour.
 var marks = map[string]struct{ mark, words string }{
 	"self":        {"●", "this peer"},
 	"present":     {"●", "heard"},
-	"silent":      {"◐", "silent, being asked"},
+	"silent":      {"◐", "silent, being probed"},
 	"unanswering": {"◐", "heard, but does not answer its leader"},
 	"unreachable": {"✕", "unreachable"},
 	"removed":     {"○", "removed"},
 	"left":        {"○", "left"},
 	"expelled":    {"○", "expelled"},
 	"absent":      {"○", "never was a member"},
-	"unknown":     {"?", "not known"},
+	"unknown":     {"?", "unknown"},
 }
 
 func asset(kind, text string) http.HandlerFunc {
@@ -101,10 +104,10 @@ func (s *Server) page(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (s *Server) newPage() *page {
-	p := &page{Report: s.report(), Build: s.config.Build, LeaderName: "nobody"}
+	p := &page{Report: s.report(), Build: s.config.Build, LeaderName: "none"}
 	led := p.led()
 	if led {
-		p.LeaderName = s.name(p.Follows)
+		p.LeaderName = s.config.Names.name(p.Follows)
 	}
 	for _, h := range p.Hosts {
 		m := marks[h.State]
@@ -115,34 +118,38 @@ func (s *Server) newPage() *page {
 		p.Rows = append(p.Rows, r)
 	}
 	if v := p.View; v != nil {
-		p.Quorum = quorum(v.Quorum, len(v.Members), s.name(v.Leader))
+		p.Quorum = quorum(v.Quorum, len(v.Members), s.config.Names.name(v.Leader))
 		s.relate(p)
 	}
 	p.Timeline = s.timeline()
 	return p
 }
 
-// quorum says which of n members are one.
-func quorum(most, n int, leader string) string {
+// quorum says how many of n members form a quorum.
+func quorum(majority, n int, leader string) string {
 	if n%2 == 0 {
-		return fmt.Sprintf("%d, or %d with %s", most, n/2, leader)
+		return fmt.Sprintf("%d, or %d with %s", majority, n/2, leader)
 	}
-	return strconv.Itoa(most)
+	return strconv.Itoa(majority)
 }
 
-// relate fills in who hears whom.
+// relate fills in which members hear which.
 func (s *Server) relate(p *page) {
 	members := slices.Sorted(slices.Values(p.View.Members))
 	for _, id := range members {
 		host := &p.Hosts[id-1]
-		r := matrixRow{Name: host.Name}
+		r := matrixRow{Name: host.Name, Head: host.Name}
+		if len(members) > maxNamed {
+			r.Head = strconv.Itoa(int(id))
+			r.Name = r.Head + " " + r.Name
+		}
 		for _, other := range members {
 			c := s.cell(p.Report, host, other)
 			if r.Cells = append(r.Cells, c); c.Class == "no" {
-				p.Deaf = append(p.Deaf, c.Words)
+				p.Unheard = append(p.Unheard, c.Words)
 			}
 		}
-		if len(members) <= mostColumns {
+		if len(members) <= maxColumns {
 			p.Matrix = append(p.Matrix, r)
 		}
 	}
@@ -150,12 +157,12 @@ func (s *Server) relate(p *page) {
 
 func (s *Server) cell(r *Report, host *HostOf, other types.ID) cell {
 	hears, known := r.hears(host, other)
-	name := s.name(other)
+	name := s.config.Names.name(other)
 	switch {
 	case host.ID == other:
 		return cell{"own", "·", "itself"}
 	case !known:
-		return cell{"unknown", "?", "not known whether " + host.Name + " hears " + name}
+		return cell{"unknown", "?", "unknown whether " + host.Name + " hears " + name}
 	case hears:
 		return cell{"yes", "✓", "hears " + name}
 	}
@@ -169,7 +176,7 @@ func (s *Server) timeline() []moment {
 	}
 	events, last, _ := s.peer.Events().After(0)
 	var moments []moment
-	for i := len(events) - 1; i >= 0 && len(moments) < mostLines; i-- {
+	for i := len(events) - 1; i >= 0 && len(moments) < maxLines; i-- {
 		m := s.moment(&events[i])
 		m.Key = s.eventID(last + 1 - uint64(len(events)-i))
 		moments = append(moments, m)
@@ -177,7 +184,15 @@ func (s *Server) timeline() []moment {
 	return moments
 }
 
-// clock says when something was, for a person who reads it now: the date too, unless it is today.
+// shortClock formats a time to the minute for a reader now: with the date, unless that is today.
+func shortClock(at, now time.Time) string {
+	if at.Format(time.DateOnly) == now.Format(time.DateOnly) {
+		return at.Format("15:04")
+	}
+	return at.Format("2006-01-02 15:04")
+}
+
+// clock formats a time for a reader now: with the date, unless that is today.
 func clock(at, now time.Time) string {
 	if at.Format(time.DateOnly) == now.Format(time.DateOnly) {
 		return at.Format("15:04:05.000 MST")
@@ -187,16 +202,16 @@ func clock(at, now time.Time) string {
 
 func (s *Server) moment(e *handlers.Event) moment {
 	at := time.Unix(0, e.At.Wall)
-	m := moment{Class: e.Kind.String(), Datetime: at.Format(time.RFC3339Nano), Clock: clock(at, time.Now()), Words: s.eventWords(e)}
+	m := moment{Class: e.Kind.String(), Datetime: at.Format(time.RFC3339Nano), Clock: clock(at, time.Now()), Words: s.config.Names.event(e)}
 	switch {
 	case e.Kind == handlers.Installed:
-		m.Title = fmt.Sprintf("View %d: %s.", e.View, s.names(e.Members))
-	case e.Kind == handlers.Noticed:
+		m.Title = fmt.Sprintf("View %d: %s.", e.View, s.config.Names.list(e.Members))
+	case e.Kind == handlers.Failed:
 		m.Title = "Failure."
 	case e.Kind == handlers.Halted && e.Halt == handlers.Going:
-		m.Class, m.Title = "going", "Goes on."
+		m.Class, m.Title = "going", "Makes progress again."
 	case e.Kind == handlers.Halted && e.Halt != handlers.LeavesView:
-		m.Title = "Stands still."
+		m.Title = "Cannot make progress."
 	}
 	return m
 }

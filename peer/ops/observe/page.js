@@ -1,6 +1,6 @@
 "use strict";
-// Keeps the page as it would be if it were loaded now: once a second, and at every event.
-// Only what changed is replaced, so that focus, scrolling and what is marked stay.
+// Updates the page once a second and at every event. Only what changed is replaced, so that focus, scrolling
+// and selection stay.
 let busy = false, again = false, lost = null;
 
 async function refresh() {
@@ -14,7 +14,7 @@ async function refresh() {
     tell("");
   } catch {
     lost ??= new Date();
-    tell("No answer from this peer since " + lost.toLocaleTimeString() + ". What is below is old.");
+    tell("No answer from this peer since " + lost.toLocaleTimeString() + ". The data below is old.");
   }
   busy = false;
   if (again) { again = false; refresh(); }
@@ -24,15 +24,15 @@ function show(next) {
   document.title = next.title;
   for (const part of document.querySelectorAll("[data-live]")) {
     const now = next.getElementById(part.id);
-    if (now) mend(part, now);
+    if (now) update(part, now);
   }
 }
 
-// mend makes an element like another: those within that are on both sides, by data-key or else by
-// their place, are mended in turn, and one with text of its own is replaced.
-function mend(old, now) {
+// update makes an element like another. Children that are on both sides, by data-key or else by their place,
+// are updated in turn; an element with text of its own is replaced.
+function update(old, now) {
   if (old.isEqualNode(now)) return;
-  if (old.nodeName !== now.nodeName || !holds(old) || !holds(now)) {
+  if (old.nodeName !== now.nodeName || !hasElementsOnly(old) || !hasElementsOnly(now)) {
     old.replaceWith(now);
     return;
   }
@@ -44,20 +44,20 @@ function mend(old, now) {
     const same = before.get(key);
     if (same) {
       at = same.nextElementSibling;
-      mend(same, element);
+      update(same, element);
     } else {
       old.insertBefore(element, at);
     }
   }
 }
 
-// holds tells whether an element holds elements, and no text beside them.
-function holds(element) {
+// hasElementsOnly reports whether an element has child elements, and no text beside them.
+function hasElementsOnly(element) {
   return element.childElementCount > 0 &&
     ![...element.childNodes].some(n => n.nodeType === Node.TEXT_NODE && n.data.trim());
 }
 
-// within returns the elements in one, in their order. Those on both sides are in the same order.
+// within returns the child elements of an element, in order, by key.
 function within(element) {
   return new Map([...element.children].map((e, i) => [e.dataset.key ?? i, e]));
 }

@@ -10,25 +10,34 @@ import (
 	"memberly/peer/types"
 )
 
-// Version is that of the JSON that /status and /events serve. It changes when a field goes or
-// gets another meaning; new fields may come without.
+// Version is the version of the JSON that /status and /events serve. It changes when a field is removed or
+// changes its meaning, not when a field is added.
 const Version = 1
 
 // Report is what /status serves (README, "See inside").
 type Report struct {
 	Version int       `json:"version"`
-	Time    time.Time `json:"time"` // of the peer's last step that was shown
+	Time    time.Time `json:"time"` // of the peer's last published step
 	Summary string    `json:"summary"`
 	Ready   bool      `json:"ready"`
 	Reason  string    `json:"reason,omitempty"` // why it is not ready
 	Peer    PeerOf    `json:"peer"`
 	Group   *GroupOf  `json:"group"` // null while it holds no view, as is View
 	View    *ViewOf   `json:"view"`
-	Follows types.ID  `json:"follows"` // whose lead it last followed; 0 for nobody's
+	Follows types.ID  `json:"follows"` // the leader that it last followed; 0 for none
 	Leads   bool      `json:"leads"`
 	Stopped *Stop     `json:"stopped"` // null while the group can go on
 	CanLose Loss      `json:"can_lose"`
+	Missing []Missing `json:"missing"` // hosts of the file that are no members
 	Hosts   []HostOf  `json:"hosts"`
+}
+
+// Missing is a host of the file that is no member of the view.
+type Missing struct {
+	ID    types.ID  `json:"id"`
+	Name  string    `json:"name"`
+	State string    `json:"state"` // as of the host
+	Since time.Time `json:"since"` // as far as this peer has seen
 }
 
 // PeerOf is the peer itself.
@@ -50,7 +59,7 @@ type ViewOf struct {
 	Number    int64      `json:"number"`
 	Leader    types.ID   `json:"leader"`
 	Members   []types.ID `json:"members"`   // in the order of joining
-	Quorum    int        `json:"quorum"`    // so many are one; of an even number, half with the leader are one too
+	Quorum    int        `json:"quorum"`    // members that form one; of an even number, half with the leader form one too
 	Reachable int        `json:"reachable"` // for the peer, itself counted
 	Quorate   bool       `json:"quorum_reachable"`
 }
@@ -62,12 +71,11 @@ type Stop struct {
 	WaitsFor []types.ID `json:"waits_for"`
 }
 
-// Loss says which members the group could lose now, all at once, and still go on: any so many of
-// the reachable ones, or so many without the leader of the view.
+// Loss says how many reachable members could fail now, all at once, with the group still going on.
 type Loss struct {
-	Any           int        `json:"any"`
-	SparingLeader int        `json:"sparing_leader"`
-	Single        []types.ID `json:"single"` // each of these alone
+	Any           int        `json:"any"`            // whichever they are
+	SparingLeader int        `json:"sparing_leader"` // if the view's leader is not one of them
+	Single        []types.ID `json:"single"`         // each of these alone
 	Words         string     `json:"words"`
 }
 
@@ -79,50 +87,53 @@ type HostOf struct {
 	State       string     `json:"state"`
 	Member      bool       `json:"member"`
 	Heard       *float64   `json:"heard_seconds_ago"` // null for never, and for the peer itself
-	DoesNotHear []types.ID `json:"does_not_hear"`     // of the members; null if that is not known
+	DoesNotHear []types.ID `json:"does_not_hear"`     // members; null if the host has reported nothing
 }
 
-// report returns what is to be seen of the peer.
+// report returns what /status serves now.
 func (s *Server) report() *Report {
 	st := s.peer.Status()
 	if st == nil {
 		return &Report{Version: Version, Time: time.Now(), Summary: starting, Reason: starting,
-			Peer: PeerOf{Standing: types.Fresh.String()}, CanLose: Loss{Single: []types.ID{}, Words: starting}, Hosts: []HostOf{}}
+			Peer: PeerOf{Standing: types.Fresh.String()}, CanLose: Loss{Single: []types.ID{}, Words: starting}, Missing: []Missing{}, Hosts: []HostOf{}}
 	}
 	r := &Report{Version: Version, Time: time.Unix(0, st.At.Wall), Follows: st.Follows, Leads: st.Leads,
-		Peer:    PeerOf{st.ID, s.name(st.ID), st.Standing.String(), st.Incarnation},
-		CanLose: s.loss(st)}
+		Peer:    PeerOf{st.ID, s.config.Names.name(st.ID), st.Standing.String(), st.Incarnation},
+		CanLose: s.loss(st), Missing: []Missing{}}
 	if st.Standing == types.Joined {
 		v := &st.View
 		r.Group = &GroupOf{v.Group.Made, v.Group.Maker}
 		r.View = &ViewOf{v.Number, v.Leader, v.Members, len(v.Members)/2 + 1, st.Reachable, st.Quorate}
 	}
 	if st.Halt != handlers.Going {
-		r.Stopped = &Stop{st.Halt.String(), s.haltWords(st.Halt, st.Awaited), list(st.Awaited)}
+		r.Stopped = &Stop{st.Halt.String(), s.config.Names.halt(st.Halt, st.Awaited), list(st.Awaited)}
 	}
 	for i := range st.Hosts {
-		r.Hosts = append(r.Hosts, s.host(st, types.ID(i+1)))
+		h := s.host(st, types.ID(i+1))
+		if r.Hosts = append(r.Hosts, h); st.Standing == types.Joined && !st.View.Has(h.ID) {
+			r.Missing = append(r.Missing, Missing{h.ID, h.Name, h.State, s.peer.Since(h.ID)})
+		}
 	}
 	r.Ready, r.Reason = s.isReady(st)
-	r.Summary = s.summary(st)
+	r.Summary = s.summary(st, r.Missing)
 	return r
 }
 
-// isReady reports whether the peer is ready, else why not.
+// isReady reports whether the peer is ready, and if not, why.
 func (s *Server) isReady(st *handlers.Status) (bool, string) {
 	age := s.peer.Age(st)
 	switch {
 	case age >= max(time.Second, s.config.Monitor):
 		return false, "the peer has taken no step for " + seconds(age)
 	case st.Halt != handlers.Going:
-		return false, s.haltWords(st.Halt, st.Awaited)
+		return false, s.config.Names.halt(st.Halt, st.Awaited)
 	}
 	return true, ""
 }
 
 func (s *Server) host(st *handlers.Status, id types.ID) HostOf {
 	of := &st.Hosts[id-1]
-	h := HostOf{ID: id, Name: s.name(id), Addresses: []string{}, Member: of.State != handlers.Apart && st.View.Has(id),
+	h := HostOf{ID: id, Name: s.config.Names.name(id), Addresses: []string{}, Member: of.State != handlers.Apart && st.View.Has(id),
 		State: state(st, id)}
 	for _, addr := range s.peer.Addresses(id) {
 		h.Addresses = append(h.Addresses, addr.String())
@@ -137,7 +148,7 @@ func (s *Server) host(st *handlers.Status, id types.ID) HostOf {
 	return h
 }
 
-// state names what a host is.
+// state names the state of a host.
 func state(st *handlers.Status, id types.ID) string {
 	if of := st.Hosts[id-1]; of.State != handlers.Apart {
 		return of.State.String()
@@ -174,12 +185,12 @@ func list(ids []types.ID) []types.ID { return append([]types.ID{}, ids...) }
 // writeJSON writes v and the end of a line.
 func writeJSON(w io.Writer, v any) error { return json.NewEncoder(w).Encode(v) }
 
-// led reports whether somebody leads, as far as the peer knows: whom it follows.
+// led reports whether the leader that the peer follows leads, as far as the peer knows.
 func (r *Report) led() bool {
 	return r.View != nil && (r.Leads || r.Stopped == nil || r.Stopped.Why == handlers.LeavesView.String())
 }
 
-// hears reports whether a host hears a member, by its own word; known is false if it did not say.
+// hears reports whether a host hears a member, as the host itself reports; known is false if it reported nothing.
 func (r *Report) hears(host *HostOf, member types.ID) (hears, known bool) {
 	switch {
 	case host.DoesNotHear == nil || host.State == handlers.Gone.String():

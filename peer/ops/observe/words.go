@@ -9,53 +9,75 @@ import (
 	"memberly/peer/types"
 )
 
-const starting = "the peer has not begun yet"
+// starting is what is said of a peer that has taken no step.
+const starting = "the peer is still starting"
 
-// mostNames is how many hosts a sentence names.
-const mostNames = 8
+// maxNames is how many hosts a sentence names.
+const maxNames = 8
 
-func (s *Server) name(id types.ID) string {
-	if id < 1 || int(id) > len(s.config.Names) {
-		return "nobody"
+// Names are the names of all hosts, by ID-1.
+type Names []string
+
+func (n Names) name(id types.ID) string {
+	if id < 1 || int(id) > len(n) {
+		return "no host"
 	}
-	return s.config.Names[id-1]
+	return n[id-1]
 }
 
-// names lists hosts in a sentence.
-func (s *Server) names(ids []types.ID) string {
-	var names []string
-	for _, id := range ids[:min(len(ids), mostNames)] {
-		names = append(names, s.name(id))
+// list names hosts in a sentence.
+func (n Names) list(ids []types.ID) string {
+	if len(ids) == 0 {
+		return "no host"
 	}
+	names := make([]string, 0, maxNames)
+	for _, id := range ids[:min(len(ids), maxNames)] {
+		names = append(names, n.name(id))
+	}
+	list := strings.Join(names, ", ")
 	if more := len(ids) - len(names); more > 0 {
-		names = append(names, fmt.Sprintf("%d more", more))
+		list += fmt.Sprintf(" and %d more", more)
 	}
-	switch last := len(names) - 1; last {
-	case -1:
-		return "nobody"
-	case 0:
-		return names[0]
-	default:
-		return strings.Join(names[:last], ", ") + " and " + names[last]
-	}
+	return list
 }
 
-// summary says what the peer is in one line.
-func (s *Server) summary(st *handlers.Status) string {
-	me := s.name(st.ID)
+// summary says in one line what the peer is.
+func (s *Server) summary(st *handlers.Status, missing []Missing) (words string) {
+	me := s.config.Names.name(st.ID)
 	if st.Standing != types.Joined {
 		return fmt.Sprintf("%s is in no group", me)
 	}
 	place := fmt.Sprintf("view %d with %s", st.View.Number, count(len(st.View.Members), "member"))
+	if len(missing) > 0 {
+		place = fmt.Sprintf("view %d with %d of %d hosts", st.View.Number, len(st.View.Members), len(st.Hosts))
+		defer func() { words += "; " + s.missing(missing) }()
+	}
 	switch {
 	case st.Halt == handlers.LeavesView:
 		return fmt.Sprintf("%s is leaving %s", me, place)
 	case st.Leads:
 		return fmt.Sprintf("%s leads %s", me, place)
 	case st.Halt == handlers.Going:
-		return fmt.Sprintf("%s follows %s in %s", me, s.name(st.Follows), place)
+		return fmt.Sprintf("%s follows %s in %s", me, s.config.Names.name(st.Follows), place)
 	}
-	return fmt.Sprintf("%s holds %s, and the group stands still", me, place)
+	return fmt.Sprintf("%s holds %s, and the group cannot make progress", me, place)
+}
+
+// missing says which hosts are no members, and since when.
+func (s *Server) missing(hosts []Missing) string {
+	var words []string
+	for _, m := range hosts[:min(len(hosts), maxNames)] {
+		is := map[string]string{"left": "left", "expelled": "was expelled"}[m.State]
+		if at := shortClock(m.Since, time.Now()); is != "" {
+			words = append(words, m.Name+" "+is+" at "+at)
+		} else {
+			words = append(words, m.Name+" is missing since "+at)
+		}
+	}
+	if more := len(hosts) - len(words); more > 0 {
+		words = append(words, fmt.Sprintf("%d more are missing", more))
+	}
+	return strings.Join(words, ", ")
 }
 
 func count(n int, what string) string {
@@ -65,61 +87,68 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// haltWords says why the group cannot go on, and for whom it waits.
-func (s *Server) haltWords(h handlers.Halt, awaited []types.ID) string {
-	names := s.names(awaited)
+// halt says why the group cannot make progress, and which hosts it waits for.
+func (n Names) halt(h handlers.Halt, awaited []types.ID) string {
+	names := n.list(awaited)
 	switch h {
-	case handlers.NoGroup:
-		if len(awaited) == 0 {
-			return "it waits to be let into the group; no host runs that is in one"
-		}
-		return "it waits to be let into the group; no answer from " + names
-	case handlers.Unfounded:
-		if len(awaited) == 0 {
-			return "it is about to make a group"
-		}
-		return "it waits to make a group until it is known whether they run: " + names
-	case handlers.NoNames:
-		return "it waits to make a group: the name service knows none of the other hosts: " + names
 	case handlers.Banned:
 		return "it was expelled from the group, and stays out until it is started again"
-	case handlers.NoQuorum:
-		return "it reaches no quorum of its view; missing: " + names
 	case handlers.NoAnswers:
 		return "it leads, but too few members answer; it waits for " + names
 	case handlers.NoGrants:
-		return "nobody leads; it stands for leader and waits for the word of " + names
+		return "no member leads; it stands for election and waits for the vote of " + names
 	case handlers.NoLeader:
-		return "nobody leads; it is the turn of " + names
+		return "no member leads; the next to stand for election is " + names
 	case handlers.LeavesView:
 		return "it is leaving the group"
+	case handlers.Going:
+		return "the group makes progress"
 	}
-	return "the group goes on"
+	return "it waits " + n.waiting(h, awaited)
 }
 
-// lossWords says whom the group could lose now.
+// waiting says what a peer waits for whose group cannot go on, or that is in none, as the end of a sentence.
+func (n Names) waiting(h handlers.Halt, awaited []types.ID) string {
+	names := n.list(awaited)
+	switch {
+	case h == handlers.NoGroup && len(awaited) == 0:
+		return "to be let into the group; no host that runs is in one"
+	case h == handlers.NoGroup:
+		return "to be let into the group; no answer from " + names
+	case h == handlers.Unfounded && len(awaited) == 0:
+		return "to form a group, which it is about to do"
+	case h == handlers.Unfounded:
+		return "to form a group: cannot tell whether these hosts run: " + names
+	case h == handlers.NoNames:
+		return "to form a group: the name service knows none of the other hosts: " + names +
+			"; check their names in the hosts file, and the name service"
+	}
+	return "for a quorum of the group; missing: " + names
+}
+
+// lossWords says which members the group could lose now.
 func (s *Server) lossWords(st *handlers.Status) string {
-	spare, leader := st.Spare, s.name(st.View.Leader)
+	spare, leader := st.Spare, s.config.Names.name(st.View.Leader)
 	switch {
 	case st.Standing != types.Joined:
 		return "it is in no group"
 	case st.Halt == handlers.LeavesView:
-		return s.haltWords(st.Halt, nil)
+		return s.config.Names.halt(st.Halt, nil)
 	case !st.Quorate:
-		return "nobody: it stands still already"
+		return "none: it cannot make progress already"
 	case len(st.View.Members) == 1:
-		return "nobody: there is one member"
+		return "none: there is one member"
 	case spare.Sparing == 0:
-		return "nobody: it needs every member that is reachable"
+		return "none: it needs every reachable member"
 	case spare.Any == 0:
-		return fmt.Sprintf("any %d at once, but not %s", spare.Sparing, leader)
+		return fmt.Sprintf("any %d at once, but not the leader (%s)", spare.Sparing, leader)
 	case spare.Sparing > spare.Any:
-		return fmt.Sprintf("any %d at once; %d if %s is none of them", spare.Any, spare.Sparing, leader)
+		return fmt.Sprintf("any %d at once, or %d if the leader (%s) is not among them", spare.Any, spare.Sparing, leader)
 	}
 	return fmt.Sprintf("any %d at once", spare.Any)
 }
 
-// seconds says how long something took, or is ago.
+// seconds formats a duration for a reader.
 func seconds(d time.Duration) string {
 	switch {
 	case d < 10*time.Millisecond:
@@ -132,27 +161,29 @@ func seconds(d time.Duration) string {
 	return d.Round(time.Second).String()
 }
 
-// eventWords says what happened.
-func (s *Server) eventWords(e *handlers.Event) string {
+// event says in words what happened.
+func (n Names) event(e *handlers.Event) string {
 	switch e.Kind {
-	case handlers.Noticed:
-		words := s.name(e.Host) + " is unreachable"
+	case handlers.Failed:
+		words := n.name(e.Host) + " is unreachable"
 		if e.Host == e.Leader {
-			words = s.name(e.Host) + ", the leader, is unreachable"
+			words = n.name(e.Host) + ", the leader, is unreachable"
 		}
 		if e.Silence != handlers.Never {
-			words += ", last heard " + seconds(e.Silence) + " before"
+			words += ", last heard " + seconds(e.Silence) + " earlier"
 		}
 		return words
 	case handlers.Said:
 		return e.Text
+	case handlers.FilesDiffer:
+		return fmt.Sprintf("The hosts file of %s differs from the one here: use the same file everywhere, "+
+			"names in the same order", n.name(e.Host))
+	case handlers.RunsTwice:
+		return fmt.Sprintf("%s runs twice, at %v and at %v: stop one", n.name(e.Host), e.Lives[0], e.Lives[1])
 	case handlers.Halted:
-		if e.Halt == handlers.Going {
-			return "the group goes on"
-		}
-		return s.haltWords(e.Halt, e.Awaited)
+		return n.halt(e.Halt, e.Awaited)
 	}
-	words := s.cause(e)
+	words := n.cause(e)
 	if e.Answers > 0 {
 		words += fmt.Sprintf("; %s, %d needed", count(e.Answers, "answer"), e.Needed)
 	}
@@ -162,9 +193,9 @@ func (s *Server) eventWords(e *handlers.Event) string {
 	return words
 }
 
-// cause says what made a view, and who asked for it, or carried it out.
-func (s *Server) cause(e *handlers.Event) string {
-	host, asked := s.name(e.Change.Member.ID), s.name(e.Asked)
+// cause says why there is a new view.
+func (n Names) cause(e *handlers.Event) string {
+	host, asked := n.name(e.Change.Member.ID), n.name(e.Asked)
 	switch {
 	case e.Made:
 		return asked + " made the group"
@@ -173,7 +204,7 @@ func (s *Server) cause(e *handlers.Event) string {
 	case e.Change.Operation == types.Nothing && e.Asked != 0:
 		return asked + " asked to join, and was let in"
 	case e.Change.Operation == types.Nothing:
-		return "views between were missed"
+		return "views in between were missed"
 	}
 	switch e.Change.Cause {
 	case types.Left:

@@ -9,14 +9,14 @@ import (
 	"memberly/peer/types"
 )
 
-// MostHosts is how many hosts a plan can have: a side of a cut has a bit for each.
-const MostHosts = 32
+// MaxHosts is how many hosts a plan can have: a side of a cut has a bit for each.
+const MaxHosts = 32
 
-// Weather is what is to go wrong, in numbers: whoever asks for a simulation chooses them, and
-// a seed decides when it goes wrong, and for whom.
-type Weather struct {
-	Hosts   int           // 1 to MostHosts
-	For     time.Duration // until all that is wrong is put right; more than 0
+// Profile says how many faults of which kind a simulation has. The user chooses it; a seed decides when the
+// faults happen, and on which hosts.
+type Profile struct {
+	Hosts   int           // 1 to MaxHosts
+	For     time.Duration // until all faults are over; more than 0
 	Stagger time.Duration // between the starts of two hosts
 	Network Network
 	Drift   float64 // as Plan.Drift
@@ -31,8 +31,8 @@ type Weather struct {
 	Boot          time.Duration // as Plan.Boot; For at most
 }
 
-// Plan returns the plan that a seed makes of the weather.
-func (c Weather) Plan(seed uint64) Plan {
+// Plan returns the plan that a seed draws from the profile.
+func (c Profile) Plan(seed uint64) Plan {
 	r := rand.New(rand.NewPCG(seed, 3))
 	p := Plan{Seed: seed, Hosts: c.Hosts, Network: c.Network, Drift: c.Drift, Drill: c.Drill, Quiet: c.For,
 		Late: c.Late, Backoff: c.Backoff, Boot: c.Boot}
@@ -66,7 +66,7 @@ func (c Weather) Plan(seed uint64) Plan {
 }
 
 // draw draws one fault: at any time, of any hosts, for up to 4 s or, one in three, 16 s.
-func (c Weather) draw(r *rand.Rand, kind Kind) Fault {
+func (c Profile) draw(r *rand.Rand, kind Kind) Fault {
 	f := Fault{At: time.Duration(r.Int64N(int64(c.For))), Kind: kind, A: types.ID(1 + r.IntN(c.Hosts))}
 	f.B = types.ID(1 + (int(f.A)+r.IntN(max(c.Hosts-1, 1)))%c.Hosts)
 	f.Side = uint32(r.Int64N(1 << c.Hosts))
@@ -79,7 +79,7 @@ func (c Weather) draw(r *rand.Rand, kind Kind) Fault {
 
 // drawFlap draws a host that the others do not hear, that does not hear them, or both, or two hosts
 // of which that is so, again and again.
-func (c Weather) drawFlap(r *rand.Rand) Fault {
+func (c Profile) drawFlap(r *rand.Rand) Fault {
 	f := c.draw(r, []Kind{Cut, Mute, Deaf, Link, LinkBoth}[r.IntN(5)])
 	f.Side = 1 << (f.A - 1)
 	f.Down, f.Up = 100*time.Millisecond+upTo(r, 3*time.Second), 100*time.Millisecond+upTo(r, 2*time.Second)

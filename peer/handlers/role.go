@@ -1,0 +1,103 @@
+package handlers
+
+import (
+	"slices"
+
+	"memberly/peer/types"
+)
+
+// role is what a peer is at a moment (docs/protocol.md, section 2 and rules 2 and 5).
+type role uint8
+
+const (
+	roleUnstarted role = iota // before Start
+	roleFresh                 // holds no view, and asks to join
+	roleOut                   // was expelled; stays so until the process ends
+	roleFollower              // a member that neither leads nor asks to
+	roleCandidate             // a member whose NEWLEADER waits for a quorum
+	roleLeader                // a member with a term to lead under; Handler.leads reports whether it leads right now
+	roleDeparting             // a leader that has removed itself, whose NEWVIEW waits for a quorum of the next view
+)
+
+func (r role) String() string {
+	return [...]string{"unstarted", "fresh", "out", "follower", "candidate", "leader", "departing"}[r]
+}
+
+// standing is what other peers are told of r.
+func (r role) standing() types.Standing {
+	return [...]types.Standing{0, types.Fresh, types.Out, types.Joined, types.Joined, types.Joined, types.Joined}[r]
+}
+
+// successors lists the roles that may follow each role. No other transition exists.
+var successors = [...][]role{
+	roleUnstarted: {roleFresh},
+	roleFresh:     {roleFresh, roleFollower, roleLeader}, // a fresh peer that makes a group leads it
+	roleOut:       {},
+	roleFollower:  {roleFresh, roleOut, roleFollower, roleCandidate},
+	roleCandidate: {roleFresh, roleOut, roleFollower, roleCandidate, roleLeader},
+	roleLeader:    {roleFresh, roleOut, roleFollower, roleCandidate, roleDeparting},
+	roleDeparting: {roleFresh},
+}
+
+// position is a peer's role, and what it has in that role alone. Only enter sets it.
+type position struct {
+	role      role
+	candidacy *round      // of a candidate: its NEWLEADER
+	leading   *leadership // of a leader, and of a departing one
+	departure *round      // of a departing leader: its NEWVIEW
+}
+
+// joined reports whether the peer is a member: it holds a view.
+func (p *position) joined() bool { return p.role.standing() == types.Joined }
+
+// enter moves the peer to p. It panics if that role cannot follow the present one: the caller has an error.
+// What members owe a leader, or a member its leader, does not outlast the term.
+func (h *Handler) enter(p position) {
+	if !slices.Contains(successors[h.role], p.role) {
+		panic("handlers: the role " + p.role.String() + " cannot follow the role " + h.role.String())
+	}
+	if h.leading != p.leading {
+		h.forgive()
+	}
+	h.position = p
+}
+
+// becomeFresh forgets everything but the hosts, and begins a new incarnation.
+func (h *Handler) becomeFresh() {
+	h.enter(position{role: roleFresh})
+	h.renew(h.view.Past(h.ID).Incarnation)
+	h.view = types.View{}
+	h.acceptor = acceptor{}
+	h.following, h.followed, h.counter, h.namedByLeader = 0, types.Term{}, 0, nil
+	h.election, h.reform = noElection(), reforming{}
+	h.fresh = freshness{since: h.now.Run, waits: h.now.Run, most: never, named: never, hinted: never, asked: never}
+	h.waited = never
+	h.order = newOrder(len(h.hosts))
+	h.due(h.now.Run)
+}
+
+// becomeOut gives up the view for good: the group has expelled this peer.
+func (h *Handler) becomeOut() {
+	h.enter(position{role: roleOut})
+	h.view = types.View{}
+}
+
+// becomeFollower gives up leading and candidacy, or begins the life of a member.
+func (h *Handler) becomeFollower() { h.enter(position{role: roleFollower}) }
+
+// becomeCandidate begins to ask for a term with r, a NEWLEADER. It gives up an earlier term or candidacy.
+func (h *Handler) becomeCandidate(r *round) { h.enter(position{role: roleCandidate, candidacy: r}) }
+
+// becomeLeader takes a term that a quorum of the view has granted, or that is the first of a new group.
+// Settle is the pending operation that it has learned of.
+func (h *Handler) becomeLeader(term types.Term, settle types.Accepted) {
+	h.enter(position{role: roleLeader,
+		leading: &leadership{term: term, preparation: preparation{ready: true, settle: settle}}})
+	h.following, h.followed = h.ID, term
+	h.namedByLeader = h.namedByLeader[:0]
+}
+
+// becomeDeparting ends the lead of a peer whose own removal was chosen; r is the NEWVIEW without it (rule 2).
+func (h *Handler) becomeDeparting(r *round) {
+	h.enter(position{role: roleDeparting, leading: h.leading, departure: r})
+}

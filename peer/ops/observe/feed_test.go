@@ -1,0 +1,90 @@
+package observe
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"memberly/peer/handlers"
+	"memberly/peer/types"
+)
+
+// A step is looked at when something happened, else only now and then, and not while the peer has stalled;
+// that the group stands still, and goes on, is told once, and what the peer waits for is not told besides.
+func TestFeed(t *testing.T) {
+	t.Parallel()
+	f, asked := newFeed(), 0
+	st := handlers.Status{View: types.View{Number: 3}}
+	step := func(s handlers.Step) {
+		s.Status = func() *handlers.Status { asked++; now := st; return &now }
+		f.stepped(&s)
+	}
+	now := time.Duration(0)
+	for ; now < time.Second; now += time.Millisecond {
+		step(handlers.Step{At: now})
+	}
+	if asked != 10 {
+		t.Errorf("in a second it was looked at %d times, want 10", asked)
+	}
+	step(handlers.Step{At: now, Stalled: true, Events: []handlers.Event{{Kind: handlers.Failed}}})
+	if asked != 10 {
+		t.Error("it was looked at after a stall")
+	}
+	step(handlers.Step{At: now, Beats: true})
+	step(handlers.Step{At: now, Events: []handlers.Event{{Kind: handlers.Installed, View: 3, Now: st.View}, {Kind: handlers.Waits}}})
+	if asked != 12 || f.Status().View.Number != 3 {
+		t.Errorf("it was looked at %d times, want 12; it shows %+v", asked, f.Status())
+	}
+	for _, st.Halt = range []handlers.Halt{handlers.NoQuorum, handlers.NoQuorum, handlers.Going} {
+		now += refreshEvery
+		step(handlers.Step{At: now})
+	}
+	events, _, _ := f.Events().After(1)
+	if len(events) != 3 || events[0].View != 3 || events[0].Now.Number != 0 || events[1].Halt != handlers.NoQuorum || events[2].Halt != handlers.Going {
+		t.Errorf("it tells of %+v, want of the view, a halt and its end", events)
+	}
+	v := types.View{Number: 4, Last: make([]types.Past, 2)}
+	v.Last[0].Incarnation = 1
+	step(handlers.Step{At: now, Events: []handlers.Event{{Kind: handlers.Installed, At: handlers.Instant{Wall: 5}, Now: v}}})
+	v.Last = []types.Past{{Incarnation: 1}, {Incarnation: 2}}
+	step(handlers.Step{At: now, Events: []handlers.Event{{Kind: handlers.Installed, At: handlers.Instant{Wall: 9}, Now: v}}})
+	if a, b := f.Since(1), f.Since(2); a.UnixNano() != 5 || b.UnixNano() != 9 || !f.Since(3).IsZero() {
+		t.Errorf("host 1 is a member since %v, host 2 since %v", a.UnixNano(), b.UnixNano())
+	}
+	if age := f.Age(&handlers.Status{At: handlers.Instant{Run: now}}); age < 0 || age > time.Minute {
+		t.Errorf("what was true at the last step is %v old", age)
+	}
+}
+
+// An operator is told what the peer waits for, and what is wrong with other hosts; nothing else.
+func TestNotices(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		event handlers.Event
+		want  string
+	}{
+		{handlers.Event{Kind: handlers.Waits, Halt: handlers.Unfounded, Awaited: []types.ID{2, 3}},
+			"Waiting to form a group: cannot tell whether these hosts run: two, three"},
+		{handlers.Event{Kind: handlers.Waits, Halt: handlers.NoGroup, Awaited: []types.ID{1, 2}},
+			"Waiting to be let into the group; no answer from one, two"},
+		{handlers.Event{Kind: handlers.Waits, Halt: handlers.NoGroup},
+			"Waiting to be let into the group; no host that runs is in one"},
+		{handlers.Event{Kind: handlers.Waits, Halt: handlers.NoNames, Awaited: []types.ID{2, 3}},
+			"Waiting to form a group: the name service knows none of the other hosts: two, three; check their names in the hosts file, and the name service"},
+		{handlers.Event{Kind: handlers.Waits, Halt: handlers.NoQuorum, Awaited: []types.ID{2}},
+			"Waiting for a quorum of the group; missing: two"},
+		{handlers.Event{Kind: handlers.FilesDiffer, Host: 2},
+			"The hosts file of two differs from the one here: use the same file everywhere, names in the same order"},
+		{handlers.Event{Kind: handlers.RunsTwice, Host: 2},
+			"two runs twice, at invalid IP and at invalid IP: stop one"},
+		{handlers.Event{Kind: handlers.Failed, Host: 2}, ""},
+		{handlers.Event{Kind: handlers.Installed}, ""},
+	} {
+		got := ""
+		n := Notices{Names: Names{"one", "two", "three"}, Say: func(format string, args ...any) { got += fmt.Sprintf(format, args...) }}
+		n.Stepped(&handlers.Step{Events: []handlers.Event{c.event}})
+		if got != c.want {
+			t.Errorf("it says %q, want %q", got, c.want)
+		}
+	}
+}
