@@ -2,8 +2,8 @@
 // into an error that says what to do.
 //
 // The hosts file is UTF-8 text with one host per line: its name, optionally followed by its IP
-// address. Blank lines and surrounding space are ignored. A host's id is the number of its line
-// among the lines that are not blank, from 1. Names are compared ignoring case and a final dot.
+// address. Comments from # on, blank lines and surrounding space are ignored. A host's id is its place
+// among the hosts listed, from 1. Names are compared ignoring case and a final dot.
 package config
 
 import (

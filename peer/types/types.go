@@ -5,7 +5,7 @@ package types
 
 import "slices"
 
-// ID is a host's 1-based line number in the hosts file. Zero means no host.
+// ID is a host's place in the hosts file, from 1. Zero means no host.
 type ID int
 
 // Incarnation identifies one life of a peer, from its wish to join until it is removed or ends. It is

@@ -9,13 +9,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"memberly/peer/check/loopback"
 )
 
-// As process 1, which a container's only process is, a peer collects what the command of -exec leaves
-// behind.
+// As process 1, which it is in a container, a peer collects the processes that a command of -exec
+// leaves behind.
 func TestNoZombies(t *testing.T) {
 	t.Parallel()
 	s := loopback.NewSubnet(t)
@@ -43,22 +42,8 @@ func TestNoZombies(t *testing.T) {
 	within(t, "their end, collected", func() bool { return len(children()) == 0 })
 }
 
-// within waits for a condition that nothing tells of.
-func within(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	timeout := time.After(patience)
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-timeout:
-			t.Fatalf("not within %v: %s", patience, what)
-		}
-	}
-}
-
-// A signal ends a peer that waits for a file that is a pipe; a key file that is one is not read again.
+// A signal ends a peer that waits for a hosts file that is a pipe. A key file that is a pipe is not
+// read again.
 func TestPipes(t *testing.T) {
 	t.Parallel()
 	s := loopback.NewSubnet(t)
