@@ -22,8 +22,6 @@ type election struct {
 	deferredAt time.Duration
 	leaderless time.Duration // since when it has no leader; never while it has
 	vacant     time.Duration // since when it has neither leader nor granted candidate
-	inquorate  time.Duration // since when no quorum is reachable; never while one is
-	regained   time.Duration // when a quorum was last reachable again
 	deposed    time.Duration // when this peer last lost its quorum while it led
 	declined   time.Duration // when a quorum last said that there is a leader, whom this peer does not hear
 	declines   int           // how often, one after the other
@@ -31,12 +29,12 @@ type election struct {
 
 func noElection() election {
 	return election{sign: leaderSign{at: never}, grant: leaderSign{at: never}, deferredAt: never,
-		leaderless: never, vacant: never, inquorate: never, regained: never, deposed: never, declined: never}
+		leaderless: never, vacant: never, deposed: never, declined: never}
 }
 
 // sawLeader notes that the sender of m says that it leads, in a term not below the promise.
 func (h *Handler) sawLeader(m *types.Message) {
-	if h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) &&
+	if h.view.Holds(sender(m)) &&
 		m.Term.Peer == m.From && h.obeys(m.Term) {
 		h.becomeFollower()
 		s := leaderSign{peer: m.From, term: m.Term, at: h.now.Run - m.Waited}
@@ -99,7 +97,7 @@ func (h *Handler) review() {
 	if h.role != roleFollower || !h.quorate || h.leaving != never {
 		return
 	}
-	turn := max(e.vacant, e.regained) + time.Duration(h.place())*h.Monitor
+	turn := max(e.vacant, h.regained) + time.Duration(h.place())*h.Monitor
 	if e.vacant > e.leaderless && h.reaches(e.grant.peer) {
 		turn = max(turn, e.vacant+h.retry()) // other grants run out now, too: it may just win
 	}
@@ -244,7 +242,7 @@ func (h *Handler) onBallot(m *types.Message) {
 		return
 	}
 	r.learn(types.Accepted{Term: m.Accepted, Change: m.Change})
-	if h.count(r, &h.view, m.From) {
+	if r.add(&h.view, m.From) {
 		r.learn(h.accepted)
 		h.lead(r.message.Term, r.settle)
 	}

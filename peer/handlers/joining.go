@@ -181,7 +181,7 @@ func (h *Handler) joinEarlierGroup(m *types.Message) {
 	switch {
 	case h.leaving != never:
 		return
-	case m.Leads && (earlier || h.lasts(e.leaderless, drawnLone) || e.leaderless != never && h.lasts(e.inquorate, drawnLost)):
+	case m.Leads && (earlier || h.lasts(e.leaderless, drawnLone) || e.leaderless != never && h.lasts(h.inquorate, drawnLost)):
 	case !m.Leads && !m.HasLeader && earlier && h.lasts(e.leaderless, drawnLone):
 	default:
 		return
@@ -221,7 +221,7 @@ func (h *Handler) differs(remote types.ID) {
 func (h *Handler) noticeWaiting() {
 	since := h.fresh.since
 	if h.joined() {
-		since = h.election.inquorate
+		since = h.inquorate
 	}
 	if !h.lasts(since, noticeAfter) || h.since(h.noticed) < noticeEvery {
 		return

@@ -72,7 +72,7 @@ func (h *Handler) becomeFresh() {
 	h.election, h.reform = noElection(), reforming{}
 	h.fresh = freshness{since: h.now.Run, waits: h.now.Run, most: never, named: never, hinted: never, asked: never}
 	h.noticed = never
-	h.order = newOrder(len(h.hosts))
+	h.forgetView()
 	h.due(h.now.Run)
 }
 

@@ -38,13 +38,16 @@ const (
 )
 
 // scaled returns d as it is with this -monitor.
-func (h *Handler) scaled(d time.Duration) time.Duration {
-	return time.Duration(float64(d) * (float64(h.Monitor) / float64(usualMonitor)))
+func (c *Config) scaled(d time.Duration) time.Duration {
+	return time.Duration(float64(d) * (float64(c.Monitor) / float64(usualMonitor)))
 }
 
 // paced is scaled, but d at most: however patient a peer is with silence, it does not take longer to
 // ask again.
-func (h *Handler) paced(d time.Duration) time.Duration { return min(h.scaled(d), d) }
+func (c *Config) paced(d time.Duration) time.Duration { return min(c.scaled(d), d) }
 
 // retry is the pause between two sendings of what is not answered.
-func (h *Handler) retry() time.Duration { return h.paced(retryEvery) }
+func (c *Config) retry() time.Duration { return c.paced(retryEvery) }
+
+// patience is the silence that makes a peer look: one heartbeat and a little.
+func (c *Config) patience() time.Duration { return c.Heartbeat * 12 / 11 }
