@@ -41,7 +41,7 @@ func (a *acceptor) moved() { a.accepted = types.Accepted{} }
 
 // votes are the answers to one request, of which a quorum of a view is needed.
 type votes struct {
-	answered []bool // by ID-1
+	answered []bool // by ID-1; nil before the first
 	count    int    // of members of the view that answered, this peer included
 	leader   bool   // the view's leader is among them
 	done     bool   // a quorum answered
@@ -49,7 +49,10 @@ type votes struct {
 
 // add counts the answer of id if it is a member of view and the first, and reports whether it makes the quorum.
 func (v *votes) add(view *types.View, id types.ID) (quorum bool) {
-	if v.answered[id-1] || !view.Has(id) {
+	if v.answered == nil {
+		v.answered = make([]bool, len(view.Last))
+	}
+	if !view.Has(id) || v.answered[id-1] {
 		return false
 	}
 	v.answered[id-1] = true

@@ -7,10 +7,8 @@ import (
 	"memberly/peer/types"
 )
 
-// This file is what a peer knows of who is there (docs/protocol.md, section 4, and the reports of rule 2).
-// It sees the view, messages and the time only as arguments, and sends nothing.
-
-// detector is what this peer knows of who is there.
+// detector is what this peer knows of who is there (docs/protocol.md, section 4, and the reports of rule 2).
+// The view, messages and the time are arguments; it sends nothing.
 type detector struct {
 	self      types.ID
 	hosts     []host        // by ID-1
@@ -175,12 +173,11 @@ func (p *host) revivedBy(m *types.Message) bool {
 	return m.Kind == types.State && time.Duration(m.Request) > p.lost
 }
 
-// lose holds the host unreachable, and reports whether that is news.
-func (p *host) lose(now time.Duration) (news bool) {
-	if news = !p.gone; news {
+// lose holds the host unreachable. Then recount is due.
+func (p *host) lose(now time.Duration) {
+	if !p.gone {
 		p.gone, p.lost = true, now
 	}
-	return news
 }
 
 // speaks reports whether something came lately from a host that is held unreachable: nothing is
@@ -216,14 +213,17 @@ func (d *detector) clockOf(id types.ID) uint64 {
 	return d.hosts[id-1].clock
 }
 
-// overtaken reports whether m, the host's heartbeat, comes later than a newer one, or is the short one of the
-// two that were sent at that moment. If not, it is the newest.
-func (p *host) overtaken(m *types.Message) bool {
+// takeList keeps whom m, the host's heartbeat, misses. It returns false if it has kept a newer list, or if m
+// is the short one of the two that were sent at one moment.
+func (p *host) takeList(m *types.Message) bool {
 	if m.Request < p.stamp || isCut(m) && m.Request == p.stamp {
-		return true
+		return false
 	}
-	p.stamp = m.Request
-	return false
+	p.stamp, p.saidWhom = m.Request, true
+	if !slices.Equal(p.notHearing, m.Unreachable) {
+		p.notHearing = slices.Clone(m.Unreachable) // a new list: Status may have shown the old one
+	}
+	return true
 }
 
 // isCut reports whether m, a heartbeat, names only some of those whom its sender misses.
@@ -275,11 +275,6 @@ func hearsQuorum(v *types.View, missed []types.ID) bool {
 		}
 	}
 	return v.Enough(n, leader)
-}
-
-// silent reports whether this peer misses a member of v that may be there all the same.
-func (d *detector) silent(v *types.View, id types.ID) bool {
-	return !d.reachable(v, id) && !d.hosts[id-1].dead
 }
 
 // resume is called after a stall of this peer: what it knew of the others is old. Those held unreachable for

@@ -34,8 +34,7 @@ func noElection() election {
 
 // sawLeader notes that the sender of m says that it leads, in a term not below the promise.
 func (h *Handler) sawLeader(m *types.Message) {
-	if h.view.Holds(sender(m)) &&
-		m.Term.Peer == m.From && h.obeys(m.Term) {
+	if h.view.Holds(sender(m)) && m.Term.Peer == m.From && h.obeys(m.Term) {
 		h.becomeFollower()
 		s := leaderSign{peer: m.From, term: m.Term, at: h.now.Run - m.Waited}
 		if s.peer == h.election.sign.peer {
@@ -173,11 +172,11 @@ func (h *Handler) stand(term types.Term) {
 // it, unless another leads.
 func (h *Handler) standAgain(above types.Term) {
 	h.counter = max(h.counter, above.Counter)
-	if !h.quorate {
+	if h.quorate {
+		h.stand(types.Term{})
+	} else {
 		h.becomeFollower()
-		return
 	}
-	h.stand(types.Term{})
 }
 
 // onNewLeader grants a candidate its term, or says why not.
@@ -251,11 +250,7 @@ func (h *Handler) onBallot(m *types.Message) {
 // declined notes that a member has a leader. Where a quorum has one, this peer alone does not hear it: it
 // stands again later, and later each time.
 func (h *Handler) declined(r *round, id types.ID) {
-	if r.led == nil {
-		r.led = make([]bool, len(h.hosts))
-	}
-	r.led[id-1] = true
-	if !h.view.Quorum(func(id types.ID) bool { return r.led[id-1] }) {
+	if !r.led.add(&h.view, id) {
 		return
 	}
 	h.becomeFollower()
@@ -266,18 +261,17 @@ func (h *Handler) declined(r *round, id types.ID) {
 // tickCandidacy asks again; under a higher term if one was seen.
 func (h *Handler) tickCandidacy() {
 	r := h.candidacy
-	if h.role != roleCandidate {
+	switch {
+	case h.role != roleCandidate:
 		return
-	}
-	if !h.quorate {
+	case !h.quorate:
 		h.becomeFollower()
 		return
-	}
-	if h.since(r.sent) >= h.retry() {
-		if r.outbid {
-			h.stand(types.Term{})
-			return
-		}
+	case h.since(r.sent) < h.retry():
+	case r.outbid:
+		h.stand(types.Term{})
+		return
+	default:
 		h.call(r, &h.view)
 	}
 	h.due(r.sent + h.retry())

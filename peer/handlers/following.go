@@ -32,14 +32,11 @@ func (h *Handler) ok(m *types.Message, kind types.Kind) {
 func (h *Handler) follow(m *types.Message) {
 	if m.From == m.Term.Peer {
 		h.noteNamed(m)
-	}
-	higher := h.promise(m.Term)
-	h.following, h.followed = m.Term.Peer, m.Term
-	if m.From == m.Term.Peer {
 		h.election.sign = leaderSign{peer: m.From, term: m.Term, at: h.now.Run}
 	}
-	if higher {
-		h.misses = h.lacking > 0 && slices.ContainsFunc(h.view.Members, func(id types.ID) bool { return h.silent(&h.view, id) })
+	h.following, h.followed = m.Term.Peer, m.Term
+	if h.promise(m.Term) {
+		h.misses = h.lacking > 0 && slices.ContainsFunc(h.view.Members, h.silent)
 		h.becomeFollower() // what it leads or stands for is under the term that it had promised
 	}
 }

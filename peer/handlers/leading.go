@@ -12,8 +12,8 @@ type round struct {
 	message types.Message // without To and For
 	to      []types.ID
 	votes
-	outbid bool   // NEWLEADER: somebody has promised a higher term
-	led    []bool // NEWLEADER, by ID-1: who has a leader; nil for nobody
+	outbid bool  // NEWLEADER: somebody has promised a higher term
+	led    votes // NEWLEADER: who has a leader
 	preparation
 	began time.Duration
 	sent  time.Duration
@@ -39,9 +39,8 @@ type request struct {
 // newRound sends a request of the given kind to all members that can be reached.
 func (h *Handler) newRound(kind types.Kind, term types.Term, view *types.View) *round {
 	h.requests++
-	r := &round{votes: votes{answered: make([]bool, len(h.hosts))}, to: view.Members, began: h.now.Run, sent: never}
-	r.message = types.Message{Kind: kind, From: h.ID, Incarnation: h.incarnation,
-		Group: view.Group, Number: view.Number, Request: h.requests, Term: term}
+	r := &round{to: view.Members, began: h.now.Run, sent: never, message: types.Message{Kind: kind, From: h.ID,
+		Incarnation: h.incarnation, Group: view.Group, Number: view.Number, Request: h.requests, Term: term}}
 	r.add(view, h.ID)
 	return r
 }
@@ -100,8 +99,7 @@ func (h *Handler) failed() []types.ID {
 // round has not waited too long for one.
 func (h *Handler) leads() bool {
 	o := h.leading
-	return h.role == roleLeader && h.quorate &&
-		(o.round == nil || o.round.done || h.since(o.round.began) < h.Monitor)
+	return h.role == roleLeader && h.quorate && (o.round == nil || o.round.done || h.since(o.round.began) < h.Monitor)
 }
 
 // lead becomes the leader, and says so to all members or proposes the first change.
@@ -417,8 +415,7 @@ func (h *Handler) beginDeparture(next *types.View, c types.Change) {
 func (h *Handler) onDepartureAnswer(m *types.Message) {
 	r := h.departure
 	next := h.view.With(r.message.Change)
-	if m.Kind == types.OK && m.Request == r.message.Request && next.Holds(sender(m)) &&
-		r.add(&next, m.From) {
+	if m.Kind == types.OK && m.Request == r.message.Request && next.Holds(sender(m)) && r.add(&next, m.From) {
 		h.endDeparture()
 	}
 }

@@ -340,8 +340,7 @@ func (h *Handler) onAnswer(m *types.Message) {
 	}
 }
 
-// begin opens a step: the clock moves. A gap in it is this peer's own stall, and is left out of
-// its time: nobody has been silent in it, and nothing has waited (section 4).
+// begin opens a step: the clock moves.
 func (h *Handler) begin(now Instant) {
 	o := &h.out
 	*o = Output{Records: o.Records[:0], Notices: o.Notices[:0], Redial: o.Redial[:0], RedialAt: o.RedialAt[:0],

@@ -19,6 +19,9 @@ func (h *Handler) speaks(id types.ID) bool {
 	return h.view.Has(id) && h.hosts[id-1].speaks(h.now.Run, h.scaled(probeAnswer))
 }
 
+// silent reports whether this peer misses a member that may be there all the same.
+func (h *Handler) silent(id types.ID) bool { return !h.reaches(id) && !h.hosts[id-1].dead }
+
 // recount is called whenever somebody's reachability may have changed.
 func (h *Handler) recount() {
 	if h.detector.recount(&h.view, h.now.Run) {
@@ -63,9 +66,8 @@ func (h *Handler) lose(id types.ID) {
 
 // miss holds a member unreachable.
 func (h *Handler) miss(id types.ID) {
-	if h.hosts[id-1].lose(h.now.Run) {
-		h.recount()
-	}
+	h.hosts[id-1].lose(h.now.Run)
+	h.recount()
 }
 
 // tellLeader tells the leader over TCP, where nothing is lost, whom this peer misses: when a member has
@@ -81,19 +83,14 @@ func (h *Handler) tellLeader() {
 	m.Unreachable = h.unreachable()
 }
 
-// heedList takes in whom the sender of m, a member's heartbeat, misses, unless a newer heartbeat has
-// overtaken it, or it is the short one of the two that were sent at that moment.
+// heedList takes in whom the sender of m, a member's heartbeat, misses, unless that is old. Whom the leader
+// misses is asked, too: it owes this peer an answer from now on.
 func (h *Handler) heedList(m *types.Message) {
-	if !h.hosts[m.From-1].overtaken(m) {
-		h.noteNotHearing(m)
-		h.heedMissed(m)
-	}
-}
-
-// heedMissed notes whom the sender of m, a member's heartbeat, misses. Whom the leader misses is asked, too:
-// it owes this peer an answer from now on.
-func (h *Handler) heedMissed(m *types.Message) {
 	from := &h.hosts[m.From-1]
+	if !from.takeList(m) {
+		return
+	}
+	h.totals.Heard++
 	from.unfit = !isCut(m) && !hearsQuorum(&h.view, m.Unreachable)
 	if s := &h.election.sign; from.unfit && !m.Leads && m.From == s.peer && !m.Term.Below(s.term) {
 		s.at = min(s.at, h.now.Run-h.Monitor) // it has lost its quorum, and leads no more

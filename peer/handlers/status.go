@@ -191,14 +191,3 @@ func (h *Handler) firstReachable() types.ID {
 	}
 	return first
 }
-
-// noteNotHearing notes whom the sender of m, a member's heartbeat, does not hear. The list is
-// replaced, never modified: Status may have shown it.
-func (h *Handler) noteNotHearing(m *types.Message) {
-	p := &h.hosts[m.From-1]
-	p.saidWhom = true
-	h.totals.Heard++
-	if !slices.Equal(p.notHearing, m.Unreachable) {
-		p.notHearing = slices.Clone(m.Unreachable)
-	}
-}

@@ -86,7 +86,7 @@ var mutants = []mutation{
 	{name: "a JOIN is kept for ever", edits: []edit{{"handlers/leading.go",
 		"return h.since(r.asked) >= h.Monitor || past.Incarnation >= r.member.Incarnation", "return past.Incarnation >= r.member.Incarnation"}}, by: byTables},
 	{name: "a leader without quorum says that it leads", edits: []edit{{"handlers/leading.go",
-		"return h.role == roleLeader && h.quorate &&", "return h.role == roleLeader &&"}}, by: byTables},
+		"return h.role == roleLeader && h.quorate && (", "return h.role == roleLeader && ("}}, by: byTables},
 	{name: "old news of failures is recorded as new", edits: []edit{{"handlers/following.go",
 		"if m.Term == h.heeded.term && m.Request <= h.heeded.request || h.hosts[m.From-1].gone {", "if false {"}}, by: byTables},
 	{name: "what is settled is forgotten as office is taken without a quorum", by: byPlans, edits: []edit{
