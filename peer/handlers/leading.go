@@ -121,6 +121,10 @@ func (h *Handler) progress() {
 	if o.round != nil && o.round.message.Kind == types.Req {
 		return
 	}
+	if h.leaving != never && len(h.view.Members) == 1 {
+		h.exit(0) // nobody is left to take it out
+		return
+	}
 	if h.drill() {
 		return
 	}
