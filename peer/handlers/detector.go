@@ -98,7 +98,7 @@ func (p *host) noteRemoval(c types.Cause, now time.Duration) {
 	if c != types.Unreachable {
 		return
 	}
-	if now-p.removed >= time.Minute {
+	if now-p.removed >= unsteadyGap {
 		p.removals = 0
 	}
 	p.removals++

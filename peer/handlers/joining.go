@@ -211,7 +211,7 @@ func (h *Handler) refuseFile(remote types.ID, m *types.Message) {
 
 // differs says, rarely, that the hosts file of a host differs.
 func (h *Handler) differs(remote types.ID) {
-	if h.known(remote) && h.since(h.hosts[remote-1].differed) >= time.Minute {
+	if h.known(remote) && h.since(h.hosts[remote-1].differed) >= noticeEvery {
 		h.hosts[remote-1].differed = h.now.Run
 		h.notify(FilesDiffer, remote)
 	}

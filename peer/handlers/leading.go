@@ -202,7 +202,7 @@ func (h *Handler) nextJoin() types.Change {
 // minute apart at most, has to ask for a monitor interval first: its link comes and goes.
 func (h *Handler) steady(r request) bool {
 	p := &h.hosts[r.member.ID-1]
-	if p.removals < 3 || h.since(p.removed) >= time.Minute || h.since(r.since) >= h.paced(steadyFor) {
+	if p.removals < 3 || h.since(p.removed) >= unsteadyGap || h.since(r.since) >= h.paced(steadyFor) {
 		return true
 	}
 	h.until(r.since + h.paced(steadyFor))

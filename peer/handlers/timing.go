@@ -15,6 +15,7 @@ const (
 	joinRedialAfter  = 400 * time.Millisecond // until a JOIN does, to a host of which nothing comes
 	joinGap          = time.Second            // between two JOINs of one that asks all the time, at most
 	leaveLimit       = time.Second            // for leaving, and for a leader's departure
+	unsteadyGap      = time.Minute            // between removals of a host whose link comes and goes; does not scale
 	steadyFor        = usualMonitor           // that a host asks to be let in whose link comes and goes
 
 	stallLimit  = 500 * time.Millisecond // a longer gap between two steps is this peer's own stall
@@ -30,7 +31,7 @@ const (
 	drawnLone    = 10 * time.Second // without a leader, until another group draws
 	drawnLost    = usualMonitor     // without a quorum either
 	noticeAfter  = usualMonitor     // of waiting, stdout says for whom
-	noticeEvery  = time.Minute      // and again; this does not scale
+	noticeEvery  = time.Minute      // and again, as with any other notice; this does not scale
 
 	twiceAnswerGood = time.Second            // how long a member's answer shows that its host runs twice
 	twiceRefusal    = time.Second            // between refusals, and between the JOINs of the one refused
