@@ -22,8 +22,6 @@ type election struct {
 	deferredAt time.Duration
 	leaderless time.Duration // since when it has no leader; never while it has
 	vacant     time.Duration // since when it has neither leader nor granted candidate
-	inquorate  time.Duration // since when no quorum is reachable; never while one is
-	regained   time.Duration // when a quorum was last reachable again
 	deposed    time.Duration // when this peer last lost its quorum while it led
 	declined   time.Duration // when a quorum last said that there is a leader, whom this peer does not hear
 	declines   int           // how often, one after the other
@@ -31,13 +29,12 @@ type election struct {
 
 func noElection() election {
 	return election{sign: leaderSign{at: never}, grant: leaderSign{at: never}, deferredAt: never,
-		leaderless: never, vacant: never, inquorate: never, regained: never, deposed: never, declined: never}
+		leaderless: never, vacant: never, deposed: never, declined: never}
 }
 
 // sawLeader notes that the sender of m says that it leads, in a term not below the promise.
 func (h *Handler) sawLeader(m *types.Message) {
-	if h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) &&
-		m.Term.Peer == m.From && h.obeys(m.Term) {
+	if h.view.Holds(sender(m)) && m.Term.Peer == m.From && h.obeys(m.Term) {
 		h.becomeFollower()
 		s := leaderSign{peer: m.From, term: m.Term, at: h.now.Run - m.Waited}
 		if s.peer == h.election.sign.peer {
@@ -99,7 +96,7 @@ func (h *Handler) review() {
 	if h.role != roleFollower || !h.quorate || h.leaving != never {
 		return
 	}
-	turn := max(e.vacant, e.regained) + time.Duration(h.place())*h.Monitor
+	turn := max(e.vacant, h.regained) + time.Duration(h.place())*h.Monitor
 	if e.vacant > e.leaderless && h.reaches(e.grant.peer) {
 		turn = max(turn, e.vacant+h.retry()) // other grants run out now, too: it may just win
 	}
@@ -175,11 +172,11 @@ func (h *Handler) stand(term types.Term) {
 // it, unless another leads.
 func (h *Handler) standAgain(above types.Term) {
 	h.counter = max(h.counter, above.Counter)
-	if !h.quorate {
+	if h.quorate {
+		h.stand(types.Term{})
+	} else {
 		h.becomeFollower()
-		return
 	}
-	h.stand(types.Term{})
 }
 
 // onNewLeader grants a candidate its term, or says why not.
@@ -244,7 +241,7 @@ func (h *Handler) onBallot(m *types.Message) {
 		return
 	}
 	r.learn(types.Accepted{Term: m.Accepted, Change: m.Change})
-	if h.count(r, &h.view, m.From) {
+	if r.add(&h.view, m.From) {
 		r.learn(h.accepted)
 		h.lead(r.message.Term, r.settle)
 	}
@@ -253,11 +250,7 @@ func (h *Handler) onBallot(m *types.Message) {
 // declined notes that a member has a leader. Where a quorum has one, this peer alone does not hear it: it
 // stands again later, and later each time.
 func (h *Handler) declined(r *round, id types.ID) {
-	if r.led == nil {
-		r.led = make([]bool, len(h.hosts))
-	}
-	r.led[id-1] = true
-	if !h.view.Quorum(func(id types.ID) bool { return r.led[id-1] }) {
+	if !r.led.add(&h.view, id) {
 		return
 	}
 	h.becomeFollower()
@@ -268,18 +261,17 @@ func (h *Handler) declined(r *round, id types.ID) {
 // tickCandidacy asks again; under a higher term if one was seen.
 func (h *Handler) tickCandidacy() {
 	r := h.candidacy
-	if h.role != roleCandidate {
+	switch {
+	case h.role != roleCandidate:
 		return
-	}
-	if !h.quorate {
+	case !h.quorate:
 		h.becomeFollower()
 		return
-	}
-	if h.since(r.sent) >= h.retry() {
-		if r.outbid {
-			h.stand(types.Term{})
-			return
-		}
+	case h.since(r.sent) < h.retry():
+	case r.outbid:
+		h.stand(types.Term{})
+		return
+	default:
 		h.call(r, &h.view)
 	}
 	h.due(r.sent + h.retry())

@@ -94,7 +94,7 @@ func (h *Handler) nameless() bool {
 
 // reformingEvidence reports whether e accounts for a host when the view has lost its quorum.
 func (h *Handler) reformingEvidence(id types.ID, e evidence) bool {
-	if !h.counts(e, max(h.election.leaderless, h.election.inquorate, h.reform.at)) {
+	if !h.counts(e, max(h.election.leaderless, h.inquorate, h.reform.at)) {
 		return false
 	}
 	if e.answered {
@@ -166,13 +166,13 @@ func (h *Handler) tickReforming() {
 		h.reform = reforming{}
 		return
 	}
-	h.until(e.inquorate + h.Monitor)
+	h.until(h.inquorate + h.Monitor)
 	h.noteWaiting()
 	if h.lowerHolds() {
 		h.reform = reforming{}
 		return
 	}
-	h.inquire(max(e.leaderless, e.inquorate, h.reform.at), h.paced(reformProbeEvery))
+	h.inquire(max(e.leaderless, h.inquorate, h.reform.at), h.paced(reformProbeEvery))
 	h.due(h.now.Run + h.retry())
 	if h.reform.at != 0 && h.since(h.reform.at) < h.scaled(reformRounds) {
 		return

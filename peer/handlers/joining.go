@@ -181,7 +181,7 @@ func (h *Handler) joinEarlierGroup(m *types.Message) {
 	switch {
 	case h.leaving != never:
 		return
-	case m.Leads && (earlier || h.lasts(e.leaderless, drawnLone) || e.leaderless != never && h.lasts(e.inquorate, drawnLost)):
+	case m.Leads && (earlier || h.lasts(e.leaderless, drawnLone) || e.leaderless != never && h.lasts(h.inquorate, drawnLost)):
 	case !m.Leads && !m.HasLeader && earlier && h.lasts(e.leaderless, drawnLone):
 	default:
 		return
@@ -211,7 +211,7 @@ func (h *Handler) refuseFile(remote types.ID, m *types.Message) {
 
 // differs says, rarely, that the hosts file of a host differs.
 func (h *Handler) differs(remote types.ID) {
-	if h.known(remote) && h.since(h.hosts[remote-1].differed) >= time.Minute {
+	if h.known(remote) && h.since(h.hosts[remote-1].differed) >= noticeEvery {
 		h.hosts[remote-1].differed = h.now.Run
 		h.note(FilesDiffer).Host = remote
 	}
@@ -222,7 +222,7 @@ func (h *Handler) differs(remote types.ID) {
 func (h *Handler) noteWaiting() {
 	since := h.fresh.since
 	if h.joined() {
-		since = h.election.inquorate
+		since = h.inquorate
 	}
 	if h.lasts(since, noticeAfter) && h.since(h.waited) >= noticeEvery {
 		h.waited = h.now.Run

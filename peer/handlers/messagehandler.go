@@ -3,7 +3,8 @@
 // and reads no clock, so the simulator runs the very code that ships.
 //
 // Each file tells one story: joining (fresh peers), founding (who may make a group),
-// following (what a member does for its leader), leading, electing and monitoring. Role says what
+// following (what a member does for its leader), leading, electing and monitoring. Three are values
+// without sight of a Handler: acceptor (rule 1), detector (who is reachable) and clock. Role says what
 // a peer is at a moment.
 package handlers
 
@@ -110,12 +111,8 @@ type leaver struct {
 
 // New returns the handler of a peer that has not started.
 func New(c Config) *Handler {
-	h := &Handler{Config: c, clock: clock{resumed: never}, leaver: leaver{leaving: never},
-		detector: detector{hosts: make([]host, c.Hosts), order: newOrder(c.Hosts)}}
-	for i := range h.hosts {
-		h.hosts[i] = host{lastContact: never, heard: never, differed: never, probed: never, redial: never, owes: never, showed: never, lives: newLives()}
-	}
-	return h
+	return &Handler{Config: c, clock: clock{resumed: never}, leaver: leaver{leaving: never},
+		detector: newDetector(c.ID, c.Hosts)}
 }
 
 // Start is the first step: the peer becomes fresh.
@@ -262,6 +259,11 @@ func (h *Handler) receive(m *types.Message) {
 	}
 }
 
+// sender returns who sent m.
+func sender(m *types.Message) types.Member {
+	return types.Member{ID: m.From, Incarnation: m.Incarnation}
+}
+
 // mine reports whether m is of the group that this peer is a member of.
 func (h *Handler) mine(m *types.Message) bool {
 	return h.joined() && m.Group == h.view.Group
@@ -275,7 +277,7 @@ func (h *Handler) onRequest(m *types.Message) {
 		h.showView(m)
 	case m.Number > h.view.Number:
 		h.answer(m, types.Refused).Reason = types.Behind
-	case !h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}):
+	case !h.view.Holds(sender(m)):
 	case m.Kind == types.Leave:
 		h.onLeave(m)
 	case m.Term.Peer != m.From:
@@ -300,7 +302,7 @@ func (h *Handler) onAnswer(m *types.Message) {
 		h.onDepartureAnswer(m)
 		return
 	}
-	if !h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) {
+	if !h.view.Holds(sender(m)) {
 		return
 	}
 	switch {
@@ -316,8 +318,7 @@ func (h *Handler) onAnswer(m *types.Message) {
 	}
 }
 
-// begin opens a step: the clock moves. A gap in it is this peer's own stall, and is left out of
-// its time: nobody has been silent in it, and nothing has waited (section 4).
+// begin opens a step: the clock moves.
 func (h *Handler) begin(now Instant) {
 	o := &h.out
 	*o = Output{Events: o.Events[:0], Redial: o.Redial[:0], RedialAt: o.RedialAt[:0], Messages: o.Messages[:0], Code: o.Code}
@@ -334,11 +335,6 @@ func (h *Handler) end() *Output {
 	// Whoever wakes so often notices every stall (begin).
 	h.out.Wake = min(h.wake, h.nextLook(), h.now.Run+h.scaled(stallWatch)) + h.stood
 	return &h.out
-}
-
-// known reports whether id is another host of the file.
-func (h *Handler) known(id types.ID) bool {
-	return id >= 1 && int(id) <= len(h.hosts) && id != h.ID
 }
 
 // send adds a message to the output and returns it to be filled in; it is good until the

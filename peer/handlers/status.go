@@ -107,7 +107,7 @@ func (h *Handler) hostStatus(id types.ID) HostStatus {
 	s := HostStatus{Heard: h.ago(p.lastContact)}
 	switch {
 	case id == h.ID:
-		return HostStatus{State: Self, Told: h.joined(), Deaf: h.unheard(len(h.hosts))}
+		return HostStatus{State: Self, Told: h.joined(), Deaf: h.unreachable()}
 	case !h.view.Has(id):
 		return s
 	case p.gone && h.since(max(p.heard, p.spoke)) < h.patience() && !p.dead:
@@ -190,34 +190,4 @@ func (h *Handler) firstReachable() types.ID {
 		}
 	}
 	return first
-}
-
-// unheard lists the members that this peer does not hear. Of more than most it lists some, and itself, which
-// says so.
-func (h *Handler) unheard(most int) []types.ID {
-	if h.lacking == 0 {
-		return nil
-	}
-	var ids []types.ID
-	for _, id := range h.view.Members {
-		if id != h.ID && h.hosts[id-1].gone {
-			ids = append(ids, id)
-		}
-	}
-	if len(ids) > most {
-		ids[most-1] = h.ID
-		ids = ids[:most]
-	}
-	return ids
-}
-
-// noteNotHearing notes whom the sender of m, a member's heartbeat, does not hear. The list is
-// replaced, never modified: Status may have shown it.
-func (h *Handler) noteNotHearing(m *types.Message) {
-	p := &h.hosts[m.From-1]
-	p.saidWhom = true
-	h.totals.Heard++
-	if !slices.Equal(p.notHearing, m.Unreachable) {
-		p.notHearing = slices.Clone(m.Unreachable)
-	}
 }

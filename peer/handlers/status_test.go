@@ -171,6 +171,7 @@ func TestSteadyHeartbeatAllocatesNothing(t *testing.T) {
 	for i := range h.hosts {
 		h.hosts[i].gone = false
 	}
+	h.recount()
 	m := types.Message{Kind: types.Heartbeat, From: 2, Incarnation: 2, Group: h.view.Group, Number: 7}
 	if n := testing.AllocsPerRun(100, func() {
 		h.begin(h.now)
