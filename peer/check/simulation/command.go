@@ -150,7 +150,7 @@ func (t *trial) flags() *flag.FlagSet {
 	f.Var(&wholeNumber{&t.seeds, 1, 1_000_000_000}, "seeds", "")
 	f.BoolVar(&t.records, "records", false, "")
 	f.BoolVar(&t.trace, "trace", false, "")
-	f.Var(&wholeNumber{&w.Hosts, 1, MaxHosts}, "hosts", "")
+	f.Var(&wholeNumber{&w.Hosts, 1, maxHosts}, "hosts", "")
 	f.Var(&span{&w.For, time.Millisecond, maxTime}, "for", "")
 	f.Var(&span{&w.Stagger, 0, time.Minute}, "stagger", "")
 	f.BoolVar(&w.Drill, "drill", false, "")

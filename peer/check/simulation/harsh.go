@@ -9,8 +9,8 @@ import (
 	"memberly/peer/types"
 )
 
-// NewHarshPlan draws the harsh plan of a seed: 5 to 25 hosts, with many faults at once.
-func NewHarshPlan(seed uint64) Plan {
+// newHarshPlan draws the harsh plan of a seed: 5 to 25 hosts, with many faults at once.
+func newHarshPlan(seed uint64) Plan {
 	r := rand.New(rand.NewPCG(seed, 4))
 	p := Plan{Seed: seed, Hosts: 5 + r.IntN(5)}
 	if r.IntN(10) == 0 {

@@ -9,13 +9,13 @@ import (
 	"memberly/peer/types"
 )
 
-// MaxHosts is how many hosts a plan can have: a side of a cut has a bit for each.
-const MaxHosts = 32
+// maxHosts is how many hosts a plan can have: a side of a cut has a bit for each.
+const maxHosts = 32
 
 // Profile says how many faults of which kind a simulation has. The user chooses it; a seed decides when the
 // faults happen, and on which hosts.
 type Profile struct {
-	Hosts   int           // 1 to MaxHosts
+	Hosts   int           // 1 to maxHosts
 	For     time.Duration // until all faults are over; more than 0
 	Stagger time.Duration // between the starts of two hosts
 	Network Network

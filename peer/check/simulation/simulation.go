@@ -17,7 +17,7 @@ type Result struct {
 	Stuck     bool // a host that stays silent leaves a view without its quorum
 	Views     int
 	Groups    int // that these are of
-	Endured   Endless
+	Endured   endurance
 	Excuses   map[string]int // why members were rightly held unreachable, and how often
 }
 

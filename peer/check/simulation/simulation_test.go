@@ -38,7 +38,7 @@ type drawing struct {
 
 var (
 	plain = drawing{"", "", NewPlan}
-	rough = drawing{"harsh ", " -harsh", NewHarshPlan}
+	rough = drawing{"harsh ", " -harsh", newHarshPlan}
 )
 
 // tally is what many runs came to.
@@ -103,7 +103,7 @@ func TestFoundByHarshSeeds(t *testing.T) {
 		{34, "a redial waited for a dial whose first packet was lost"},
 		{10072, "whom the leader missed owed an answer to a PROBE that was never sent"},
 	} {
-		if r := Run(NewHarshPlan(bug.seed), nil); r.Failure != "" {
+		if r := Run(newHarshPlan(bug.seed), nil); r.Failure != "" {
 			t.Errorf("harsh seed %d (%s) fails again: %s", bug.seed, bug.what, r.Failure)
 		}
 	}
@@ -236,8 +236,8 @@ func TestSameSeedSameTrace(t *testing.T) {
 	}
 	for seed := range uint64(10) {
 		var a, b bytes.Buffer
-		Run(NewHarshPlan(seed), &a)
-		Run(NewHarshPlan(seed), &b)
+		Run(newHarshPlan(seed), &a)
+		Run(newHarshPlan(seed), &b)
 		if a.Len() == 0 || !bytes.Equal(a.Bytes(), b.Bytes()) {
 			t.Fatalf("harsh seed %d gave two traces of %d and %d bytes", seed, a.Len(), b.Len())
 		}

@@ -353,7 +353,7 @@ func read(t *testing.T, h *httptest.Server, last string) *reader {
 	return &reader{t: t, body: a.Body, lines: bufio.NewScanner(a.Body)}
 }
 
-func (r *reader) next() (e EventOf) {
+func (r *reader) next() (e eventJSON) {
 	r.t.Helper()
 	for r.lines.Scan() {
 		if id, ok := strings.CutPrefix(r.lines.Text(), "id: "); ok {
@@ -611,12 +611,12 @@ func TestHostileAnswers(t *testing.T) {
 	t.Cleanup(elsewhere.Close)
 	for _, c := range []struct {
 		what   string
-		answer Report
+		answer statusJSON
 	}{
-		{"escapes", Report{Version: Version, Summary: harm, Reason: harm, CanLose: Loss{Words: harm},
-			Hosts: []HostOf{{ID: 1, Name: harm, State: harm, Addresses: []string{harm}, DoesNotHear: []types.ID{1}}}}},
-		{"long texts", Report{Version: Version, Summary: long, Hosts: []HostOf{{ID: 1, Name: long, State: "a", Addresses: []string{long}}}}},
-		{"long lists", Report{Version: Version, Hosts: []HostOf{{ID: 1, Name: "\xff" + long[:1000], DoesNotHear: slices.Repeat([]types.ID{1}, 1<<20)}}}},
+		{"escapes", statusJSON{Version: jsonVersion, Summary: harm, Reason: harm, CanLose: lossJSON{Words: harm},
+			Hosts: []hostJSON{{ID: 1, Name: harm, State: harm, Addresses: []string{harm}, DoesNotHear: []types.ID{1}}}}},
+		{"long texts", statusJSON{Version: jsonVersion, Summary: long, Hosts: []hostJSON{{ID: 1, Name: long, State: "a", Addresses: []string{long}}}}},
+		{"long lists", statusJSON{Version: jsonVersion, Hosts: []hostJSON{{ID: 1, Name: "\xff" + long[:1000], DoesNotHear: slices.Repeat([]types.ID{1}, 1<<20)}}}},
 	} {
 		h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/ready" {

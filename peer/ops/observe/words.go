@@ -42,7 +42,7 @@ func (n Names) list(ids []types.ID) string {
 }
 
 // summary says in one line what the peer is.
-func (s *Server) summary(st *handlers.Status, missing []Missing) (words string) {
+func (s *Server) summary(st *handlers.Status, missing []missingJSON) (words string) {
 	me := s.config.Names.name(st.ID)
 	if st.Standing != types.Joined {
 		return fmt.Sprintf("%s is in no group", me)
@@ -64,7 +64,7 @@ func (s *Server) summary(st *handlers.Status, missing []Missing) (words string) 
 }
 
 // missing says which hosts are no members, and since when.
-func (s *Server) missing(hosts []Missing) string {
+func (s *Server) missing(hosts []missingJSON) string {
 	var words []string
 	for _, m := range hosts[:min(len(hosts), maxNames)] {
 		is := map[string]string{"left": "left", "expelled": "was expelled"}[m.State]
