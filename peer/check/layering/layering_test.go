@@ -51,7 +51,7 @@ var layers = map[string]layer{
 	"ops/local":    {"config ops/hook types", "local starts whole processes, and uses only their output"},
 
 	"check/simulation": {"handlers network/connections types", "simulation puts its own clock and network around the protocol"},
-	"check/verify":     {"types", "verify judges records by the promises of the protocol, not by the code that wrote them"},
+	"check/verify":     {"types utils", "verify judges records by the promises of the protocol, not by the code that wrote them"},
 	"check/scenario":   {"", "scenario is what tests expect of the daemon, so it must not come from the daemon"},
 	"check/bench":      {"config network check/simulation types", "bench measures the program and simulated groups"},
 	"check/containers": {"types", "containers uses only the daemon's image and records"},

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"memberly/peer/utils"
 )
 
 // maxLine is how much of a line is examined. A record of 4096 members is shorter.
@@ -21,7 +22,7 @@ type malformedError struct {
 }
 
 func (e malformedError) Error() string {
-	return fmt.Sprintf("malformed record: %v\n%s:%d: %s", e.why, e.file, e.line, e.text)
+	return fmt.Sprintf("malformed record: %v\n%s:%d: %s", e.why, e.file, e.line, utils.Printable(e.text))
 }
 
 // read adds all records of a file. When ctx ends, it stops after the complete lines that have come.
