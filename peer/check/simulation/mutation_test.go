@@ -62,7 +62,7 @@ var mutants = []mutation{
 	{name: "groups without leaders never meet", edits: []edit{{"handlers/joining.go",
 		"!m.HasLeader && earlier && h.lasts(e.leaderless, drawnLone)", "false"}}},
 	{name: "a removed member does not become fresh", edits: []edit{{"handlers/following.go",
-		"leader, group, term := h.following, h.view.Group, h.followed\n		h.becomeFresh()\n", "leader, group, term := h.following, h.view.Group, h.followed\n		h.becomeOut()\n"}}},
+		"leader, group, term := h.following, h.view.Group, h.followed\n		h.becomeFresh()\n", "leader, group, term := h.following, h.view.Group, h.followed\n		h.position, h.view = position{role: roleOut}, types.View{}\n"}}},
 	{name: "re-forming takes silence for evidence", edits: []edit{{"handlers/founding.go",
 		"return e.outcome == types.Refusal && h.since(h.hosts[id-1].lastContact) >= h.Monitor", "return true"}}, by: byTables},
 	{name: "re-forming does not ask who else has the view", edits: []edit{{"handlers/founding.go",
