@@ -25,7 +25,7 @@ func TestPage(t *testing.T) {
 	b.look(1000, 1250, "light")
 	b.call("Page.navigate", map[string]any{"url": "http://" + s.Host(1).String() + ":8082/"}, nil)
 	b.until("document.readyState", "complete")
-	b.awaits("state", "one leads view 4 with 4 members")
+	b.awaits("state", "one leads view 4 with 4 of 5 hosts; five is missing since ")
 	b.awaits("host-rows", "never was a member")
 
 	five := start(t, file, "five")
@@ -44,7 +44,7 @@ func TestPage(t *testing.T) {
 	five.signal(syscall.SIGKILL)
 	b.awaits("timeline", "five is unreachable", "removed by one")
 	b.awaits("host-rows", "removed")
-	b.awaits("state", "view 6 with 4 members")
+	b.awaits("state", "view 6 with 4 of 5 hosts; five is missing since ")
 	if now := b.text(kept); now != marked {
 		b.t.Errorf("of %s parts that did not change, %s were left alone", marked, now)
 	}
@@ -69,7 +69,7 @@ func TestPage(t *testing.T) {
 	for _, d := range daemons[1:] {
 		d.signal(syscall.SIGCONT)
 	}
-	b.awaits("timeline", "the group goes on")
+	b.awaits("timeline", "the group makes progress")
 	b.awaits("state", "5 members")
 	b.matrixIs("✓", 20)
 	b.look(1000, 1250, "dark")
