@@ -23,7 +23,7 @@ const (
 	targetsLast = 10 * time.Second
 	// maxBeats is how many heartbeats wait to be sent.
 	maxBeats = 2
-	// maxQueries is how many questions to the name service wait; more are dropped.
+	// maxQueries is how many claims wait for the name service; more are dropped.
 	maxQueries = 64
 	// maxTries is how often a heartbeat is sent while the kernel has no room for it, a
 	// millisecond apart.
@@ -58,7 +58,7 @@ type heartbeats struct {
 	turn    int       // whose name is looked up next
 }
 
-// query is a question to the name service: does addr, if valid, belong to host?
+// query is a question to the name service: does addr belong to host?
 type query struct {
 	host types.ID
 	addr netip.Addr
@@ -163,7 +163,7 @@ func (h *heartbeats) resolveMissing() {
 	for range min(hosts, maxQueries/2) {
 		h.turn = h.turn%hosts + 1
 		if id := types.ID(h.turn); id != h.self && len(h.addresses.known(id)) == 0 {
-			h.ask(query{host: id})
+			h.addresses.refresh(id)
 		}
 	}
 }
@@ -176,12 +176,22 @@ func (h *heartbeats) ask(q query) {
 	}
 }
 
-// resolve answers queries, one at a time, until the peer ends.
+// resolve answers queries until the peer ends, as many at the same time as may wait: the name service may answer
+// for some hosts and not for others.
 func (h *heartbeats) resolve() {
+	places := make(chan struct{}, maxQueries)
 	for {
 		select {
+		case places <- struct{}{}:
+		case <-h.tasks.ctx.Done():
+			return
+		}
+		select {
 		case q := <-h.queries:
-			h.answer(q)
+			h.tasks.run(func() {
+				h.answer(q)
+				<-places
+			})
 		case <-h.tasks.ctx.Done():
 			return
 		}
@@ -190,9 +200,7 @@ func (h *heartbeats) resolve() {
 
 // answer asks the name service, and reports an address that belongs to no host.
 func (h *heartbeats) answer(q query) {
-	if !q.addr.IsValid() {
-		h.addresses.refresh(h.tasks.ctx, q.host)
-	} else if !h.addresses.resolves(h.tasks.ctx, q.addr, q.host) && h.addresses.of(q.addr) == 0 {
+	if !h.addresses.resolves(h.tasks.ctx, q.addr, q.host) && h.addresses.of(q.addr) == 0 {
 		h.drops.stranger(q.addr)
 	}
 }

@@ -102,7 +102,7 @@ func newFakeHeartbeats(n *names, f *fakeUDP) (*heartbeats, *output) {
 	out := newOutput()
 	b := n.book()
 	b.set(1, []netip.Addr{addr("10.0.0.1")})
-	return newHeartbeats(1, newTasks(), b, newLimits(b.len(), usualBeat), newDrops(newLines(out, 0, nil)), nil, f), out
+	return newHeartbeats(1, b.tasks, b, newLimits(b.len(), usualBeat), newDrops(newLines(out, 0, nil)), nil, f), out
 }
 
 // Reading goes on after failures and datagrams of any kind; each is told once.

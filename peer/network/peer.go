@@ -115,13 +115,13 @@ func open(c config.Config, h protocol, names utils.Resolver, stdout, stderr io.W
 	if k != nil {
 		p.sayKeys(c.Keys)
 	}
-	p.connect(self, listener, socket, newAddressBook(c.Hosts, names), k)
+	p.connect(self, listener, socket, newAddressBook(c.Hosts, names, newTasks()), k)
 	return p, nil
 }
 
 // connect makes the parts of the peer that use its sockets.
 func (p *Peer) connect(self netip.Addr, listener net.Listener, socket rawio.Socket, book *addressBook, k *keys) {
-	t, d, l := newTasks(), newDrops(p.notice), newLimits(book.len(), p.config.Heartbeat)
+	t, d, l := book.tasks, newDrops(p.notice), newLimits(book.len(), p.config.Heartbeat)
 	r := &reader{tasks: t, addresses: book, limits: l, drops: d, keys: k}
 	p.tasks, p.drops, p.addresses, p.keys = t, d, book, k
 	p.acceptor = &acceptor{tasks: t, reader: r, addresses: book, limits: l, drops: d, listener: listener}

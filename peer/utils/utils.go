@@ -3,7 +3,6 @@
 package utils
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -24,64 +23,6 @@ func HostName() (string, error) {
 		return "", errors.New("this machine has no host name")
 	}
 	return name, nil
-}
-
-// LookupFunc asks a name service for the addresses of a host, as net.Resolver.LookupNetIP does.
-type LookupFunc func(ctx context.Context, network, host string) ([]netip.Addr, error)
-
-// Resolver turns hosts into addresses. The zero Resolver asks the machine's name service.
-// Any goroutine may use it.
-type Resolver struct {
-	Lookup LookupFunc // asked in place of the name service, if set; twice if it fails
-}
-
-// The machine's name service. The first reports the failure of any part of a look-up (a search
-// domain, IPv6); the second overlooks it where another part was answered, even by "no such host".
-var (
-	strictly  LookupFunc = (&net.Resolver{StrictErrors: true}).LookupNetIP
-	leniently LookupFunc = net.DefaultResolver.LookupNetIP
-)
-
-// Addrs returns the addresses of the host name, at least one and each once, IPv4 ones always
-// as IPv4. A valid fixed is the whole answer, and nobody is asked. It takes as long as the
-// name service does: bound it by ctx. NoSuchName tells what an error means.
-func (r Resolver) Addrs(ctx context.Context, name string, fixed netip.Addr) ([]netip.Addr, error) {
-	if fixed.IsValid() {
-		return []netip.Addr{fixed.Unmap()}, nil
-	}
-	strict, lenient := strictly, leniently
-	if r.Lookup != nil {
-		strict, lenient = r.Lookup, r.Lookup
-	}
-	found, err := ask(ctx, name, strict, lenient)
-	if err != nil {
-		return nil, err
-	}
-	if len(found) == 0 {
-		return nil, fmt.Errorf("lookup %s: the name service gave no address", name)
-	}
-	return unique(found), nil
-}
-
-// ask asks strictly first, because that nobody has a name is taken for evidence that its host
-// does not run. When that fails it takes what it can get, but no other error than the first.
-func ask(ctx context.Context, name string, strict, lenient LookupFunc) ([]netip.Addr, error) {
-	found, err := strict(ctx, "ip", name)
-	if err == nil || NoSuchName(err) {
-		return found, err
-	}
-	if found, err := lenient(ctx, "ip", name); err == nil {
-		return found, nil
-	}
-	return nil, err
-}
-
-// NoSuchName reports whether err, of Addrs, is the name service's word that the name does not
-// exist or has no address. Any other error (no answer in time, no name service) says nothing
-// about the host.
-func NoSuchName(err error) bool {
-	failure, ok := errors.AsType[*net.DNSError](err)
-	return ok && failure.IsNotFound && !failure.IsTemporary && !failure.IsTimeout
 }
 
 // Network is an IP network that this machine is attached to.
@@ -190,15 +131,4 @@ func (n Network) broadcast() (netip.Addr, bool) {
 		last[bit/8] |= 0x80 >> (bit % 8)
 	}
 	return netip.AddrFrom4(last), true
-}
-
-// unique returns addrs unmapped, in their order, each once.
-func unique(addrs []netip.Addr) []netip.Addr {
-	var once []netip.Addr
-	for _, a := range addrs {
-		if a = a.Unmap(); !slices.Contains(once, a) {
-			once = append(once, a)
-		}
-	}
-	return once
 }
