@@ -19,6 +19,7 @@ type NameServer struct {
 	names map[string][]netip.Addr
 	habit Habit
 	asked int
+	last  time.Time // when a question came last
 }
 
 // Habit is how a name server answers. The zero Habit answers at once and correctly.
@@ -70,11 +71,25 @@ func (s *NameServer) Become(h Habit) {
 	s.habit = h
 }
 
-// Asked returns how many questions have come.
-func (s *NameServer) Asked() int {
+// AwaitQuiet waits until nobody has asked for some seconds, as everybody knows all names.
+func (s *NameServer) AwaitQuiet(t testing.TB) {
+	t.Helper()
+	const quiet, patience = 3 * time.Second, 20 * time.Second
+	tick := time.NewTicker(quiet / 10)
+	defer tick.Stop()
+	for end := time.Now().Add(patience); time.Now().Before(end); <-tick.C {
+		if s.silence() >= quiet {
+			return
+		}
+	}
+	t.Fatalf("questions still come after %v", patience)
+}
+
+// silence returns how long ago the last question came.
+func (s *NameServer) silence() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.asked
+	return time.Since(s.last)
 }
 
 func (s *NameServer) serve() {
@@ -98,7 +113,7 @@ func (s *NameServer) answer(query []byte) ([]byte, time.Duration) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.asked++
+	s.asked, s.last = s.asked+1, time.Now()
 	h, kind := s.habit, binary.BigEndian.Uint16(query[end-4:])
 	if h.Silent || h.NoAAAA && kind == dnsAAAA || h.Lose > 0 && s.asked%h.Lose == 0 {
 		return nil, 0
