@@ -31,6 +31,7 @@ const (
 type addressBook struct {
 	resolver utils.Resolver
 	tasks    *tasks
+	troubles *troubles     // is told how look-ups end; may be nil
 	changes  atomic.Uint64 // counts them
 	lookups  bucket        // look-ups that come of claims, and of names not known yet
 

@@ -75,7 +75,11 @@ func (d *dialing) dial(addrs []netip.Addr) {
 		d.refused[addr] = false
 		d.running++
 		go func() {
-			socket, err := d.dialer.DialContext(d.ctx, "tcp", endpoint(addr))
+			dialer := d.sources.dialer(addr)
+			socket, err := dialer.DialContext(d.ctx, "tcp", endpoint(addr))
+			if errors.Is(err, syscall.EADDRNOTAVAIL) {
+				d.sources.look() // this machine has lost the address to dial from
+			}
 			d.ended <- attempt{addr, socket, err}
 		}()
 	}

@@ -105,7 +105,7 @@ type drops struct {
 	nobodies int // of these, reports of strangers
 }
 
-// report identifies what was reported: a reason and an address, or the text of a failure here.
+// report identifies what was reported: a reason and an address, or a text.
 type report struct {
 	reason dropReason
 	addr   netip.Addr
@@ -131,6 +131,13 @@ func (d *drops) blame(addr netip.Addr, err error) {
 func (d *drops) stranger(addr netip.Addr) {
 	f := &fault{dropStranger, errors.New("it belongs to no host of the hosts file")}
 	d.once(report{reason: f.reason, addr: addr}, "%v (from %v)", f, addr)
+}
+
+// foreign reports, for the first datagram alone, that addr belongs to no host: on a shared network the hosts of other
+// groups broadcast without end.
+func (d *drops) foreign(addr netip.Addr) {
+	f := &fault{dropStranger, errors.New("it belongs to no host of the hosts file")}
+	d.once(report{reason: f.reason, text: "datagram"}, "%v (from %v); further datagrams of strangers are only counted", f, addr)
 }
 
 // failure reports that something failed here, once for each text.

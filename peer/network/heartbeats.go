@@ -39,6 +39,7 @@ type heartbeats struct {
 	drops     *drops
 	keys      *keys // nil without -key
 	socket    rawio.Socket
+	sources   *sources
 
 	queries chan query
 	beats   chan []byte // to be sent
@@ -64,8 +65,8 @@ type query struct {
 	addr netip.Addr
 }
 
-func newHeartbeats(self types.ID, t *tasks, b *addressBook, l *limits, d *drops, k *keys, socket rawio.Socket) *heartbeats {
-	h := &heartbeats{self: self, tasks: t, addresses: b, limits: l, drops: d, keys: k, socket: socket,
+func newHeartbeats(self types.ID, t *tasks, b *addressBook, l *limits, d *drops, k *keys, socket rawio.Socket, s *sources) *heartbeats {
+	h := &heartbeats{self: self, tasks: t, addresses: b, limits: l, drops: d, keys: k, socket: sourced{socket, s}, sources: s,
 		queries: make(chan query, maxQueries), beats: make(chan []byte, maxBeats), buffers: make(chan []byte, maxBeats)}
 	for range maxBeats {
 		h.buffers <- make([]byte, 0, rawio.MaxDatagram)
@@ -135,7 +136,7 @@ func (h *heartbeats) broadcast(b []byte) {
 // refreshTargets finds out where heartbeats go, and asks for the names that have no address yet.
 func (h *heartbeats) refreshTargets() {
 	h.found, h.changes = time.Now(), h.addresses.changes.Load()
-	attached, err := utils.Attached()
+	attached, err := h.sources.look()
 	if err != nil {
 		h.drops.failure("Error finding networks, so heartbeats go to each host by itself", err)
 	}
@@ -157,12 +158,12 @@ func (h *heartbeats) refreshTargets() {
 	h.resolveMissing()
 }
 
-// resolveMissing asks for the addresses of hosts that have none, of some at a time.
+// resolveMissing asks for the addresses of hosts that have none, or whose latest look-up failed, of some at a time.
 func (h *heartbeats) resolveMissing() {
 	hosts := h.addresses.len()
 	for range min(hosts, maxQueries/2) {
 		h.turn = h.turn%hosts + 1
-		if id := types.ID(h.turn); id != h.self && len(h.addresses.known(id)) == 0 {
+		if id := types.ID(h.turn); len(h.addresses.known(id)) == 0 || h.addresses.troubles.has(id) {
 			h.addresses.refresh(id)
 		}
 	}
@@ -198,10 +199,10 @@ func (h *heartbeats) resolve() {
 	}
 }
 
-// answer asks the name service, and reports an address that belongs to no host.
+// answer asks the name service, and reports a first address that belongs to no host.
 func (h *heartbeats) answer(q query) {
 	if !h.addresses.resolves(h.tasks.ctx, q.addr, q.host) && h.addresses.of(q.addr) == 0 {
-		h.drops.stranger(q.addr)
+		h.drops.foreign(q.addr)
 	}
 }
 
@@ -318,7 +319,7 @@ func (h *heartbeats) question(addr netip.Addr, b []byte) {
 		h.ask(query{from, addr})
 		return
 	}
-	h.drops.stranger(addr)
+	h.drops.foreign(addr)
 }
 
 // spend counts a datagram, and returns how long to wait before the next is read. What comes meanwhile

@@ -29,7 +29,7 @@ type links struct {
 	addresses *addressBook
 	limits    *limits
 	drops     *drops
-	dialer    net.Dialer
+	sources   *sources
 	run       func() time.Duration // the time, as an Instant.Run
 
 	table   *connections.Table[*connection, []byte]

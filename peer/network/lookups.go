@@ -113,6 +113,8 @@ func (b *addressBook) settle(id types.ID, l *lookup, questions [2]*question) {
 	done := [2]<-chan struct{}{questions[0].done, questions[1].done}
 	answers := [2]utils.Answer{unanswered, unanswered}
 	var grace <-chan time.Time
+	slow := time.NewTimer(slowAfter)
+	defer slow.Stop()
 	for done[0] != nil || done[1] != nil {
 		select {
 		case <-done[0]:
@@ -121,6 +123,10 @@ func (b *addressBook) settle(id types.ID, l *lookup, questions [2]*question) {
 			done[1], answers[1] = nil, questions[1].answer
 		case <-grace:
 			b.confirm(id, l, nil)
+		case <-slow.C:
+			if !l.isSettled() {
+				b.troubles.slow(id)
+			}
 		}
 		if grace == nil && utils.Failure(answers[0], answers[1]) == nil {
 			grace = time.After(utils.FamilyGrace)
@@ -144,6 +150,7 @@ func (b *addressBook) confirm(id types.ID, l *lookup, err error) {
 	if l.isSettled() {
 		return
 	}
+	b.troubles.note(id, err)
 	e := &b.hosts[id-1]
 	e.answered = time.Now()
 	if l.err = err; err == nil {

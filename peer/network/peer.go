@@ -123,11 +123,13 @@ func open(c config.Config, h protocol, names utils.Resolver, stdout, stderr io.W
 func (p *Peer) connect(self netip.Addr, listener net.Listener, socket rawio.Socket, book *addressBook, k *keys) {
 	t, d, l := book.tasks, newDrops(p.notice), newLimits(book.len(), p.config.Heartbeat)
 	r := &reader{tasks: t, addresses: book, limits: l, drops: d, keys: k}
+	book.troubles = newTroubles(p.notice, p.config.Hosts)
+	s := newSources(book, p.config.ID, self)
 	p.tasks, p.drops, p.addresses, p.keys = t, d, book, k
 	p.acceptor = &acceptor{tasks: t, reader: r, addresses: book, limits: l, drops: d, listener: listener}
-	p.links = &links{tasks: t, reader: r, addresses: book, limits: l, drops: d, dialer: dialFrom(self), run: p.run,
+	p.links = &links{tasks: t, reader: r, addresses: book, limits: l, drops: d, sources: s, run: p.run,
 		table: connections.New[*connection, []byte](book.len())}
-	p.heartbeats = newHeartbeats(p.config.ID, t, book, l, d, k, socket)
+	p.heartbeats = newHeartbeats(p.config.ID, t, book, l, d, k, socket, s)
 }
 
 // Listen has l told of every step from now on, after the listeners before it. It is called before Run.
@@ -169,7 +171,8 @@ func (p *Peer) Close() {
 func (p *Peer) loop(ctx context.Context) int {
 	p.looping.Lock()
 	defer p.looping.Unlock()
-	for _, task := range []func(){p.acceptor.accept, p.heartbeats.sendLoop, p.heartbeats.resolve} {
+	for _, task := range []func(){p.acceptor.accept, p.heartbeats.sendLoop, p.heartbeats.resolve,
+		func() { p.links.sources.watch(p.tasks, p.notice) }} {
 		p.tasks.run(task)
 	}
 	m := signals{leave: ctx.Done(), quit: p.quit}

@@ -132,3 +132,36 @@ func (n Network) broadcast() (netip.Addr, bool) {
 	}
 	return netip.AddrFrom4(last), true
 }
+
+// Source returns the address from which to send to another, so that it comes from one of those that are listed for
+// this host. That is one that this machine has: on the network of the other, or else the only one. If the result
+// is not valid, the system is to choose.
+func Source(to netip.Addr, listed []netip.Addr, attached []Network) netip.Addr {
+	var found netip.Addr
+	several := false
+	to = to.Unmap()
+	for _, addr := range listed {
+		addr = addr.Unmap()
+		i := slices.IndexFunc(attached, func(n Network) bool { return n.Prefix.Addr() == addr.WithZone("") })
+		if i < 0 || !reaches(addr, to) {
+			continue
+		}
+		if attached[i].Prefix.Contains(to.WithZone("")) {
+			return addr
+		}
+		several = found.IsValid()
+		found = addr
+	}
+	if several {
+		return netip.Addr{}
+	}
+	return found
+}
+
+// reaches reports whether what leaves from an address can arrive at another, by what kinds they are.
+func reaches(from, to netip.Addr) bool {
+	if from.IsLinkLocalUnicast() && (!to.IsLinkLocalUnicast() || from.Zone() != to.Zone()) {
+		return false
+	}
+	return from.Is4() == to.Is4() && from.IsLoopback() == to.IsLoopback()
+}

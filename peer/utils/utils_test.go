@@ -69,6 +69,41 @@ func TestTargets(t *testing.T) {
 	}
 }
 
+func TestSource(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ what, to, listed, attached, want string }{
+		{"the only address", "10.0.0.2", "10.0.0.1", "10.0.0.1/24", "10.0.0.1"},
+		{"a second address", "10.0.0.2", "10.0.0.11", "10.0.0.1/24 10.0.0.11/24", "10.0.0.11"},
+		{"beyond a router", "172.16.0.2", "10.0.0.11", "10.0.0.1/24 10.0.0.11/24", "10.0.0.11"},
+		{"the one on the network", "10.1.0.2", "10.0.0.1 10.1.0.1", "10.0.0.1/24 10.1.0.1/24", "10.1.0.1"},
+		{"a broadcast", "10.1.0.255", "10.0.0.1 10.1.0.1", "10.0.0.1/24 10.1.0.1/24", "10.1.0.1"},
+		{"several beyond a router", "172.16.0.2", "10.0.0.1 10.1.0.1", "10.0.0.1/24 10.1.0.1/24", ""},
+		{"no address of this machine", "10.0.0.2", "10.0.0.9", "10.0.0.1/24", ""},
+		{"nothing listed", "10.0.0.2", "", "10.0.0.1/24", ""},
+		{"mapped", "::ffff:10.0.0.2", "::ffff:10.0.0.11", "10.0.0.1/24 10.0.0.11/24", "10.0.0.11"},
+		{"IPv6, not the temporary one", "fd00::2", "fd00::1", "fd00::abcd/64 fd00::1/64", "fd00::1"},
+		{"the family of the other", "fd00::2", "10.0.0.1 fd00::1", "10.0.0.1/24 fd00::1/64", "fd00::1"},
+		{"another family alone", "fd00::2", "10.0.0.1", "10.0.0.1/24 fd00::1/64", ""},
+		{"127.0.1.1 in /etc/hosts", "10.0.0.2", "127.0.1.1", "127.0.1.1/8 10.0.0.1/24", ""},
+		{"loopback to loopback", "127.0.0.2", "127.0.0.1", "127.0.0.1/8", "127.0.0.1"},
+		{"this machine to itself", "127.0.0.1", "10.0.0.1", "127.0.0.1/8 10.0.0.1/24", ""},
+		{"link-local", "fe80::2%eth0", "fe80::1%eth0", "fe80::1/64", "fe80::1%eth0"},
+		{"link-local, another interface", "fe80::2%eth1", "fe80::1%eth0", "fe80::1/64", ""},
+		{"link-local does not go beyond", "fd00::2", "fe80::1%eth0", "fe80::1/64", ""},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			var want netip.Addr
+			if c.want != "" {
+				want = netip.MustParseAddr(c.want)
+			}
+			if got := Source(netip.MustParseAddr(c.to), addrs(c.listed), attachedTo(c.attached)); got != want {
+				t.Errorf("got %v, want %q", got, c.want)
+			}
+		})
+	}
+}
+
 func TestNetworks(t *testing.T) {
 	t.Parallel()
 	_, other, _ := net.ParseCIDR("fd00::/64")
