@@ -31,6 +31,7 @@ const (
 type addressBook struct {
 	resolver utils.Resolver
 	tasks    *tasks
+	self     types.ID
 	troubles *troubles     // is told how look-ups end; may be nil
 	changes  atomic.Uint64 // counts them
 	lookups  bucket        // look-ups that come of claims, and of names not known yet
@@ -186,6 +187,14 @@ func (b *addressBook) trustRecent(id types.ID, addr netip.Addr) {
 	if b.owner[addr] == id {
 		b.hosts[id-1].trusted = time.Now().Add(addressTrust)
 	}
+}
+
+// lists reports whether the hosts file has an address of id, or the name service gave it just now.
+func (b *addressBook) lists(id types.ID) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	e := &b.hosts[id-1]
+	return e.fixed.IsValid() || len(e.addrs) > 0 && time.Now().Before(e.trusted)
 }
 
 // expire notes that id was not reached, so that the next dial looks its name up again.

@@ -15,6 +15,7 @@ type dropReason int
 // The reasons.
 const (
 	dropStranger      dropReason = iota // its address belongs to no host of the file
+	dropElsewhere                       // a host's message from an address that is not listed for it here
 	dropSilent                          // a connection from a host's address that ended, or said nothing in time
 	dropPendingFull                     // a connection evicted for newer ones before it identified itself
 	dropConnRate                        // a connection of an address that opens too many
@@ -35,7 +36,7 @@ const (
 
 // String names the reason.
 func (d dropReason) String() string {
-	return [reasons]string{"stranger", "silent", "crowded", "hurried", "malformed", "no member",
+	return [reasons]string{"stranger", "elsewhere", "silent", "crowded", "hurried", "malformed", "no member",
 		"impostor", "insistent", "racing", "unencodable", "stuck", "unsent", "unsealed", "unopened", "replayed",
 		"other incarnation"}[d]
 }

@@ -123,10 +123,11 @@ func open(c config.Config, h protocol, names utils.Resolver, stdout, stderr io.W
 func (p *Peer) connect(self netip.Addr, listener net.Listener, socket rawio.Socket, book *addressBook, k *keys) {
 	t, d, l := book.tasks, newDrops(p.notice), newLimits(book.len(), p.config.Heartbeat)
 	r := &reader{tasks: t, addresses: book, limits: l, drops: d, keys: k}
-	book.troubles = newTroubles(p.notice, p.config.Hosts)
+	book.self, book.troubles = p.config.ID, newTroubles(p.notice, p.config.Hosts)
 	s := newSources(book, p.config.ID, self)
 	p.tasks, p.drops, p.addresses, p.keys = t, d, book, k
-	p.acceptor = &acceptor{tasks: t, reader: r, addresses: book, limits: l, drops: d, listener: listener}
+	p.acceptor = &acceptor{tasks: t, reader: r, addresses: book, limits: l, drops: d, listener: listener, digest: p.config.Digest}
+	p.acceptor.corrections.allot(correctionRate, correctionRate)
 	p.links = &links{tasks: t, reader: r, addresses: book, limits: l, drops: d, sources: s, run: p.run,
 		table: connections.New[*connection, []byte](book.len())}
 	p.heartbeats = newHeartbeats(p.config.ID, t, book, l, d, k, socket, s)

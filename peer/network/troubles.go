@@ -23,8 +23,9 @@ type troubles struct {
 	notice *lines
 	hosts  []config.Host
 
-	mu  sync.Mutex
-	now [causes]trouble
+	mu    sync.Mutex
+	now   [causes]trouble
+	moved map[types.ID]time.Time // when it was last reported that a host is elsewhere
 }
 
 // cause is why a name is not found.
@@ -57,7 +58,7 @@ const (
 )
 
 func newTroubles(notice *lines, hosts []config.Host) *troubles {
-	t := &troubles{notice: notice, hosts: hosts}
+	t := &troubles{notice: notice, hosts: hosts, moved: make(map[types.ID]time.Time)}
 	for i := range t.now {
 		t.now[i].since = make(map[types.ID]time.Time)
 	}
@@ -133,6 +134,17 @@ func reason(err error) string {
 		return errNoAnswer.Error()
 	}
 	return err.Error()
+}
+
+// rarely reports that a host is elsewhere, at most once a minute for each host.
+func (t *troubles) rarely(id types.ID, words string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if last, told := t.moved[id]; told && time.Since(last) < reportPause {
+		return
+	}
+	t.moved[id] = time.Now()
+	t.notice.printf("%s", words)
 }
 
 // report reports a cause, or that it is over, if that is due. The caller holds mu.

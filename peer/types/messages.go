@@ -63,10 +63,11 @@ const (
 	Behind                      // the sender of the refusal holds an earlier view
 	Differs                     // JOIN, PROBE: the hosts files differ
 	Twice                       // another process of the same host runs at another address: Lives
+	Elsewhere                   // JOIN, PROBE: the sender of the refusal has the host at another address: Lives
 )
 
 func (r Reason) String() string {
-	return name(r, "?", "promised", "has a leader", "behind", "hosts files differ", "runs twice")
+	return name(r, "?", "promised", "has a leader", "behind", "hosts files differ", "runs twice", "is elsewhere")
 }
 
 // Addr is where a process is: an IP address, as a value. The protocol compares it and hands it on.
@@ -95,7 +96,7 @@ type Message struct {
 	HasLeader bool        // STATE: the sender has a leader, or leads
 	Last      Incarnation // STATE: the last incarnation of the receiver's host that the sender knows
 	Reason    Reason      // REFUSED
-	Lives     [2]Addr     // REFUSED, Twice: where the two processes are; first the member, or the leader
+	Lives     [2]Addr     // REFUSED, Twice: where the two processes are; first the member, or the leader. Elsewhere: where the host is listed, and where it sends from
 	Digest    uint64      // JOIN, PROBE, ECHO, ECHOED: of the hosts file
 	Broadcast bool        // ECHO, ECHOED: the question was sent by broadcast
 
