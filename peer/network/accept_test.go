@@ -171,6 +171,6 @@ func TestSilentConnections(t *testing.T) {
 }
 
 // frame is a frame that claims so many bytes.
-func frame(length int, b ...byte) []byte {
-	return append(binary.BigEndian.AppendUint32(nil, uint32(length)), b...)
+func frame(length uint32, b ...byte) []byte {
+	return append(binary.BigEndian.AppendUint32(nil, length), b...)
 }

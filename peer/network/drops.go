@@ -15,6 +15,7 @@ type dropReason int
 // The reasons.
 const (
 	dropStranger      dropReason = iota // its address belongs to no host of the file
+	dropElsewhere                       // a host's message from an address that is not listed for it here
 	dropSilent                          // a connection from a host's address that ended, or said nothing in time
 	dropPendingFull                     // a connection evicted for newer ones before it identified itself
 	dropConnRate                        // a connection of an address that opens too many
@@ -35,7 +36,7 @@ const (
 
 // String names the reason.
 func (d dropReason) String() string {
-	return [reasons]string{"stranger", "silent", "crowded", "hurried", "malformed", "no member",
+	return [reasons]string{"stranger", "elsewhere", "silent", "crowded", "hurried", "malformed", "no member",
 		"impostor", "insistent", "racing", "unencodable", "stuck", "unsent", "unsealed", "unopened", "replayed",
 		"other incarnation"}[d]
 }
@@ -105,7 +106,7 @@ type drops struct {
 	nobodies int // of these, reports of strangers
 }
 
-// report identifies what was reported: a reason and an address, or the text of a failure here.
+// report identifies what was reported: a reason and an address, or a text.
 type report struct {
 	reason dropReason
 	addr   netip.Addr
@@ -131,6 +132,13 @@ func (d *drops) blame(addr netip.Addr, err error) {
 func (d *drops) stranger(addr netip.Addr) {
 	f := &fault{dropStranger, errors.New("it belongs to no host of the hosts file")}
 	d.once(report{reason: f.reason, addr: addr}, "%v (from %v)", f, addr)
+}
+
+// foreign reports, for the first datagram alone, that addr belongs to no host: on a shared network the hosts of other
+// groups broadcast without end.
+func (d *drops) foreign(addr netip.Addr) {
+	f := &fault{dropStranger, errors.New("it belongs to no host of the hosts file")}
+	d.once(report{reason: f.reason, text: "datagram"}, "%v (from %v); further datagrams of strangers are only counted", f, addr)
 }
 
 // failure reports that something failed here, once for each text.

@@ -87,7 +87,9 @@ func (f *fakeUDP) Next() ([]byte, netip.AddrPort, time.Duration, error) {
 
 func (f *fakeUDP) Ready() <-chan struct{} { return f.ready }
 
-func (f *fakeUDP) WriteTo(b []byte, to netip.AddrPort) error {
+func (f *fakeUDP) WriteTo(b []byte, to netip.AddrPort) error { return f.WriteFrom(b, netip.Addr{}, to) }
+
+func (f *fakeUDP) WriteFrom(b []byte, _ netip.Addr, to netip.AddrPort) error {
 	f.sent = append(f.sent, to)
 	if f.keep {
 		f.bytes = append(f.bytes, bytes.Clone(b))
@@ -102,7 +104,7 @@ func newFakeHeartbeats(n *names, f *fakeUDP) (*heartbeats, *output) {
 	out := newOutput()
 	b := n.book()
 	b.set(1, []netip.Addr{addr("10.0.0.1")})
-	return newHeartbeats(1, newTasks(), b, newLimits(b.len(), usualBeat), newDrops(newLines(out, 0, nil)), nil, f), out
+	return newHeartbeats(1, b.tasks, b, newLimits(b.len(), usualBeat), newDrops(newLines(out, 0, nil)), nil, f, newSources(b, 1, netip.Addr{})), out
 }
 
 // Reading goes on after failures and datagrams of any kind; each is told once.

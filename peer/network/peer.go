@@ -115,19 +115,22 @@ func open(c config.Config, h protocol, names utils.Resolver, stdout, stderr io.W
 	if k != nil {
 		p.sayKeys(c.Keys)
 	}
-	p.connect(self, listener, socket, newAddressBook(c.Hosts, names), k)
+	p.connect(self, listener, socket, newAddressBook(c.Hosts, names, newTasks()), k)
 	return p, nil
 }
 
 // connect makes the parts of the peer that use its sockets.
 func (p *Peer) connect(self netip.Addr, listener net.Listener, socket rawio.Socket, book *addressBook, k *keys) {
-	t, d, l := newTasks(), newDrops(p.notice), newLimits(book.len(), p.config.Heartbeat)
+	t, d, l := book.tasks, newDrops(p.notice), newLimits(book.len(), p.config.Heartbeat)
 	r := &reader{tasks: t, addresses: book, limits: l, drops: d, keys: k}
+	book.self, book.troubles = p.config.ID, newTroubles(p.notice, p.config.Hosts)
+	s := newSources(book, p.config.ID, self)
 	p.tasks, p.drops, p.addresses, p.keys = t, d, book, k
-	p.acceptor = &acceptor{tasks: t, reader: r, addresses: book, limits: l, drops: d, listener: listener}
-	p.links = &links{tasks: t, reader: r, addresses: book, limits: l, drops: d, dialer: dialFrom(self), run: p.run,
+	p.acceptor = &acceptor{tasks: t, reader: r, addresses: book, limits: l, drops: d, listener: listener, digest: p.config.Digest}
+	p.acceptor.corrections.allot(correctionRate, correctionRate)
+	p.links = &links{tasks: t, reader: r, addresses: book, limits: l, drops: d, sources: s, run: p.run,
 		table: connections.New[*connection, []byte](book.len())}
-	p.heartbeats = newHeartbeats(p.config.ID, t, book, l, d, k, socket)
+	p.heartbeats = newHeartbeats(p.config.ID, t, book, l, d, k, socket, s)
 }
 
 // Listen has l told of every step from now on, after the listeners before it. It is called before Run.
@@ -169,7 +172,8 @@ func (p *Peer) Close() {
 func (p *Peer) loop(ctx context.Context) int {
 	p.looping.Lock()
 	defer p.looping.Unlock()
-	for _, task := range []func(){p.acceptor.accept, p.heartbeats.sendLoop, p.heartbeats.resolve} {
+	for _, task := range []func(){p.acceptor.accept, p.heartbeats.sendLoop, p.heartbeats.resolve,
+		func() { p.links.sources.watch(p.tasks, p.notice) }} {
 		p.tasks.run(task)
 	}
 	m := signals{leave: ctx.Done(), quit: p.quit}

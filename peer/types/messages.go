@@ -62,10 +62,11 @@ const (
 	Behind                      // the sender holds an earlier view
 	Differs                     // to JOIN and PROBE: the hosts files differ
 	Twice                       // the host runs two processes, at the addresses in Lives
+	Elsewhere                   // to JOIN and PROBE: the sender lists the host at another address: Lives
 )
 
 func (r Reason) String() string {
-	return name(r, "?", "promised", "has a leader", "behind", "hosts files differ", "runs twice")
+	return name(r, "?", "promised", "has a leader", "behind", "hosts files differ", "runs twice", "is elsewhere")
 }
 
 // Addr is the IP address of a process. The protocol only compares it and passes it on.
@@ -94,7 +95,7 @@ type Message struct {
 	HasLeader bool        // STATE: the sender has a leader, or leads
 	Last      Incarnation // STATE: the last incarnation of the receiver's host that the sender knows
 	Reason    Reason      // REFUSED
-	Lives     [2]Addr     // REFUSED, Twice: the addresses of the two processes; first the member's or the leader's
+	Lives     [2]Addr     // REFUSED, Twice: the addresses of the two processes; first the member's or the leader's. Elsewhere: where the sender lists the host, and where the host sends from
 	Digest    uint64      // JOIN, PROBE, ECHO, ECHOED: that of the sender's hosts file
 	Broadcast bool        // ECHO, ECHOED: the question was sent by broadcast
 

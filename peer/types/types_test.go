@@ -275,7 +275,7 @@ func TestNames(t *testing.T) {
 		{Nothing, "NOTHING"}, {Add, "ADD"}, {Del, "DEL"}, {Pending, "PENDING"}, {Pending + 1, "?"},
 		{Present, "present"}, {Unreachable, "unreachable"}, {Restarted, "restarted"}, {Left, "left"}, {Expelled, "expelled"},
 		{Fresh, "fresh"}, {Out, "out"}, {Joined, "member"},
-		{Promised, "promised"}, {HasLeader, "has a leader"}, {Behind, "behind"}, {Differs, "hosts files differ"}, {Twice, "runs twice"},
+		{Promised, "promised"}, {HasLeader, "has a leader"}, {Behind, "behind"}, {Differs, "hosts files differ"}, {Twice, "runs twice"}, {Elsewhere, "is elsewhere"},
 		{NoAnswer, "no answer"}, {Refusal, "refused"}, {NoName, "no such name"}, {Unresolved, "not resolved"},
 	}
 	for _, tt := range tests {

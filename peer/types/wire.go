@@ -188,8 +188,8 @@ func (c *codec) body(m *Message) {
 		c.incarnation(&m.Last, 0)
 	case Refused:
 		c.addressed(m)
-		enum(c, &m.Reason, Promised, Twice, "reason")
-		if m.Reason == Twice {
+		enum(c, &m.Reason, Promised, Elsewhere, "reason")
+		if m.Reason == Twice || m.Reason == Elsewhere {
 			c.lives(&m.Lives)
 		}
 	case Echo, Echoed:

@@ -217,7 +217,7 @@ func randomMessage(rng *rand.Rand, hosts int) *Message {
 		m.Standing, m.Last = Fresh+Standing(rng.IntN(3)), Incarnation(rng.Int64())
 		m.Leads, m.HasLeader = rng.IntN(2) == 1, rng.IntN(2) == 1
 	case Refused:
-		if m.Reason = Promised + Reason(rng.IntN(5)); m.Reason == Twice {
+		if m.Reason = Promised + Reason(rng.IntN(6)); m.Reason == Twice || m.Reason == Elsewhere {
 			m.Lives = [2]netip.Addr{randomAddr(rng), randomAddr(rng)}
 		}
 	}
@@ -410,7 +410,7 @@ func TestDecodeMalformedBody(t *testing.T) {
 		{"unreachable twice", Req, patch{atChange + 14: {0, 3}}, "peer 3 is listed twice"},
 		{"unknown standing", State, patch{atChange: {0}}, "there is no standing 0"},
 		{"unknown standing", State, patch{atChange: {4}}, "there is no standing 4"},
-		{"unknown reason", Refused, patch{atChange: {6}}, "there is no reason 6"},
+		{"unknown reason", Refused, patch{atChange: {7}}, "there is no reason 7"},
 		{"runs twice, nowhere", Refused, patch{atChange: {byte(Twice)}}, "cut short"},
 		{"last of a negative incarnation", State, patch{atChange + 3: negative}, "incarnation -1 is below 0"},
 	})

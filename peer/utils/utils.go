@@ -3,7 +3,6 @@
 package utils
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -23,63 +22,6 @@ func HostName() (string, error) {
 		return "", errors.New("this machine has no host name")
 	}
 	return name, nil
-}
-
-// LookupFunc looks up the addresses of a host, as net.Resolver.LookupNetIP does.
-type LookupFunc func(ctx context.Context, network, host string) ([]netip.Addr, error)
-
-// Resolver looks up the addresses of hosts. The zero Resolver asks the machine's name service. Any
-// goroutine may use it.
-type Resolver struct {
-	Lookup LookupFunc // replaces the name service, if set; called again if it fails
-}
-
-// The machine's name service. The first fails if any part of a look-up (a search domain, IPv6) fails;
-// the second ignores that if another part was answered, even by "no such host".
-var (
-	strictly  LookupFunc = (&net.Resolver{StrictErrors: true}).LookupNetIP
-	leniently LookupFunc = net.DefaultResolver.LookupNetIP
-)
-
-// Addrs returns the addresses of the host name, at least one and each once, IPv4-mapped ones as IPv4.
-// If fixed is valid, it returns that alone and asks no name service. Bound the time of the look-up with
-// ctx. NoSuchName classifies the error.
-func (r Resolver) Addrs(ctx context.Context, name string, fixed netip.Addr) ([]netip.Addr, error) {
-	if fixed.IsValid() {
-		return []netip.Addr{fixed.Unmap()}, nil
-	}
-	strict, lenient := strictly, leniently
-	if r.Lookup != nil {
-		strict, lenient = r.Lookup, r.Lookup
-	}
-	found, err := ask(ctx, name, strict, lenient)
-	if err != nil {
-		return nil, err
-	}
-	if len(found) == 0 {
-		return nil, fmt.Errorf("lookup %s: the name service gave no address", name)
-	}
-	return unique(found), nil
-}
-
-// ask calls strict first, because callers take "no such name" as evidence that the host does not run.
-// If strict fails, ask returns what lenient finds, but never lenient's error.
-func ask(ctx context.Context, name string, strict, lenient LookupFunc) ([]netip.Addr, error) {
-	found, err := strict(ctx, "ip", name)
-	if err == nil || NoSuchName(err) {
-		return found, err
-	}
-	if found, err := lenient(ctx, "ip", name); err == nil {
-		return found, nil
-	}
-	return nil, err
-}
-
-// NoSuchName reports whether err, from Addrs, is the name service's answer that the name does not exist
-// or has no address. Any other error (no answer in time, no name service) says nothing about the host.
-func NoSuchName(err error) bool {
-	failure, ok := errors.AsType[*net.DNSError](err)
-	return ok && failure.IsNotFound && !failure.IsTemporary && !failure.IsTimeout
 }
 
 // Network is an IP network that this machine is attached to.
@@ -191,13 +133,35 @@ func (n Network) broadcast() (netip.Addr, bool) {
 	return netip.AddrFrom4(last), true
 }
 
-// unique returns addrs unmapped and without duplicates, in their order.
-func unique(addrs []netip.Addr) []netip.Addr {
-	var once []netip.Addr
-	for _, a := range addrs {
-		if a = a.Unmap(); !slices.Contains(once, a) {
-			once = append(once, a)
+// Source returns the address from which to send to another, so that it comes from one of those that are listed for
+// this host. That is one that this machine has: on the network of the other, or else the only one. If the result
+// is not valid, the system is to choose.
+func Source(to netip.Addr, listed []netip.Addr, attached []Network) netip.Addr {
+	var found netip.Addr
+	several := false
+	to = to.Unmap()
+	for _, addr := range listed {
+		addr = addr.Unmap()
+		i := slices.IndexFunc(attached, func(n Network) bool { return n.Prefix.Addr() == addr.WithZone("") })
+		if i < 0 || !reaches(addr, to) {
+			continue
 		}
+		if attached[i].Prefix.Contains(to.WithZone("")) {
+			return addr
+		}
+		several = found.IsValid()
+		found = addr
 	}
-	return once
+	if several {
+		return netip.Addr{}
+	}
+	return found
+}
+
+// reaches reports whether what leaves from an address can arrive at another, by what kinds they are.
+func reaches(from, to netip.Addr) bool {
+	if from.IsLinkLocalUnicast() && (!to.IsLinkLocalUnicast() || from.Zone() != to.Zone()) {
+		return false
+	}
+	return from.Is4() == to.Is4() && from.IsLoopback() == to.IsLoopback()
 }

@@ -351,3 +351,33 @@ func TestLocalPortTaken(t *testing.T) {
 		t.Errorf("exit code %d, want 1", code)
 	}
 }
+
+// A host whose own file gives it another address than the files of the others is not let in. Both sides say in which
+// address the files differ; the group goes on.
+func TestAddressesDiffer(t *testing.T) {
+	t.Parallel()
+	for _, sealed := range []bool{false, true} {
+		t.Run(fmt.Sprint("sealed ", sealed), func(t *testing.T) {
+			t.Parallel()
+			s := loopback.NewSubnet(t)
+			line := func(name string, n int) string { return fmt.Sprint(name, " ", s.Host(n)) }
+			here := loopback.WriteHostsFile(t, line("one", 1), line("two", 2), line("three", 3))
+			there := loopback.WriteHostsFile(t, line("one", 1), line("two", 2), line("three", 33))
+			var args []string
+			if sealed {
+				args = []string{"-key", keyFile(t, newKeys(t, 1)...)}
+			}
+			one, two := start(t, here, "one", args...), start(t, here, "two", args...)
+			awaitView([]*daemon{one, two}, 2)
+			three := start(t, there, "three", args...)
+			one.awaitNotice(fmt.Sprintf("Hosts files differ in the address of three: %v here, %v there: ", s.Host(3), s.Host(33)))
+			three.awaitNotice(fmt.Sprintf("Hosts files differ in the address of three: %v here, %v at ", s.Host(33), s.Host(3)))
+			three.awaitNotice("Waiting")
+			for _, d := range []*daemon{one, two, three} {
+				if got := d.stdout.String(); strings.Contains(got, "Error") || strings.Count(got, "Hosts files differ") > 1 {
+					t.Errorf("%s says %s", d.name, got)
+				}
+			}
+		})
+	}
+}
