@@ -103,10 +103,11 @@ type drops struct {
 
 	mu       sync.Mutex
 	reported map[report]bool
-	nobodies int // of these, reports of strangers
+	nobodies int  // of these, reports of strangers
+	datagram bool // a stranger's was reported
 }
 
-// report identifies what was reported: a reason and an address, or a text.
+// report identifies what was reported: a reason and an address, or the text of a failure here.
 type report struct {
 	reason dropReason
 	addr   netip.Addr
@@ -138,7 +139,14 @@ func (d *drops) stranger(addr netip.Addr) {
 // groups broadcast without end.
 func (d *drops) foreign(addr netip.Addr) {
 	f := &fault{dropStranger, errors.New("it belongs to no host of the hosts file")}
-	d.once(report{reason: f.reason, text: "datagram"}, "%v (from %v); further datagrams of strangers are only counted", f, addr)
+	r := report{reason: f.reason, addr: addr}
+	d.mu.Lock()
+	first := !d.datagram && !d.reported[r]
+	d.datagram = d.datagram || first
+	d.mu.Unlock()
+	if first {
+		d.once(r, "%v (from %v); further datagrams of strangers are only counted", f, addr)
+	}
 }
 
 // failure reports that something failed here, once for each text.
