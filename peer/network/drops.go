@@ -103,12 +103,11 @@ type drops struct {
 
 	mu       sync.Mutex
 	reported map[report]bool
-	nobodies int // of these, reports of strangers
-
-	foreigners atomic.Bool // a datagram of an unknown address was reported
+	nobodies int  // of these, reports of strangers
+	datagram bool // a stranger's was reported
 }
 
-// report identifies what was reported: a reason and an address, or a text.
+// report identifies what was reported: a reason and an address, or the text of a failure here.
 type report struct {
 	reason dropReason
 	addr   netip.Addr
@@ -139,11 +138,15 @@ func (d *drops) stranger(addr netip.Addr) {
 // foreign reports, for the first datagram alone, that addr belongs to no host: on a shared network the hosts of other
 // groups broadcast without end.
 func (d *drops) foreign(addr netip.Addr) {
-	if d.foreigners.Swap(true) {
-		return
-	}
 	f := &fault{dropStranger, errors.New("it belongs to no host of the hosts file")}
-	d.once(report{reason: f.reason, addr: addr}, "%v (from %v); further datagrams of strangers are only counted", f, addr)
+	r := report{reason: f.reason, addr: addr}
+	d.mu.Lock()
+	first := !d.datagram && !d.reported[r]
+	d.datagram = d.datagram || first
+	d.mu.Unlock()
+	if first {
+		d.once(r, "%v (from %v); further datagrams of strangers are only counted", f, addr)
+	}
 }
 
 // failure reports that something failed here, once for each text.

@@ -2,11 +2,13 @@ package network
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"memberly/peer/check/loopback"
@@ -195,35 +197,42 @@ func TestKnownAddress(t *testing.T) {
 // That there is no such name counts only if it was asked for since the dial began: an older question is asked again.
 func TestNoNameIsAskedFor(t *testing.T) {
 	t.Parallel()
-	n := newSubnet(t)
-	c := n.config()
-	c.Hosts[1].Addr = netip.Addr{}
-	answer := make(chan struct{})
-	asked := make(chan struct{}, 100)
-	s := newStage(t, c, func(ctx context.Context, _, host string) ([]netip.Addr, error) {
-		asked <- struct{}{}
-		select {
-		case <-answer:
-			return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	})
-	s.answer(send(probe(1, 2, 1)))
-	<-asked // the first dial's
-	s.expect("undialed")
-	s.answer(handlers.Output{Redial: []types.ID{2}})
-	close(answer)
-	for len(asked) < 2 { // the second dial's; the other family's and the lenient ones may be among them
-		st := s.expect("undialed")
-		if st.outcome != types.NoName {
-			s.answer(handlers.Output{Redial: []types.ID{2}})
-			continue
-		}
-		if first := s.peer.addresses.hosts[1].lookup.began; first.Before(s.peer.start.Add(st.began)) {
-			t.Errorf("the look-up began at %v, before the dial", first)
-		}
-		s.answer(handlers.Output{})
-		return
+	noSuch, failed := &net.DNSError{Err: "no such host", IsNotFound: true}, errors.New("server misbehaving")
+	for _, c := range []struct {
+		what  string
+		joins bool
+		later error // of the second look-up
+		want  types.Outcome
+	}{
+		{"a look-up of its own", false, failed, types.NoName},
+		{"an older one, and the next says the same", true, noSuch, types.NoName},
+		{"an older one, and the next fails", true, failed, types.Unresolved},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			release := make(chan struct{})
+			b := newAddressBook([]config.Host{{Name: "one"}}, utils.Resolver{Lookup: func(context.Context, string, string) ([]netip.Addr, error) {
+				select {
+				case <-release:
+					return nil, c.later
+				default:
+				}
+				<-release
+				return nil, noSuch
+			}}, newTasks())
+			if c.joins {
+				b.toDial(1)
+				<-time.After(time.Millisecond)
+			}
+			outcome := make(chan types.Outcome)
+			go func() {
+				_, o := (&links{tasks: b.tasks, addresses: b}).connect(1, netip.Addr{})
+				outcome <- o
+			}()
+			synctest.Wait()
+			close(release)
+			if got := <-outcome; got != c.want {
+				t.Errorf("%s: the outcome is %v, want %v", c.what, got, c.want)
+			}
+		})
 	}
 }
