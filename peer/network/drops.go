@@ -145,7 +145,7 @@ func (d *drops) foreign(addr netip.Addr) {
 	d.datagram = d.datagram || first
 	d.mu.Unlock()
 	if first {
-		d.once(r, "%v (from %v); further datagrams of strangers are only counted", f, addr)
+		d.once(r, "%v (from %v); further datagrams from unknown addresses are only counted", f, addr)
 	}
 }
 
@@ -160,7 +160,7 @@ func (d *drops) once(r report, format string, args ...any) {
 	defer d.mu.Unlock()
 	before, most, kind := len(d.reported)-d.nobodies, maxReports, "faults"
 	if r.reason == dropStranger {
-		before, most, kind = d.nobodies, maxOfNobody, "strangers"
+		before, most, kind = d.nobodies, maxOfNobody, "unknown addresses"
 	}
 	if d.reported[r] || before >= most {
 		return

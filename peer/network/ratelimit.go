@@ -83,7 +83,7 @@ var limitTable = [...]limit{
 	// The burst grows by one for each host.
 	limitLookups: {"look-ups of names that are claimed", 64, 64, false, nil, "not believed", []dropReason{dropStranger}},
 
-	limitPending: {"connections that have not said who they are", 0, maxPendingUnknown, false,
+	limitPending: {"connections that have not identified themselves", 0, maxPendingUnknown, false,
 		[]int{maxPendingOfHost, int(introduction / time.Second)}, "the oldest of that kind is closed", []dropReason{dropPendingFull, dropSilent}},
 	limitOpen:    {"open connections with one host", 0, connections.MaxOpen, false, nil, "the oldest is closed", nil},
 	limitQueued:  {"frames that wait to be written to a connection", 0, maxFrames, false, []int{int(writeTimeout / time.Second)}, "closed", []dropReason{dropStuck}},
