@@ -22,10 +22,10 @@ type acceptor struct {
 func (a *acceptor) obeys(t types.Term) bool { return !t.Below(a.promised) }
 
 // promise promises t, which it obeys, and reports whether that is another term than before.
-func (a *acceptor) promise(t types.Term) (higher bool) {
-	higher = a.promised != t
+func (a *acceptor) promise(t types.Term) (changed bool) {
+	changed = a.promised != t
 	a.promised = t
-	return higher
+	return changed
 }
 
 // accept accepts c under term t, which it obeys.

@@ -38,8 +38,8 @@ type host struct {
 	lost    time.Duration // since when it is gone
 	spoke   time.Duration // when it last said something that does not prove it alive
 	dead    bool          // gone for certain: its host refused a connection, or a later incarnation answered
-	missed  time.Duration // since when another member misses it, at least: what that one had heard of this peer by then
-	witness types.ID      // who that was
+	missed  time.Duration // sending time of this peer's newest heartbeat that the witness had heard when it reported this member missing
+	witness types.ID      // the member that reported it
 	unfit   bool          // its last heartbeat says that it hears no quorum
 	owes    time.Duration // since when it owes this peer an answer, or never
 
@@ -54,9 +54,9 @@ type host struct {
 	lives    lives
 
 	clock      uint64     // the newest time of its own clock, by a HEARTBEAT or PROBE
-	saidWhom   bool       // it said whom it does not hear
+	saidWhom   bool       // a list of its missing members has arrived
 	stamp      uint64     // of the newest heartbeat that did
-	notHearing []types.ID // whom, as that has it
+	notHearing []types.ID // that list, from the heartbeat sent at stamp
 }
 
 func newDetector(self types.ID, hosts int) detector {
@@ -242,8 +242,9 @@ func (d *detector) noteMissed(v *types.View, m *types.Message, now time.Duration
 }
 
 // confirmed reports whether a member of v that this peer holds unreachable may be removed (rule 2): it is gone for
-// certain, or another reachable member misses it too, has said so after it had heard what this peer sent since
-// it last heard that one, and has not said anything else since. A leader that is left alone has nobody to ask.
+// certain, or a reachable witness also misses it. The report counts only if the witness had heard a heartbeat that
+// this peer sent after the member's last message, and only while it is the witness's newest report. A leader
+// without other reachable members needs no witness.
 func (d *detector) confirmed(v *types.View, id types.ID) bool {
 	p := &d.hosts[id-1]
 	if p.dead || len(v.Members)-d.lacking <= 1 {
@@ -252,8 +253,8 @@ func (d *detector) confirmed(v *types.View, id types.ID) bool {
 	return p.missed > p.heard && d.reachable(v, p.witness) && slices.Contains(d.hosts[p.witness-1].notHearing, id)
 }
 
-// mayWitness reports whether the sender of m is believed in whom it misses: it names all of them, and hears
-// more than half of those whom this peer hears. Those who are gone do not count against it.
+// mayWitness reports whether the list of missing members in m counts: it is complete, and its sender hears more
+// than half of the members that this peer hears.
 func (d *detector) mayWitness(v *types.View, m *types.Message) bool {
 	reached := len(v.Members) - d.lacking
 	heard := reached

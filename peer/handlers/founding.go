@@ -226,7 +226,8 @@ func (h *Handler) makeGroup() {
 	last[h.ID-1] = types.Past{Incarnation: h.incarnation}
 	h.counter = 1
 	term := types.Term{Counter: h.counter, Peer: h.ID}
-	h.promised, h.following, h.followed = term, h.ID, term
+	h.promise(term)
+	h.following, h.followed = h.ID, term
 	h.install(&types.View{Group: types.Group{Made: h.incarnation, Maker: h.ID}, Number: h.highest + 1,
 		Leader: h.ID, Members: []types.ID{h.ID}, Last: last})
 	h.lead(term, types.Accepted{})

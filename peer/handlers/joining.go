@@ -106,8 +106,8 @@ func (h *Handler) learnLeader(id types.ID, group types.Group, term types.Term) {
 	}
 }
 
-// prefers reports whether a fresh peer would follow the word that id leads group under term. What the
-// network held up may be the word of one that has long been followed by another.
+// prefers reports whether a fresh peer would follow a report that id leads group under term. A delayed message
+// may name a leader that has been replaced since.
 func (f *freshness) prefers(id types.ID, group types.Group, term types.Term) bool {
 	if f.leaderHint == 0 || group.Before(f.group) {
 		return true
@@ -115,9 +115,9 @@ func (f *freshness) prefers(id types.ID, group types.Group, term types.Term) boo
 	return group == f.group && (f.term.Below(term) || f.term == term) || group != f.group && f.leaderHint == id
 }
 
-// onJoinState follows what a host's STATE tells a fresh peer. That its incarnation is too low it believes
-// of the leader alone that it would join: another may have let it in meanwhile. If it would join nobody, it
-// also believes a member whose leader has this peer's own id: that leader cannot tell it.
+// onJoinState handles a STATE to a fresh peer. The peer takes a higher incarnation only when the leader that it
+// would join says that its own is too low, because another leader may already have admitted it. While it knows
+// no leader, it also believes a member whose leader has this peer's own id: that leader cannot tell it.
 func (h *Handler) onJoinState(m *types.Message) {
 	h.newest = max(h.newest, m.Last)
 	switch low := m.Last >= h.incarnation; {
@@ -144,13 +144,14 @@ func (h *Handler) onFirstView(m *types.Message) {
 	}
 	switch past := v.Past(h.ID); {
 	case v.Holds(types.Member{ID: h.ID, Incarnation: h.incarnation}):
-		h.promised, h.counter = m.Term, m.Term.Counter
+		h.promise(m.Term)
+		h.counter = m.Term.Counter
 		h.following, h.followed = m.Term.Peer, m.Term
 		h.install(v)
 		h.becomeFollower()
 		h.nextHeartbeat = h.now.Run + h.Heartbeat*time.Duration(h.ID-1)/time.Duration(h.Hosts) // not all at one moment
 		h.due(h.now.Run)
-		if m.From == m.Term.Peer { // whom it names, this peer has never heard: that is the others' to record
+		if m.From == m.Term.Peer { // this peer has never heard the members that m lists as missing: the others record their failure
 			h.heeded.term, h.heeded.request = m.Term, m.Request
 			h.election.sign = leaderSign{peer: m.From, term: m.Term, at: h.now.Run}
 			h.ok(m, types.OK)

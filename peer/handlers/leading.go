@@ -106,6 +106,9 @@ func (h *Handler) leads() bool {
 func (h *Handler) lead(term types.Term, settle types.Accepted) {
 	h.becomeLeader(term, settle)
 	h.progress()
+	if h.exited {
+		return
+	}
 	if h.leading.round == nil {
 		h.announce(types.Change{})
 	}
@@ -122,7 +125,7 @@ func (h *Handler) progress() {
 		return
 	}
 	if h.leaving != never && len(h.view.Members) == 1 {
-		h.exit(0) // nobody is left to take it out
+		h.exit(0) // no other member is left to remove it
 		return
 	}
 	if h.drill() {
@@ -376,9 +379,9 @@ func (h *Handler) onLeave(m *types.Message) {
 	h.progress()
 }
 
-// drill begins the leader-failure drill, once every host is a member, and reports whether it
-// runs (docs/protocol.md, section 6). All must hold the view: the last host, told of its removal by another before it
-// had read that it was let in, would take that for an earlier life's, and come again.
+// drill begins the leader-failure drill, once every host is a member, and reports whether it runs
+// (docs/protocol.md, section 6). It waits until every member holds the view. Otherwise the last host could learn
+// of its removal before its admission, attribute it to an earlier incarnation, and rejoin.
 func (h *Handler) drill() bool {
 	o, n := h.leading, len(h.view.Members)
 	if !h.Drill || h.leaving != never || n < h.Hosts || o.drill || o.settle.Change.Operation != types.Nothing || h.nextFailed() != 0 ||

@@ -1,5 +1,5 @@
 // Package handlers is the protocol of docs/protocol.md, sections 3 to 6, as a pure step: one
-// message or moment comes in with the time, messages and records go out. It opens no socket
+// message or moment comes in with the time, messages and events go out. It opens no socket
 // and reads no clock, so the simulator runs the very code that ships.
 //
 // Each file tells one story: joining (fresh peers), founding (who may make a group),
@@ -170,7 +170,7 @@ func (h *Handler) Leave(now Instant) *Output {
 	return h.end()
 }
 
-// Crash is the step of -c: the record, exit code 1, no farewell.
+// Crash is the step of -c: the record, and exit code 1, without asking to leave.
 func (h *Handler) Crash(now Instant) *Output {
 	h.begin(now)
 	h.crash()

@@ -79,8 +79,8 @@ func (h *Handler) tellLeader() {
 	m.Unreachable = h.unreachable()
 }
 
-// heedList takes in whom the sender of m, a member's heartbeat, misses, unless that is old. Whom the leader
-// misses is asked, too: it owes this peer an answer from now on.
+// heedList records the list of missing members in m, a member's heartbeat, unless the list is outdated. It probes
+// the members that the leader misses: each owes this peer an answer from now on.
 func (h *Handler) heedList(m *types.Message) {
 	from := &h.hosts[m.From-1]
 	if !from.takeList(m) {

@@ -30,7 +30,7 @@ type Status struct {
 type HostStatus struct {
 	State State
 	Heard time.Duration // how long ago it was heard; Never if it was not
-	Told  bool          // Deaf is known, of this life of its
+	Told  bool          // this incarnation has reported Deaf
 	Deaf  []types.ID    // the members that it does not hear, MostNamed of them at most
 }
 
@@ -58,21 +58,21 @@ func (s State) String() string {
 	return [...]string{"apart", "self", "present", "silent", "unanswering", "unreachable"}[s]
 }
 
-// Halt is why a peer's group cannot go on from view to view.
+// Halt is the reason why a peer's group cannot make progress.
 type Halt uint8
 
-// The halts. Awaited is whom it takes to end each.
+// The halts. Awaited are the hosts that it takes to end each.
 const (
 	Going      Halt = iota // it can
-	NoGroup                // it holds no view, and nobody lets it in; Awaited did not answer
+	NoGroup                // it holds no view, and no group lets it in; Awaited did not answer
 	Unfounded              // it holds no view, and would make a group if Awaited were accounted for
 	Banned                 // it was expelled
 	NoQuorum               // the members that it reaches are no quorum; Awaited are the others
 	NoAnswers              // it leads, but too few have answered; Awaited have not
 	NoGrants               // it asks to lead; Awaited have not granted it
-	NoLeader               // nobody leads; it is Awaited's turn
+	NoLeader               // no member leads; Awaited is next to stand for election
 	LeavesView             // it is leaving
-	NoNames                // it holds no view, and the name service knows none of the others, who are Awaited
+	NoNames                // it holds no view, and the name service knows none of the other hosts: Awaited
 )
 
 func (h Halt) String() string {
@@ -80,10 +80,10 @@ func (h Halt) String() string {
 		"no grants", "no leader", "leaving", "no names"}[h]
 }
 
-// Spare is how many members could be lost now, all at once, with the group going on.
+// Spare is how many members could fail now, all at once, with the group still making progress.
 type Spare struct {
-	Any     int // any so many of those that are reachable
-	Sparing int // so many of them, if the view's leader is none of these; at least Any
+	Any     int // reachable members that may fail, whichever they are
+	Sparing int // that may fail if the view's leader is not among them; at least Any
 }
 
 // Status returns what the peer knows after its last step. It changes nothing.

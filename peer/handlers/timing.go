@@ -30,7 +30,7 @@ const (
 	reformRounds = time.Second      // between the two rounds of evidence of re-forming
 	drawnLone    = 10 * time.Second // without a leader, until another group draws
 	drawnLost    = usualMonitor     // without a quorum either
-	noticeAfter  = usualMonitor     // of waiting, stdout says for whom
+	noticeAfter  = usualMonitor     // of waiting before it is reported
 	noticeEvery  = time.Minute      // and again, as with any other notice; this does not scale
 
 	twiceAnswerGood = time.Second            // how long a member's answer shows that its host runs twice

@@ -74,7 +74,7 @@ var banned = map[string]string{
 	"net":         "sending is an output value",
 	"os":          "all input is a value",
 	"syscall":     "all input is a value",
-	"log":         "records and notices are output values",
+	"log":         "events are output values",
 	"math/rand":   "the same steps must have the same outcome",
 	"crypto/rand": "the same steps must have the same outcome",
 	"context":     "its deadlines run on a clock, and time is an input value",
