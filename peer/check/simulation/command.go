@@ -174,9 +174,9 @@ func (t *trial) flags() *flag.FlagSet {
 }
 
 var faultFlags = map[string]Kind{
-	"crashes": Signal, "offs": Off, "freezes": Freeze, "cuts": Cut,
-	"mutes": Mute, "snaps": Snap, "leaves": Leave, "moves": Move,
-	"jumps": Jump,
+	"crashes": Signal, "offs": off, "freezes": freeze, "cuts": cutHosts,
+	"mutes": mute, "snaps": snap, "leaves": Leave, "moves": moveHost,
+	"jumps": jump,
 }
 
 // plan returns the plan of a seed.

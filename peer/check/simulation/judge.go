@@ -191,7 +191,7 @@ func (j *judge) bootOnly() bool {
 	if p.Boot == 0 && p.Nameless == 0 || n.Loss > 0 || n.Hang > 0 || n.NoUDP || n.Names || p.Dark != 0 {
 		return false
 	}
-	return !slices.ContainsFunc(p.Faults, func(f Fault) bool { return f.At <= j.w.now })
+	return !slices.ContainsFunc(p.Faults, func(f fault) bool { return f.At <= j.w.now })
 }
 
 // goesOn reports whether some group has a living quorum of its latest view.

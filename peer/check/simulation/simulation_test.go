@@ -210,7 +210,7 @@ func explain(t *testing.T, d drawing, seed uint64) {
 	case *brief:
 		t.Fatalf("%sseed %d fails: %s", d.name, seed, r.Failure)
 	default:
-		p = Shrink(p)
+		p = shrinkFailing(p)
 		t.Errorf("%sseed %d fails: %s\nrepeat: go test ./peer/check/simulation -run 'TestSeeds$' -v%s -seed %d -play\nshrunk, it fails so: %s\n%v",
 			d.name, seed, r.Failure, d.flag, seed, Run(p, nil).Failure, p)
 	}
@@ -249,7 +249,7 @@ func TestShrink(t *testing.T) {
 	p := NewPlan(1)
 	p.Hosts, p.Starts, p.Quiet = 3, make([]time.Duration, 3), 20*time.Second
 	for i := range 6 {
-		p.Faults = append(p.Faults, Fault{At: time.Duration(10+i) * time.Second, Kind: Jump, A: 1, For: time.Minute})
+		p.Faults = append(p.Faults, fault{At: time.Duration(10+i) * time.Second, Kind: jump, A: 1, For: time.Minute})
 	}
 	p = shrink(p, func(q Plan) bool { return strings.Contains(fmt.Sprint(q), "13.000s jump") })
 	if len(p.Faults) != 1 || p.Faults[0].At != 13*time.Second {

@@ -31,7 +31,7 @@ type world struct {
 	bill   *bill // nil: nothing is counted
 	steps  int
 
-	impeding []*Fault // what blocks or slows packets now
+	impeding []*fault // what blocks or slows packets now
 
 	recorded func(types.ID, types.Record)     // if set, is told every record
 	observed func(*process, *handlers.Output) // if set, is told every step
