@@ -224,7 +224,7 @@ func (h *Handler) sendHeartbeat() {
 	h.nextHeartbeat = h.now.Run + h.Heartbeat
 	h.lastHeartbeat = types.Message{Kind: types.Heartbeat, From: h.ID, Incarnation: h.incarnation,
 		Group: h.view.Group, Number: h.view.Number, Term: h.promised, Leads: h.leads(),
-		Request: uint64(h.now.Run), Heard: h.clockOf(h.promised.Peer), Unreachable: h.missing(&h.view, MostNamed)}
+		Request: uint64(h.now.Run), Heard: h.clockOf(h.promised.Peer), Unreachable: h.missing(&h.view, MaxNamed)}
 	h.hosts[h.ID-1].unfit = !h.quorate
 	h.misses = h.lacking > 0
 	h.out.Heartbeat = &h.lastHeartbeat

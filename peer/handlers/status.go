@@ -31,15 +31,15 @@ type HostStatus struct {
 	State State
 	Heard time.Duration // how long ago it was heard; Never if it was not
 	Told  bool          // this incarnation has reported Deaf
-	Deaf  []types.ID    // the members that it does not hear, MostNamed of them at most
+	Deaf  []types.ID    // the members that it does not hear, MaxNamed of them at most
 }
 
 // Never is how long ago something was that was not yet.
 const Never = time.Duration(-1)
 
-// MostNamed bounds how many hosts a heartbeat names, so that heartbeats stay small when half
+// MaxNamed bounds how many hosts a heartbeat names, so that heartbeats stay small when half
 // of a large group is gone.
-const MostNamed = 32
+const MaxNamed = 32
 
 // State is what a host is to a peer.
 type State uint8

@@ -160,8 +160,8 @@ func TestHeartbeatNamesTheUnheard(t *testing.T) {
 	}
 	large := watcher(100, 1, 1)
 	large.sendHeartbeat()
-	if n := len(large.out.Heartbeat.Unreachable); n != MostNamed {
-		t.Errorf("with 99 unheard it names %d, want %d", n, MostNamed)
+	if n := len(large.out.Heartbeat.Unreachable); n != MaxNamed {
+		t.Errorf("with 99 unheard it names %d, want %d", n, MaxNamed)
 	}
 }
 

@@ -92,7 +92,7 @@ func unopenable(err error) dropReason {
 // that reports of hosts and of failures here are still made.
 const (
 	maxReports  = 1024
-	maxOfNobody = 256
+	maxUnknownReports = 256
 )
 
 // drops counts what is dropped, and reports it once for each address and reason.
@@ -103,7 +103,7 @@ type drops struct {
 
 	mu       sync.Mutex
 	reported map[report]bool
-	nobodies int  // of these, reports of strangers
+	unknown int  // of these, reports of strangers
 	datagram bool // a stranger's was reported
 }
 
@@ -158,16 +158,16 @@ func (d *drops) failure(what string, err error) {
 func (d *drops) once(r report, format string, args ...any) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	before, most, kind := len(d.reported)-d.nobodies, maxReports, "faults"
+	before, most, kind := len(d.reported)-d.unknown, maxReports, "faults"
 	if r.reason == dropStranger {
-		before, most, kind = d.nobodies, maxOfNobody, "unknown addresses"
+		before, most, kind = d.unknown, maxUnknownReports, "unknown addresses"
 	}
 	if d.reported[r] || before >= most {
 		return
 	}
 	d.reported[r] = true
 	if r.reason == dropStranger {
-		d.nobodies++
+		d.unknown++
 	}
 	d.notice.printf(format, args...)
 	if before+1 == most {

@@ -93,7 +93,7 @@ var limitTable = [...]limit{
 	limitLookedInto: {"unidentified connections of unknown addresses that are looked up", 0, maxLookedInto, false, nil, "closed", []dropReason{dropPendingFull}},
 	limitOpen:       {"open connections with one host", 0, connections.MaxOpen, false, nil, "the oldest is closed", nil},
 	limitQueued:     {"frames that wait to be written to a connection", 0, maxFrames, false, []int{int(writeTimeout / time.Second)}, "closed", []dropReason{dropStuck}},
-	limitReports:    {"reports on stdout", 0, maxOfNobody, false, []int{maxReports}, "only counted", nil},
+	limitReports:    {"reports on stdout", 0, maxUnknownReports, false, []int{maxReports}, "only counted", nil},
 	limitRecords:    {what: "records that nobody reads from stderr"}, // none: each is kept
 }
 

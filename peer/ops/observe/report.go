@@ -198,5 +198,5 @@ func (r *statusJSON) hears(host *hostJSON, member types.ID) (hears, known bool) 
 	case slices.Contains(host.DoesNotHear, member):
 		return false, true
 	}
-	return true, host.State == handlers.Self.String() || len(host.DoesNotHear) < handlers.MostNamed
+	return true, host.State == handlers.Self.String() || len(host.DoesNotHear) < handlers.MaxNamed
 }
