@@ -91,7 +91,7 @@ func unopenable(err error) dropReason {
 // ones are only counted. Strangers, who can have any number of addresses, have a limit of their own, so
 // that reports of hosts and of failures here are still made.
 const (
-	maxReports  = 1024
+	maxReports        = 1024
 	maxUnknownReports = 256
 )
 
@@ -103,7 +103,7 @@ type drops struct {
 
 	mu       sync.Mutex
 	reported map[report]bool
-	unknown int  // of these, reports of strangers
+	unknown  int  // of these, reports of strangers
 	datagram bool // a stranger's was reported
 }
 
