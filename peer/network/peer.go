@@ -80,7 +80,8 @@ func New(c config.Config, stdout, stderr io.Writer) (*Peer, error) {
 		addressed[i] = host.Addr.IsValid()
 	}
 	h := handlers.New(handlers.Config{Addressed: addressed, ID: c.ID, Hosts: len(c.Hosts), Digest: c.Digest,
-		Heartbeat: c.Heartbeat, Monitor: c.Monitor, Drill: c.Drill, Salt: rand.Uint32()})
+		Heartbeat: c.Heartbeat, Monitor: c.Monitor, Drill: c.Drill, Salt: rand.Uint32(),
+		ReformOnRefusal: c.Reform || c.Keys.Len() == 0})
 	return open(c, h, utils.Resolver{}, stdout, stderr)
 }
 
