@@ -37,7 +37,8 @@ type heartbeats struct {
 	addresses *addressBook
 	limits    *limits
 	drops     *drops
-	keys      *keys // nil without -key
+	keys      *keys      // nil without -key
+	confirmer *confirmer // nil without -key
 	socket    rawio.Socket
 
 	queries chan query
@@ -66,7 +67,8 @@ type query struct {
 
 func newHeartbeats(self types.ID, t *tasks, b *addressBook, l *limits, d *drops, k *keys, socket rawio.Socket) *heartbeats {
 	h := &heartbeats{self: self, tasks: t, addresses: b, limits: l, drops: d, keys: k, socket: socket,
-		queries: make(chan query, maxQueries), beats: make(chan []byte, maxBeats), buffers: make(chan []byte, maxBeats)}
+		confirmer: newConfirmer(self, t, b, d, k, socket),
+		queries:   make(chan query, maxQueries), beats: make(chan []byte, maxBeats), buffers: make(chan []byte, maxBeats)}
 	for range maxBeats {
 		h.buffers <- make([]byte, 0, rawio.MaxDatagram)
 	}
@@ -245,7 +247,7 @@ func (h *heartbeats) receive(addr netip.Addr, b []byte, m *types.Message) types.
 	}
 	err := decode(b, h.addresses.len(), m)
 	if err == nil && isEcho(m) {
-		h.echo(addr, m)
+		h.echo(addr, host, m)
 		return 0
 	}
 	if err == nil && m.Kind != types.Heartbeat {
@@ -286,10 +288,11 @@ func (h *heartbeats) open(addr netip.Addr, host types.ID, b []byte) []byte {
 	return message
 }
 
-// echo answers a doctor, at the port where a peer hears heartbeats. So a datagram causes one of its own size,
-// and only to where heartbeats go anyway.
-func (h *heartbeats) echo(addr netip.Addr, m *types.Message) {
-	if m.Kind != types.Echo {
+// echo answers a doctor or a peer that was refused, at the port where a peer hears heartbeats. So a datagram
+// causes one of its own size, and only to where heartbeats go anyway. An answer goes to the confirmer.
+func (h *heartbeats) echo(addr netip.Addr, host types.ID, m *types.Message) {
+	if m.Kind == types.Echoed {
+		h.confirmer.answered(host, m.Request)
 		return
 	}
 	answer := echoUDP(h.self, m)
@@ -299,7 +302,7 @@ func (h *heartbeats) echo(addr netip.Addr, m *types.Message) {
 	}
 	if err != nil {
 		h.drops.count(dropUnsent)
-		h.drops.failure("Error answering a doctor", err)
+		h.drops.failure("Error answering an echo", err)
 	}
 }
 

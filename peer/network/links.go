@@ -33,6 +33,7 @@ type links struct {
 	addresses *addressBook
 	limits    *limits
 	drops     *drops
+	confirmer *confirmer // nil without -key
 	dialer    net.Dialer
 	run       func() time.Duration // the time, as an Instant.Run
 
@@ -143,6 +144,7 @@ func (l *links) dial(id types.ID, at netip.Addr) {
 		deadline := time.Now().Add(dialTimeout)
 		socket, outcome := l.connect(id, at)
 		if socket == nil {
+			outcome = l.confirmer.confirm(id, outcome)
 			l.tasks.put(event{kind: undialed, host: id, at: at, began: began, outcome: outcome})
 			return
 		}

@@ -126,9 +126,9 @@ func (p *Peer) connect(self netip.Addr, listener net.Listener, socket rawio.Sock
 	r := &reader{tasks: t, addresses: book, limits: l, drops: d, keys: k}
 	p.tasks, p.drops, p.addresses, p.keys = t, d, book, k
 	p.acceptor = &acceptor{tasks: t, reader: r, addresses: book, limits: l, drops: d, listener: listener}
-	p.links = &links{tasks: t, reader: r, addresses: book, limits: l, drops: d, dialer: dialFrom(self), run: p.run,
-		table: connections.New[*connection, []byte](book.len())}
 	p.heartbeats = newHeartbeats(p.config.ID, t, book, l, d, k, socket)
+	p.links = &links{tasks: t, reader: r, addresses: book, limits: l, drops: d, confirmer: p.heartbeats.confirmer,
+		dialer: dialFrom(self), run: p.run, table: connections.New[*connection, []byte](book.len())}
 }
 
 // Listen has l told of every step from now on, after the listeners before it. It is called before Run.
