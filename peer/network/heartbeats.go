@@ -236,14 +236,15 @@ func (h *heartbeats) receive(addr netip.Addr, b []byte, m *types.Message) types.
 		h.drops.count(dropStranger)
 		h.question(addr, b)
 		return 0
-	case !h.limits.of(host)[limitHeartbeats].allow(time.Now()):
-		h.drops.blame(addr, tooManyHeartbeats)
-		return 0
 	}
 	if h.keys != nil {
 		if b = h.open(addr, host, b); b == nil {
 			return 0
 		}
+	}
+	if !h.limits.of(host)[limitHeartbeats].allow(time.Now()) { // with keys, what anybody can send does not count
+		h.drops.blame(addr, tooManyHeartbeats)
+		return 0
 	}
 	err := decode(b, h.addresses.len(), m)
 	if err == nil && isEcho(m) {
@@ -266,9 +267,11 @@ func (h *heartbeats) receive(addr netip.Addr, b []byte, m *types.Message) types.
 }
 
 // open returns the message in a sealed datagram from addr, which is a host's; nil if it has none for
-// this peer.
+// this peer. Where too many do not open, it tries one key alone, so that they cost little and the host is
+// heard all the same.
 func (h *heartbeats) open(addr netip.Addr, host types.ID, b []byte) []byte {
-	message, reply, err := h.keys.open(host, b)
+	unopened, now := &h.limits.of(host)[limitUnopened], time.Now()
+	message, reply, err := h.keys.open(host, b, !unopened.has(now))
 	if reply != nil {
 		if err := h.socket.WriteTo(reply, netip.AddrPortFrom(addr, config.UDPPort)); err != nil {
 			h.drops.count(dropUnsent)
@@ -283,6 +286,9 @@ func (h *heartbeats) open(addr netip.Addr, host types.ID, b []byte) []byte {
 	case errors.Is(err, seal.ErrUnasked):
 		h.drops.count(dropReplayed)
 	case err != nil:
+		if errors.Is(err, seal.ErrUnopened) {
+			unopened.allow(now)
+		}
 		h.drops.blame(addr, &fault{unopenable(err), err})
 	}
 	return message
