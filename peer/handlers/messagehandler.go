@@ -32,6 +32,7 @@ type Config struct {
 	Monitor         time.Duration // of silence that makes a peer unreachable; at least twice Heartbeat
 	Drill           bool          // the leader-failure drill (docs/protocol.md, section 6)
 	Salt            uint32        // random in each process
+	RefusalTakes    time.Duration // from a refused dial until Undialed is called for it; 0 if it is at once
 	ReformOnRefusal bool          // a host that refuses connections counts as gone for re-forming (rule 7)
 	Addressed       []bool        // by ID-1: the hosts file has the host's address, so its name is not looked up; may be nil
 }

@@ -69,9 +69,12 @@ func (c *confirmer) confirm(id types.ID, o types.Outcome) types.Outcome {
 	return types.Refusal
 }
 
-// time is how long a host has to answer: longer where datagrams do not wake it, nor this process.
-func (c *confirmer) time() time.Duration {
-	if c.socket.Ready() == nil {
+// time is how long a host has to answer.
+func (c *confirmer) time() time.Duration { return confirmWithin(c.socket.Ready() == nil) }
+
+// confirmWithin is how long a host has to answer: longer if datagrams wake neither it nor this process.
+func confirmWithin(polled bool) time.Duration {
+	if polled {
 		return confirmTime + confirmTries*pollEvery
 	}
 	return confirmTime

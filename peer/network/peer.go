@@ -79,10 +79,14 @@ func New(c config.Config, stdout, stderr io.Writer) (*Peer, error) {
 	for i, host := range c.Hosts {
 		addressed[i] = host.Addr.IsValid()
 	}
-	h := handlers.New(handlers.Config{Addressed: addressed, ID: c.ID, Hosts: len(c.Hosts), Digest: c.Digest,
-		Heartbeat: c.Heartbeat, Monitor: c.Monitor, Drill: c.Drill, Salt: rand.Uint32(),
-		ReformOnRefusal: c.Reform || c.Keys.Len() == 0})
-	return open(c, h, utils.Resolver{}, stdout, stderr)
+	h := handlers.Config{Addressed: addressed, ID: c.ID, Hosts: len(c.Hosts), Digest: c.Digest,
+		Heartbeat: c.Heartbeat, Monitor: c.Monitor, Drill: c.Drill, Salt: rand.Uint32(), ReformOnRefusal: c.Reform}
+	if c.Keys.Len() == 0 {
+		h.ReformOnRefusal = true
+	} else {
+		h.RefusalTakes = confirmWithin(len(c.Hosts) >= manyHosts)
+	}
+	return open(c, handlers.New(h), utils.Resolver{}, stdout, stderr)
 }
 
 // open is New with any protocol and any name service.
