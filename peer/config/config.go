@@ -67,8 +67,8 @@ Whole group on this machine
 
 Security (off unless given)
   -key FILE      encrypt and authenticate all traffic with the keys in FILE, the
-                 same on all hosts, and reject anything else; memberly keygen
-                 makes a key file
+                 same on all hosts, and reject all else; see memberly keygen
+  -reform        with -key: re-form a lost group on refusals, as without -key
 
 Monitoring (off unless given)
   -http ADDR     serve status, events, metrics and a web page at PORT on a
@@ -91,6 +91,7 @@ type Config struct {
 	Crash     time.Duration  // after the delay; 0 for never
 	KeyFile   string         // the file of Keys; "" for none
 	Keys      seal.Keyring   // encrypt all traffic; none if KeyFile is ""
+	Reform    bool           // with Keys too, make a new group when the quorum is lost and all other hosts refuse connections
 	Exec      string         // the command to run on each view; "" for none
 	Drill     bool           // the leader-failure drill; this is the first host, or Local
 	Heartbeat time.Duration  // between two heartbeats
@@ -168,6 +169,7 @@ func parseFlags(args []string) (Config, error) {
 	})
 	flags.BoolVar(&c.Drill, "t", false, "")
 	flags.BoolVar(&c.Local, "local", false, "")
+	flags.BoolVar(&c.Reform, "reform", false, "")
 	flags.BoolVar(&c.Version, "version", false, "")
 	err := flags.Parse(args)
 	switch {

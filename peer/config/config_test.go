@@ -74,6 +74,7 @@ func TestFlags(t *testing.T) {
 		{"-t", func(c *Config) { c.Drill = true }},
 		{"-t=false -n two", func(c *Config) { c.ID, c.Name = 2, "two" }},
 		{"-n FOUR", func(c *Config) { c.ID, c.Name = 4, "four" }},
+		{"-reform", func(c *Config) { c.Reform = true }},
 		{"-exec true", func(c *Config) { c.Exec = "true" }},
 		{"-heartbeat 50ms -monitor 100ms", func(c *Config) {
 			c.Heartbeat, c.Monitor = 50*time.Millisecond, 100*time.Millisecond
@@ -222,7 +223,7 @@ func TestUsage(t *testing.T) {
 			t.Errorf("line is too wide, or ends with space: %q", line)
 		}
 	}
-	for _, f := range []string{"-h FILE", "-d N", "-c N", "-t ", "-n NAME", "-heartbeat D", "-monitor D", "-key FILE", "-http ADDR", "-local", "-version"} {
+	for _, f := range []string{"-h FILE", "-d N", "-c N", "-t ", "-n NAME", "-heartbeat D", "-monitor D", "-key FILE", "-reform", "-http ADDR", "-local", "-version"} {
 		if !strings.Contains(Usage(), "\n  "+f) {
 			t.Errorf("the usage text does not explain %s", f)
 		}

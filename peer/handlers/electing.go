@@ -82,7 +82,7 @@ func (h *Handler) review() {
 		}
 		return
 	}
-	if e.vacant != never && h.since(e.deferredAt) < h.retry() {
+	if e.vacant != never && h.since(e.deferredAt) < h.retry()+h.RefusalTakes {
 		m := e.deferred
 		e.deferredAt = never
 		h.onRequest(&m)

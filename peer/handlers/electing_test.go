@@ -184,18 +184,21 @@ func TestGrantRunsOut(t *testing.T) {
 }
 
 // Rule 5: a NEWLEADER that was refused is granted if that leader turns out to be lost within
-// 0.2 s; one that names that leader unreachable makes the peer look.
+// 0.2 s, and as long as a refusal takes; one that names that leader unreachable makes the peer look.
 func TestRule5TurnedDown(t *testing.T) {
 	t.Parallel()
-	for later, granted := range map[time.Duration]bool{100 * ms: true, 200 * ms: false} {
-		p := member(t, conf{ID: 4}, viewOf(1, 1, 2, 3, 4, 5))
+	for _, tt := range []struct {
+		later, takes time.Duration
+		granted      bool
+	}{{100 * ms, 0, true}, {200 * ms, 0, false}, {400 * ms, 250 * ms, true}, {450 * ms, 250 * ms, false}} {
+		p := member(t, conf{ID: 4, RefusalTakes: tt.takes}, viewOf(1, 1, 2, 3, 4, 5))
 		want(t, "refuses and looks", p.hear(newLeader(2, 1)), "REFUSED has a leader→2; PROBE→1")
-		p.at += later
+		p.at += tt.later
 		did := "peer 1 (leader) unreachable"
-		if granted {
+		if tt.granted {
 			did += "; PENDINGRESPONSE→2"
 		}
-		want(t, fmt.Sprint("lost after ", later), p.undialed(1, types.Refusal), did)
+		want(t, fmt.Sprint("lost after ", tt.later), p.undialed(1, types.Refusal), did)
 	}
 }
 

@@ -100,7 +100,7 @@ func (h *Handler) reformingEvidence(id types.ID, e evidence) bool {
 	if e.answered {
 		return e.standing != types.Joined || e.group == h.view.Group && !e.led && !h.outranks(id, e)
 	}
-	return e.outcome == types.Refusal && h.since(h.hosts[id-1].lastContact) >= h.Monitor
+	return h.ReformOnRefusal && e.outcome == types.Refusal && h.since(h.hosts[id-1].lastContact) >= h.Monitor
 }
 
 // outranks reports whether host id, not this peer, is the one to make the next group: it holds

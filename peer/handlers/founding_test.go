@@ -194,7 +194,7 @@ func TestRule7Reforming(t *testing.T) {
 		}, false},
 	}
 	for _, tt := range tests {
-		p := member(t, conf{ID: 3}, viewOf(1, 1, 2, 3, 4, 5))
+		p := member(t, conf{ID: 3, ReformOnRefusal: true}, viewOf(1, 1, 2, 3, 4, 5))
 		p.ask(9*time.Second, refuses(1), refuses(2), refuses(4), tt.five, tt.six)
 		if got := p.View().Group.Maker == 3; got != tt.want {
 			t.Errorf("%s: re-forms %v, want %v", tt.name, got, tt.want)
@@ -205,7 +205,7 @@ func TestRule7Reforming(t *testing.T) {
 // Rule 7, re-forming: a member of lower id with this view is the one to do it.
 func TestRule7ReformingIsAnothers(t *testing.T) {
 	t.Parallel()
-	p := member(t, conf{ID: 5}, viewOf(1, 1, 2, 3, 4, 5))
+	p := member(t, conf{ID: 5, ReformOnRefusal: true}, viewOf(1, 1, 2, 3, 4, 5))
 	three := says(msg{From: 3, Standing: types.Joined, Term: types.Term{Counter: 1, Peer: 1}})
 	p.ask(9*time.Second, refuses(1), refuses(2), three, refuses(4), refuses(6))
 	want(t, "re-forms", p.when("view 6 [5]"), "[]")
@@ -215,7 +215,7 @@ func TestRule7ReformingIsAnothers(t *testing.T) {
 // leader asks unanswered.
 func TestRule7AnsweringQuorum(t *testing.T) {
 	t.Parallel()
-	p := leader(t, conf{}, viewOf(1, 1, 2, 3))
+	p := leader(t, conf{ReformOnRefusal: true}, viewOf(1, 1, 2, 3))
 	p.hear(msg{Kind: types.Join, From: 6})
 	p.pass(2300*ms, 2, 3)
 	if p.Leads() {
@@ -230,7 +230,7 @@ func TestRule7AnsweringQuorum(t *testing.T) {
 // nothing came for 2.2 s.
 func TestRule7TwoRounds(t *testing.T) {
 	t.Parallel()
-	p := member(t, conf{ID: 3}, viewOf(1, 1, 2, 3))
+	p := member(t, conf{ID: 3, ReformOnRefusal: true}, viewOf(1, 1, 2, 3))
 	all := []func(*peer){refuses(1), refuses(2), refuses(4), refuses(5), refuses(6)}
 	p.ask(3100*ms, all...)
 	want(t, "within 3.1 s", p.when("view 6 [3]"), "[]")
@@ -241,5 +241,21 @@ func TestRule7TwoRounds(t *testing.T) {
 	v := p.View()
 	if past := v.Past(1); past.Incarnation != 10 || past.Cause != types.Unreachable || v.Group.Maker != 3 || v.Leader != 3 {
 		t.Errorf("makes %+v", v)
+	}
+}
+
+// Rule 7, re-forming: where refusals may be forged, they account for no host; answers do.
+func TestRule7ReformingWithoutRefusals(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		five func(*peer)
+		want bool
+	}{{"five refuses", refuses(5), false}, {"five is fresh", isFresh(5), true}} {
+		p := member(t, conf{ID: 3}, viewOf(1, 1, 2, 3))
+		p.ask(9*time.Second, isFresh(1), isFresh(2), isFresh(4), tt.five, isFresh(6))
+		if got := p.View().Group.Maker == 3; got != tt.want {
+			t.Errorf("%s: re-forms %v, want %v", tt.name, got, tt.want)
+		}
 	}
 }

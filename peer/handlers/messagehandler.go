@@ -26,14 +26,16 @@ const never = time.Duration(math.MinInt64 / 2)
 
 // Config is what a peer knows from its start.
 type Config struct {
-	ID        types.ID
-	Hosts     int           // in the hosts file
-	Digest    uint64        // of the hosts file
-	Heartbeat time.Duration // between two heartbeats
-	Monitor   time.Duration // of silence that makes a peer unreachable; at least twice Heartbeat
-	Drill     bool          // the leader-failure drill (docs/protocol.md, section 6)
-	Salt      uint32        // random in each process
-	Addressed []bool        // by ID-1: the hosts file has the host's address, so its name is not looked up; may be nil
+	ID              types.ID
+	Hosts           int           // in the hosts file
+	Digest          uint64        // of the hosts file
+	Heartbeat       time.Duration // between two heartbeats
+	Monitor         time.Duration // of silence that makes a peer unreachable; at least twice Heartbeat
+	Drill           bool          // the leader-failure drill (docs/protocol.md, section 6)
+	Salt            uint32        // random in each process
+	RefusalTakes    time.Duration // from a refused dial until Undialed is called for it; 0 if it is at once
+	ReformOnRefusal bool          // a host that refuses connections counts as gone for re-forming (rule 7)
+	Addressed       []bool        // by ID-1: the hosts file has the host's address, so its name is not looked up; may be nil
 }
 
 // Output is what a step did and asks of its caller, in this order: to tell the listeners, to send, to

@@ -2,13 +2,14 @@ package network
 
 import "memberly/peer/types"
 
-// A doctor (package doctor) asks what comes through before there is a peer on its host. The network answers it:
-// the protocol does not know, and nothing that a doctor says changes anything.
+// A doctor (package doctor) asks what comes through before there is a peer on its host, and a peer asks whether
+// a host runs that refused a connection (see confirmer). The network answers: the protocol does not know, and
+// nothing that a doctor says changes anything.
 
-// isEcho reports whether m is from a doctor, or an answer for one.
+// isEcho reports whether m is an echo, or the answer to one.
 func isEcho(m *types.Message) bool { return m.Kind == types.Echo || m.Kind == types.Echoed }
 
-// echoUDP answers m, which a doctor sent over UDP. The answer has the size of m.
+// echoUDP answers m, which came over UDP. The answer has the size of m.
 func echoUDP(self types.ID, m *types.Message) types.Message {
 	return types.Message{Kind: types.Echoed, From: self, Request: m.Request, Broadcast: m.Broadcast}
 }

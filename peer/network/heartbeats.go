@@ -37,7 +37,8 @@ type heartbeats struct {
 	addresses *addressBook
 	limits    *limits
 	drops     *drops
-	keys      *keys // nil without -key
+	keys      *keys      // nil without -key
+	confirmer *confirmer // nil without -key
 	socket    rawio.Socket
 	sources   *sources
 
@@ -66,8 +67,10 @@ type query struct {
 }
 
 func newHeartbeats(self types.ID, t *tasks, b *addressBook, l *limits, d *drops, k *keys, socket rawio.Socket, s *sources) *heartbeats {
-	h := &heartbeats{self: self, tasks: t, addresses: b, limits: l, drops: d, keys: k, socket: sourced{socket, s}, sources: s,
-		queries: make(chan query, maxQueries), beats: make(chan []byte, maxBeats), buffers: make(chan []byte, maxBeats)}
+	from := sourced{socket, s}
+	h := &heartbeats{self: self, tasks: t, addresses: b, limits: l, drops: d, keys: k, socket: from, sources: s,
+		confirmer: newConfirmer(self, t, b, d, k, from),
+		queries:   make(chan query, maxQueries), beats: make(chan []byte, maxBeats), buffers: make(chan []byte, maxBeats)}
 	for range maxBeats {
 		h.buffers <- make([]byte, 0, rawio.MaxDatagram)
 	}
@@ -243,18 +246,19 @@ func (h *heartbeats) receive(addr netip.Addr, b []byte, m *types.Message) types.
 		h.drops.count(dropStranger)
 		h.question(addr, b)
 		return 0
-	case !h.limits.of(host)[limitHeartbeats].allow(time.Now()):
-		h.drops.blame(addr, tooManyHeartbeats)
-		return 0
 	}
 	if h.keys != nil {
 		if b = h.open(addr, host, b); b == nil {
 			return 0
 		}
 	}
+	if !h.limits.of(host)[limitHeartbeats].allow(time.Now()) { // with keys, what anybody can send does not count
+		h.drops.blame(addr, tooManyHeartbeats)
+		return 0
+	}
 	err := decode(b, h.addresses.len(), m)
 	if err == nil && isEcho(m) {
-		h.echo(addr, m)
+		h.echo(addr, host, m)
 		return 0
 	}
 	if err == nil && m.Kind != types.Heartbeat {
@@ -273,9 +277,11 @@ func (h *heartbeats) receive(addr netip.Addr, b []byte, m *types.Message) types.
 }
 
 // open returns the message in a sealed datagram from addr, which is a host's; nil if it has none for
-// this peer.
+// this peer. Where too many do not open, it tries one key alone, so that they cost little and the host is
+// heard all the same.
 func (h *heartbeats) open(addr netip.Addr, host types.ID, b []byte) []byte {
-	message, reply, err := h.keys.open(host, b)
+	unopened, now := &h.limits.of(host)[limitUnopened], time.Now()
+	message, reply, err := h.keys.open(host, b, !unopened.has(now))
 	if reply != nil {
 		if err := h.socket.WriteTo(reply, netip.AddrPortFrom(addr, config.UDPPort)); err != nil {
 			h.drops.count(dropUnsent)
@@ -290,15 +296,19 @@ func (h *heartbeats) open(addr netip.Addr, host types.ID, b []byte) []byte {
 	case errors.Is(err, seal.ErrUnasked):
 		h.drops.count(dropReplayed)
 	case err != nil:
+		if errors.Is(err, seal.ErrUnopened) {
+			unopened.allow(now)
+		}
 		h.drops.blame(addr, &fault{unopenable(err), err})
 	}
 	return message
 }
 
-// echo answers a doctor, at the port where a peer hears heartbeats. So a datagram causes one of its own size,
-// and only to where heartbeats go anyway.
-func (h *heartbeats) echo(addr netip.Addr, m *types.Message) {
-	if m.Kind != types.Echo {
+// echo answers a doctor or a peer that was refused, at the port where a peer hears heartbeats. So a datagram
+// causes one of its own size, and only to where heartbeats go anyway. An answer goes to the confirmer.
+func (h *heartbeats) echo(addr netip.Addr, host types.ID, m *types.Message) {
+	if m.Kind == types.Echoed {
+		h.confirmer.answered(host, m.Request)
 		return
 	}
 	answer := echoUDP(h.self, m)
@@ -308,7 +318,7 @@ func (h *heartbeats) echo(addr netip.Addr, m *types.Message) {
 	}
 	if err != nil {
 		h.drops.count(dropUnsent)
-		h.drops.failure("Error answering a doctor", err)
+		h.drops.failure("Error answering an echo", err)
 	}
 }
 

@@ -30,6 +30,7 @@ type links struct {
 	limits    *limits
 	drops     *drops
 	sources   *sources
+	confirmer *confirmer           // nil without -key
 	run       func() time.Duration // the time, as an Instant.Run
 
 	table   *connections.Table[*connection, []byte]
@@ -139,6 +140,7 @@ func (l *links) dial(id types.ID, at netip.Addr) {
 		deadline := time.Now().Add(dialTimeout)
 		socket, outcome := l.connect(id, at)
 		if socket == nil {
+			outcome = l.confirmer.confirm(id, outcome)
 			l.tasks.put(event{kind: undialed, host: id, at: at, began: began, outcome: outcome})
 			return
 		}

@@ -79,9 +79,14 @@ func New(c config.Config, stdout, stderr io.Writer) (*Peer, error) {
 	for i, host := range c.Hosts {
 		addressed[i] = host.Addr.IsValid()
 	}
-	h := handlers.New(handlers.Config{Addressed: addressed, ID: c.ID, Hosts: len(c.Hosts), Digest: c.Digest,
-		Heartbeat: c.Heartbeat, Monitor: c.Monitor, Drill: c.Drill, Salt: rand.Uint32()})
-	return open(c, h, utils.Resolver{}, stdout, stderr)
+	h := handlers.Config{Addressed: addressed, ID: c.ID, Hosts: len(c.Hosts), Digest: c.Digest,
+		Heartbeat: c.Heartbeat, Monitor: c.Monitor, Drill: c.Drill, Salt: rand.Uint32(), ReformOnRefusal: c.Reform}
+	if c.Keys.Len() == 0 {
+		h.ReformOnRefusal = true
+	} else {
+		h.RefusalTakes = confirmWithin(len(c.Hosts) >= manyHosts)
+	}
+	return open(c, handlers.New(h), utils.Resolver{}, stdout, stderr)
 }
 
 // open is New with any protocol and any name service.
@@ -128,9 +133,9 @@ func (p *Peer) connect(self netip.Addr, listener net.Listener, socket rawio.Sock
 	p.tasks, p.drops, p.addresses, p.keys = t, d, book, k
 	p.acceptor = &acceptor{tasks: t, reader: r, addresses: book, limits: l, drops: d, listener: listener, digest: p.config.Digest}
 	p.acceptor.corrections.allot(correctionRate, correctionRate)
-	p.links = &links{tasks: t, reader: r, addresses: book, limits: l, drops: d, sources: s, run: p.run,
-		table: connections.New[*connection, []byte](book.len())}
 	p.heartbeats = newHeartbeats(p.config.ID, t, book, l, d, k, socket, s)
+	p.links = &links{tasks: t, reader: r, addresses: book, limits: l, drops: d, sources: s, confirmer: p.heartbeats.confirmer, run: p.run,
+		table: connections.New[*connection, []byte](book.len())}
 }
 
 // Listen has l told of every step from now on, after the listeners before it. It is called before Run.

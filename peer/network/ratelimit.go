@@ -35,6 +35,7 @@ const (
 	limitJoins
 	limitQueries
 	limitHeartbeats
+	limitUnopened
 	limitFrames
 	limitBytes
 	hostLimits
@@ -79,7 +80,9 @@ var limitTable = [...]limit{
 	limitJoins:      {"JOINs of one host", 20, 40, true, nil, "dropped", []dropReason{dropQueryRate}},
 	limitQueries:    {"PROBEs, and doctors' questions, of one host", 20, 1000, true, nil, "dropped", []dropReason{dropQueryRate}},
 	limitHeartbeats: {"heartbeats of one host", 20, 1000, true, nil, "dropped", []dropReason{dropHeartbeatRate}},
-	limitFrames:     {"frames of one host", 20_000, 5000, false, []int{types.MaxFrame}, "not " + heldBack, nil},
+	// With keys. To find out that none opens a datagram takes a key derivation for each.
+	limitUnopened: {"datagrams in the name of one host that no key opens", 20, 100, true, nil, "only the key in use is tried", []dropReason{dropUnopened}},
+	limitFrames:   {"frames of one host", 20_000, 5000, false, []int{types.MaxFrame}, "not " + heldBack, nil},
 	// What is sent to a host counts as its bytes too, so that short questions do not draw long answers
 	// without end.
 	limitBytes: {"bytes of one host, and to it", 16 << 20, 4 << 20, false, nil, "not " + heldBack, nil},
@@ -146,6 +149,14 @@ func (b *bucket) allow(now time.Time) bool {
 	}
 	b.left--
 	return true
+}
+
+// has reports whether there is one to take.
+func (b *bucket) has(now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.grow(now)
+	return b.left >= 1
 }
 
 // spend takes n, which may be more than is left: the rest is owed. It returns how long to wait before

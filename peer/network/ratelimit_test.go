@@ -1,6 +1,7 @@
 package network
 
 import (
+	"bytes"
 	"net"
 	"net/netip"
 	"os"
@@ -248,6 +249,65 @@ func TestDatagramsWithoutEnd(t *testing.T) {
 	}
 }
 
+// With keys, what a forger sends in a host's name does not count against it, whether it is not sealed, opens with no
+// key, has the session of the host's own, or came before. Of what no key opens, little is tried with all keys.
+func TestForgedDatagrams(t *testing.T) {
+	t.Parallel()
+	const many = 10_000
+	ring, m := newRing(t, ""), heartbeat(3)
+	beat, _ := types.AppendMessage(nil, &m)
+	for _, c := range []struct {
+		what   string
+		junk   func(heard []byte) []byte
+		reason dropReason
+		tries  int // that are left
+	}{
+		{"not sealed", func([]byte) []byte { return beat }, dropUnsealed, limitTable[limitUnopened].burst},
+		{"another key", func([]byte) []byte { return lane(t, newRing(t, ""), 3).Seal(nil, beat) }, dropUnopened, 0},
+		{"the host's session", func(heard []byte) []byte {
+			b := bytes.Clone(heard)
+			b[len(b)-1] ^= 1
+			return b
+		}, dropUnopened, 0},
+		{"came before", func(heard []byte) []byte { return heard }, dropReplayed, limitTable[limitUnopened].burst},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			f, three := &fakeUDP{keep: true}, lane(t, ring, 3)
+			p, _ := newFakeHeartbeats(&names{}, f)
+			p.seal(t, ring)
+			for id := range hostLimits {
+				p.limits.of(3)[id].allot(0, float64(limitTable[id].burst))
+			}
+			p.hear(addr("10.0.0.3"), three.Seal(nil, beat))
+			_, answer, _ := three.Open(1, f.bytes[0], 0)
+			p.hear(addr("10.0.0.3"), bytes.Clone(answer))
+			heard := three.Seal(nil, beat)
+			if p.hear(addr("10.0.0.3"), heard) != 1 {
+				t.Fatal("the host is not heard before")
+			}
+			junk := c.junk(heard)
+			p.keys.start = p.keys.start.Add(-time.Second) // copies may follow it for less
+			for range many {
+				if p.hear(addr("10.0.0.3"), junk) != 0 {
+					t.Fatal("junk is heard")
+				}
+			}
+			for range limitTable[limitHeartbeats].burst - 1 {
+				if p.hear(addr("10.0.0.3"), three.Seal(nil, beat)) != 1 {
+					t.Fatalf("the host is not heard after: %v", p.drops.all())
+				}
+			}
+			if p.hear(addr("10.0.0.3"), three.Seal(nil, beat)) != 0 || p.drops.all()[dropHeartbeatRate] != 1 {
+				t.Errorf("the host's own limit does not hold: %v", p.drops.all())
+			}
+			left := &p.limits.of(3)[limitUnopened]
+			if got := int(left.left); got != c.tries || p.drops.all()[c.reason] != many {
+				t.Errorf("%d are left to try, want %d; counted %v", got, c.tries, p.drops.all())
+			}
+		})
+	}
+}
+
 // pipes returns so many pending connections of a host.
 func pipes(t *testing.T, host types.ID, n int) []pendingConn {
 	var conns []pendingConn
@@ -430,6 +490,7 @@ func readmeLimits(t *testing.T) map[string][]string {
 			cells[i] = strings.TrimSpace(cells[i])
 		}
 		what, _, _ := strings.Cut(cells[1], ", each of which") // why it is limited
+		what, _, _ = strings.Cut(what, " (with `-key`)")
 		rows[what] = cells[2:5]
 	}
 	return rows

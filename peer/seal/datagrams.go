@@ -14,7 +14,8 @@ import (
 const (
 	// challengePause is the minimum time between two challenges to one session of a host.
 	challengePause = 200 * time.Millisecond
-	// answerPause is the minimum time between two answers to one challenge.
+	// answerPause is the minimum time between answers to challenges by unknown sessions of a host that may be
+	// recordings.
 	answerPause = 50 * time.Millisecond
 	// challengeLasts is how long an answer may take. Until then the number stays the same.
 	challengeLasts = time.Second
@@ -82,8 +83,9 @@ type host struct {
 
 	asked         session       // the session that the last challenge asked
 	challengeFrom time.Duration // earliest time of the next challenge to it
-	answered      uint64        // the number that this process answered last
-	answerFrom    time.Duration // earliest time of the next answer to it
+	challenger    session       // the unknown session whose challenge was answered last
+	newestAsked   uint64        // the counter of that challenge
+	answerFrom    time.Duration // earliest time of the answer to another, or to an older one
 }
 
 // NewDatagrams returns the Datagrams of a process that starts as peer self. It keeps random for
@@ -161,6 +163,16 @@ func (l *Datagrams) append(b []byte, says byte, number uint64, message []byte) [
 // host (b stays unopened then), ErrUnopened, ErrReplayed, ErrUnasked (possibly with a reply), or
 // the error of reading random.
 func (l *Datagrams) Open(from types.ID, b []byte, now time.Duration) (message, reply []byte, err error) {
+	return l.openWith(from, b, now, false)
+}
+
+// OpenKnown is Open for an address from which too much came that does not open. It tries only the key of the
+// session that host from is known to have, and so takes no more than one decryption.
+func (l *Datagrams) OpenKnown(from types.ID, b []byte, now time.Duration) (message, reply []byte, err error) {
+	return l.openWith(from, b, now, true)
+}
+
+func (l *Datagrams) openWith(from types.ID, b []byte, now time.Duration, onlyKnown bool) (message, reply []byte, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ring.Len() == 0 {
@@ -176,7 +188,7 @@ func (l *Datagrams) Open(from types.ID, b []byte, now time.Duration) (message, r
 		return nil, nil, ErrUnopened
 	}
 	d := datagram{session: session(b[headerSize:]), counter: binary.BigEndian.Uint64(b[headerSize+numberLen:])}
-	h := l.open(from, b, &d)
+	h := l.open(from, b, &d, onlyKnown)
 	if h == nil || !d.split(l.plain) {
 		return nil, nil, ErrUnopened
 	}
@@ -194,12 +206,15 @@ type datagram struct {
 }
 
 // open opens b into l.plain, and returns the host that sealed it, or nil if no key opens it. If
-// another key opens a known session, the sender has changed keys.
-func (l *Datagrams) open(from types.ID, b []byte, d *datagram) *host {
+// another key opens a known session, the sender has changed keys; onlyKnown leaves that untried.
+func (l *Datagrams) open(from types.ID, b []byte, d *datagram, onlyKnown bool) *host {
 	h := l.hosts[from]
 	known := h != nil && h.knows(d.session)
 	if known && l.try(h.sealer, b, d) {
 		return h
+	}
+	if onlyKnown {
+		return nil
 	}
 	for _, k := range l.ring.keys {
 		if known && k == h.sealer.key || !l.try(l.sealer(k, d.session, from), b, d) {
@@ -250,7 +265,8 @@ func (l *Datagrams) handle(h *host, d *datagram, now time.Duration) (message, re
 	case d.says == saysChallenge && !bytes.Equal(d.message, l.session[:]), d.says == saysAnswer && !h.answers(d, now):
 		return nil, nil, ErrUnasked
 	case d.says == saysChallenge:
-		return nil, l.answer(h, d.number, now), nil
+		reply, err := l.answer(h, d, now)
+		return nil, reply, err
 	case d.says == saysMessage && !h.knows(d.session):
 		waits := h.pending
 		reply, err := l.challenge(h, d.session, now)
@@ -297,18 +313,30 @@ func (l *Datagrams) challenge(h *host, s session, now time.Duration) ([]byte, er
 	return l.reply, nil
 }
 
-// answer returns the answer to a challenge of h, or nil within answerPause of the last one.
-func (l *Datagrams) answer(h *host, number uint64, now time.Duration) []byte {
-	if number == h.answered && now < h.answerFrom {
-		return nil
+// answer returns the answer to the challenge d of h. A known session's challenge is answered once, while its
+// counter is within the window. An unknown session may be a recorded one: each of its challenges is answered once
+// at once if they come in order. All others have one pause: nil for one that comes sooner.
+func (l *Datagrams) answer(h *host, d *datagram, now time.Duration) ([]byte, error) {
+	switch {
+	case h.knows(d.session):
+		if h.window.admit(d.counter) == again {
+			return nil, ErrUnasked
+		}
+	case d.session == h.challenger && d.counter > h.newestAsked:
+		h.newestAsked, h.answerFrom = d.counter, now+answerPause
+	case now < h.answerFrom:
+		return nil, nil
+	case d.session != h.challenger:
+		h.challenger, h.newestAsked, h.answerFrom = d.session, d.counter, now+answerPause
+	default:
+		h.answerFrom = now + answerPause
 	}
-	h.answered, h.answerFrom = number, now+answerPause
 	beat := l.beat
 	if now-l.beaten > beatLasts {
 		beat = nil
 	}
-	l.reply = l.append(l.reply[:0], saysAnswer, number, beat)
-	return l.reply
+	l.reply = l.append(l.reply[:0], saysAnswer, d.number, beat)
+	return l.reply, nil
 }
 
 // knows reports whether s is the session of h that was accepted last.

@@ -338,6 +338,73 @@ func TestDatagramsChallengeIsForOne(t *testing.T) {
 	}
 }
 
+// Recorded challenges draw few answers, however many there are: those of a known session one each, and those
+// of unknown sessions one in each pause.
+func TestDatagramsChallengesReplayed(t *testing.T) {
+	t.Parallel()
+	const ms = time.Millisecond
+	one := newDatagrams(t, ring(t, 1), 1, 1)
+	lives := []*Datagrams{newDatagrams(t, ring(t, 1), 2, 2), newDatagrams(t, ring(t, 1), 2, 12)}
+	var recorded [][]byte
+	for i := range 20 {
+		_, challenge, err := open(lives[i%2], 1, one.Seal(nil, []byte("x")), time.Duration(i)*time.Second)
+		if err != nil && err != ErrUnasked || challenge == nil {
+			t.Fatalf("%x, %v", challenge, err)
+		}
+		recorded = append(recorded, challenge)
+	}
+	answers := func(b []byte, now time.Duration) int {
+		if _, answer, _ := open(one, 2, b, now); answer != nil {
+			return 1
+		}
+		return 0
+	}
+	drawn := 0
+	for now := time.Duration(0); now < time.Second; now += 10 * ms {
+		for _, b := range recorded {
+			drawn += answers(b, now)
+		}
+	}
+	if drawn > 30 { // one in each pause, and each once
+		t.Errorf("unknown sessions draw %d answers", drawn)
+	}
+	introduce(t, lives[0], one, 30*time.Second)
+	drawn = 0
+	_, fresh, _ := open(lives[0], 1, newDatagrams(t, ring(t, 1), 1, 21).Seal(nil, []byte("x")), time.Minute)
+	if _, _, err := open(one, 2, fresh, time.Minute); err != ErrUnasked {
+		t.Errorf("a challenge to another life: %v", err)
+	}
+	_, fresh, _ = open(lives[0], 1, one.Seal(nil, []byte("x")), 2*time.Minute)
+	for range 3 {
+		drawn += answers(fresh, 2*time.Minute)
+		drawn += answers(fresh, 3*time.Minute)
+	}
+	if _, _, err := open(one, 2, fresh, 3*time.Minute); drawn != 1 || err != ErrUnasked {
+		t.Errorf("a known session's challenge draws %d answers, then %v", drawn, err)
+	}
+}
+
+// For who has sent too much that does not open, one decryption is all: a known session is heard, with another
+// key or in another session nobody is.
+func TestDatagramsOnlyKnown(t *testing.T) {
+	t.Parallel()
+	one, two := introduced(t, ring(t, 1), ring(t, 1))
+	b := one.Seal(nil, []byte("known"))
+	if m, _, err := two.OpenKnown(1, b, 0); string(m) != "known" || err != nil {
+		t.Errorf("a known session: %q, %v", m, err)
+	}
+	if _, _, err := two.OpenKnown(1, b, time.Second); err != ErrReplayed {
+		t.Errorf("again: %v", err)
+	}
+	life := newDatagrams(t, ring(t, 1), 1, 11).Seal(nil, []byte("x"))
+	if m, reply, err := two.OpenKnown(1, life, 0); m != nil || reply != nil || err != ErrUnopened {
+		t.Errorf("a new life: %q, %x, %v", m, reply, err)
+	}
+	if _, reply, err := open(two, 1, life, 0); reply == nil || err != nil {
+		t.Errorf("a new life, without that limit: %x, %v", reply, err)
+	}
+}
+
 // A new life is heard even if its answer takes longer than the pause between challenges, or if
 // datagrams of an earlier life keep coming.
 func TestDatagramsSlowAnswers(t *testing.T) {

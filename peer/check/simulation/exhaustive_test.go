@@ -58,7 +58,7 @@ func newTable(hosts int) *table {
 	t := &table{queues: map[pairing][]arrival{}, views: map[viewKey]string{}, last: make([]int64, hosts)}
 	for i := range hosts {
 		t.peers = append(t.peers, handlers.New(handlers.Config{ID: types.ID(i + 1), Hosts: hosts, Digest: 1,
-			Heartbeat: 1100 * time.Millisecond, Monitor: 2200 * time.Millisecond, Salt: uint32(i)}))
+			Heartbeat: 1100 * time.Millisecond, Monitor: 2200 * time.Millisecond, Salt: uint32(i), ReformOnRefusal: true}))
 	}
 	return t
 }

@@ -135,7 +135,7 @@ func (w *world) start(m *machine) {
 		p.known[i] = h.address
 	}
 	monitor := cmp.Or(w.plan.Monitor, 2200*time.Millisecond)
-	p.handler = handlers.New(handlers.Config{ID: m.id, Hosts: len(w.hosts), Digest: 1, Heartbeat: monitor / 2, Monitor: monitor, Drill: w.plan.Drill && m.id == 1 && m.lives == 1, Salt: w.random.Uint32()})
+	p.handler = handlers.New(handlers.Config{ID: m.id, Hosts: len(w.hosts), Digest: 1, Heartbeat: monitor / 2, Monitor: monitor, Drill: w.plan.Drill && m.id == 1 && m.lives == 1, Salt: w.random.Uint32(), ReformOnRefusal: true})
 	m.process = p
 	w.step(p, "starts", p.handler.Start)
 }

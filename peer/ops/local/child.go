@@ -61,6 +61,9 @@ func (g *group) args(id types.ID) []string {
 	if g.config.KeyFile != "" {
 		args = append(args, "-key", g.config.KeyFile)
 	}
+	if g.config.Reform {
+		args = append(args, "-reform")
+	}
 	if port := g.config.HTTP.Port(); port != 0 {
 		args = append(args, "-http", strconv.Itoa(int(port)))
 	}

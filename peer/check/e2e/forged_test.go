@@ -1,0 +1,139 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"memberly/peer/check/loopback"
+)
+
+// island is a network namespace in which a group runs, with a forger who can reset its connections.
+type island struct {
+	*testing.T
+	group *daemon
+	pids  []int
+}
+
+// resets answers every TCP segment with a reset, and counts the heartbeats that pass.
+const resets = `table inet forger {
+	counter datagrams { }
+	chain resets {
+		type filter hook input priority 0
+		tcp flags & rst == 0 counter reject with tcp reset
+		udp dport 8081 counter name datagrams
+	}
+}`
+
+// newIsland runs a sealed group of five in a network namespace, after the forger's rules.
+func newIsland(t *testing.T, rules string) *island {
+	t.Helper()
+	for _, tool := range []string{"unshare", "nsenter", "ip", "nft"} {
+		if _, err := exec.LookPath(tool); err != nil || os.Getuid() != 0 {
+			t.Skip("it needs root, unshare, nsenter, ip and nft")
+		}
+	}
+	var lines []string
+	for i, name := range []string{"one", "two", "three", "four", "five"} {
+		lines = append(lines, fmt.Sprintf("%s 127.0.0.%d", name, i+1))
+	}
+	const script = `ip link set lo up && { [ -z "$1" ] || nft "$1"; } && shift && exec "$@"`
+	cmd := exec.Command("unshare", "-n", "sh", "-c", script, "sh", rules, program, "-h", loopback.WriteHostsFile(t, lines...),
+		"-local", "-key", keyFile(t, newKeys(t, 1)...), "-heartbeat", "300ms", "-monitor", "600ms")
+	g := &island{T: t, group: launch(t, "-local", cmd)}
+	g.group.await(&g.group.stdout, "table of hosts", func(lines []string) bool { return len(lines) > 5 })
+	for _, line := range g.group.stdout.Lines()[1:6] {
+		fields := strings.Fields(line)
+		pid, err := strconv.Atoi(fields[len(fields)-1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.pids = append(g.pids, pid)
+	}
+	return g
+}
+
+// nft runs nft in the namespace.
+func (g *island) nft(rules string) string {
+	g.Helper()
+	out, err := exec.Command("nsenter", "-t", strconv.Itoa(g.pids[0]), "-n", "nft", rules).CombinedOutput()
+	if err != nil {
+		g.Fatalf("nft %s: %v\n%s", rules, err, out)
+	}
+	return string(out)
+}
+
+// awaitDatagrams waits until so many datagrams have come through since the attack began.
+func (g *island) awaitDatagrams(n int) {
+	g.Helper()
+	counted := regexp.MustCompile(`packets (\d+)`)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	timeout := time.After(patience)
+	for {
+		match := counted.FindStringSubmatch(g.nft("list counter inet forger datagrams"))
+		if got, _ := strconv.Atoi(match[1]); got >= n {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-timeout:
+			g.Fatalf("only %s of %d datagrams within %v", match[1], n, patience)
+		}
+	}
+}
+
+// records returns those written so far that contain text.
+func (g *island) records(text string) []string {
+	return slices.DeleteFunc(g.group.stderr.Lines(), func(line string) bool { return !strings.Contains(line, text) })
+}
+
+// awaitRecords waits for so many records with text.
+func (g *island) awaitRecords(n int, text string) {
+	g.Helper()
+	g.group.await(&g.group.stderr, fmt.Sprint(n, " records with ", text), func([]string) bool { return len(g.records(text)) >= n })
+}
+
+// While every TCP segment of a sealed group is answered with a reset, nobody is removed, nobody becomes a
+// second leader, and the view stays. Afterwards a member that is killed is removed.
+func TestForgedResets(t *testing.T) {
+	t.Parallel()
+	g := newIsland(t, "")
+	g.awaitRecords(5, "view_id: 5, leader: 1, memb_list: [")
+	before := len(g.group.stderr.Lines())
+	g.nft(resets)
+	g.awaitDatagrams(5 * 4 * 20) // the heartbeats of ten monitor intervals
+	if after := g.group.stderr.Lines(); len(after) != before {
+		t.Errorf("records during the attack: %q", after[before:])
+	}
+	g.nft("delete table inet forger")
+	if err := syscall.Kill(g.pids[4], syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	g.awaitRecords(4, "view_id: 6, leader: 1, memb_list: [<")
+	if lost := g.records("unreachable"); len(lost) != 4 || len(g.records(`"peer 5 unreachable"`)) != 4 {
+		t.Errorf("unreachable were %q", lost)
+	}
+}
+
+// Where a sealed group starts under such an attack, nobody makes a group of his own. Afterwards there is one.
+func TestForgedResetsAtStart(t *testing.T) {
+	t.Parallel()
+	g := newIsland(t, resets)
+	g.awaitDatagrams(500)
+	if made := g.group.stderr.Lines(); len(made) > 0 {
+		t.Errorf("records during the attack: %q", made)
+	}
+	g.nft("delete table inet forger")
+	g.awaitRecords(5, "view_id: 5, leader: ")
+	if made := g.records("view_id: 1,"); len(made) != 1 {
+		t.Errorf("groups were made: %q", made)
+	}
+}

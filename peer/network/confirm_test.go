@@ -1,0 +1,177 @@
+package network
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"memberly/peer/config"
+	"memberly/peer/network/rawio"
+	"memberly/peer/seal"
+	"memberly/peer/types"
+)
+
+// answerEchoes answers the echoes that come to host two with what reply makes of each, until the test ends.
+func (s subnet) answerEchoes(t *testing.T, ring seal.Keyring, reply func(l *seal.Datagrams, echoed []byte) []byte) {
+	t.Helper()
+	two, err := listenUDP(s.Host(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	l, at := lane(t, ring, 2), netip.AddrPortFrom(s.Host(1), config.UDPPort)
+	go func() {
+		defer close(done)
+		buf := make([]byte, rawio.MaxDatagram)
+		for {
+			size, _, err := two.ReadFromUDPAddrPort(buf)
+			if err != nil {
+				return
+			}
+			b, answer, _ := l.Open(1, buf[:size], 0)
+			var m types.Message
+			if types.DecodeMessage(b, 2, &m) == nil && m.Kind == types.Echo {
+				m = echoUDP(2, &m)
+				b, _ = types.AppendMessage(nil, &m)
+				answer = reply(l, b)
+			}
+			if answer != nil {
+				two.WriteToUDPAddrPort(answer, at)
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		two.Close()
+		<-done
+	})
+}
+
+// With keys, a host that refuses a connection and answers a sealed echo is as one that does not answer the
+// dial; if its answer is missing, not sealed, or not with this key, it has refused.
+func TestRefusalConfirmed(t *testing.T) {
+	t.Parallel()
+	ring, wrong := newRing(t, ""), newRing(t, "")
+	for _, c := range []struct {
+		what  string
+		reply func(l *seal.Datagrams, echoed []byte) []byte
+		want  types.Outcome
+	}{
+		{"an answer", func(l *seal.Datagrams, b []byte) []byte { return l.Seal(nil, b) }, types.NoAnswer},
+		{"no answer", func(*seal.Datagrams, []byte) []byte { return nil }, types.Refusal},
+		{"not sealed", func(_ *seal.Datagrams, b []byte) []byte { return b }, types.Refusal},
+		{"another key", func(_ *seal.Datagrams, b []byte) []byte { return lane(t, wrong, 2).Seal(nil, b) }, types.Refusal},
+		{"another number", func(l *seal.Datagrams, b []byte) []byte {
+			var m types.Message
+			types.DecodeMessage(b, 2, &m)
+			m.Request++
+			b, _ = types.AppendMessage(nil, &m)
+			return l.Seal(nil, b)
+		}, types.Refusal},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			n := newSubnet(t)
+			n.answerEchoes(t, ring, c.reply)
+			s := newStage(t, n.sealedConfig(ring), nil)
+			s.answer(send(probe(1, 2, 1)))
+			st := s.expect("undialed")
+			for c.want == types.Refusal && st.outcome == types.NoAnswer && st.now.Run-st.began > confirmTime+lateness {
+				s.answer(send(probe(1, 2, 1))) // this process stood still
+				st = s.expect("undialed")
+			}
+			if took := st.now.Run - st.began; st.outcome != c.want || (took >= confirmTime) != (c.want == types.Refusal) {
+				t.Errorf("%v after %v, want %v", st.outcome, took, c.want)
+			}
+		})
+	}
+}
+
+// newFakeConfirmer is the confirmer of host one of names' book.
+func newFakeConfirmer(t *testing.T, socket rawio.Socket) *confirmer {
+	t.Helper()
+	d, b := newDrops(newLines(newOutput(), 0, nil)), (&names{}).book()
+	k, err := newKeys(config.Config{ID: 1, Keys: newRing(t, "")}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.notice.close(patience) })
+	b.set(3, []netip.Addr{addr("10.0.0.3"), addr("10.0.0.4")})
+	return newConfirmer(1, newTasks(), b, d, k, socket)
+}
+
+// slowUDP is a socket whose writes take a while.
+type slowUDP struct {
+	fakeUDP
+	takes time.Duration
+	at    []time.Duration
+	start time.Time
+}
+
+func (f *slowUDP) WriteTo(b []byte, to netip.AddrPort) error {
+	f.at = append(f.at, time.Since(f.start))
+	time.Sleep(f.takes)
+	return f.fakeUDP.WriteTo(b, to)
+}
+
+// A host that refused is asked four times at all of its addresses, and has a quarter of a second; more if
+// datagrams do not wake peers. Who stood still meanwhile may have missed the answer.
+func TestConfirmTakes(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		what  string
+		fake  slowUDP
+		takes time.Duration
+		want  types.Outcome
+	}{
+		{"silence", slowUDP{fakeUDP: fakeUDP{ready: make(chan struct{})}}, 250 * time.Millisecond, types.Refusal},
+		{"silence, polled", slowUDP{}, 650 * time.Millisecond, types.Refusal},
+		{"failure", slowUDP{fakeUDP: fakeUDP{ready: make(chan struct{}), fail: net.ErrClosed}}, 250 * time.Millisecond, types.Refusal},
+		{"a stall", slowUDP{fakeUDP: fakeUDP{ready: make(chan struct{})}, takes: time.Second}, 2 * time.Second, types.NoAnswer},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c.fake.start = time.Now()
+				got := newFakeConfirmer(t, &c.fake).confirm(3, types.Refusal)
+				if took := time.Since(c.fake.start); got != c.want || took < c.takes || c.want == types.Refusal && took != c.takes {
+					t.Errorf("%v after %v, want %v after %v", got, took, c.want, c.takes)
+				}
+				want := []time.Duration{0, 0, 50, 50, 100, 100, 150, 150}
+				for i := range want {
+					want[i] *= time.Millisecond
+				}
+				if c.want == types.Refusal && !slices.Equal(c.fake.at, want) {
+					t.Errorf("asked at %v, want %v", c.fake.at, want)
+				}
+			})
+		})
+	}
+}
+
+// Without keys every outcome stands as it is; with keys no name service is believed that a name does not exist.
+func TestConfirmOthers(t *testing.T) {
+	t.Parallel()
+	f := &fakeUDP{ready: make(chan struct{})}
+	c := newFakeConfirmer(t, f)
+	for _, o := range []types.Outcome{types.NoAnswer, types.NoName, types.Unresolved, types.Refusal} {
+		if got := (*confirmer)(nil).confirm(3, o); got != o {
+			t.Errorf("without keys %v is %v", o, got)
+		}
+		want := o
+		switch o {
+		case types.Refusal:
+			continue
+		case types.NoName:
+			want = types.Unresolved
+		}
+		if got := c.confirm(3, o); got != want {
+			t.Errorf("%v is %v, want %v", o, got, want)
+		}
+	}
+	c.answered(3, 7) // nobody asked
+	if len(f.sent) > 0 {
+		t.Errorf("asked %v", f.sent)
+	}
+}
