@@ -55,7 +55,7 @@ func TestCommands(t *testing.T) {
 		{"verify", "one | " + all[0][1:], 2, "", "no record among 1 line"},
 		{"verify -seed 1", "", 2, "", "Usage: memberly verify"},
 		{"simulate -help", "", 0, "Usage: memberly simulate", ""},
-		{"simulate -help", "", 0, "Faults: how many at most, ", ""},
+		{"simulate -help", "", 0, "Faults (upper limits: a fault that hits a host without a process has no effect)", ""},
 		{"simulate", "", 0, "1 of 1 seeds, from 1 on: ", ""},
 		{"simulate -seeds 20 -seed 7 -cuts 2 -loss 0.2", "", 0, "20 of 20 seeds, from 7 on: ", ""},
 		{"simulate -hosts 3 -trace", "", 0, "memb_list: [<1,2,3>]", ""},
