@@ -53,10 +53,10 @@ type host struct {
 	showed   time.Duration // when it first answered since this peer became fresh
 	lives    lives
 
-	clock      uint64     // the newest time of its own clock, by a HEARTBEAT or PROBE
-	saidWhom   bool       // a list of its missing members has arrived
-	stamp      uint64     // of the newest heartbeat that did
-	notHearing []types.ID // that list, from the heartbeat sent at stamp
+	clock       uint64     // the newest time of its own clock, by a HEARTBEAT or PROBE
+	hasReported bool       // a list of its missing members has arrived
+	stamp       uint64     // of the newest heartbeat that did
+	notHearing  []types.ID // that list, from the heartbeat sent at stamp
 }
 
 func newDetector(self types.ID, hosts int) detector {
@@ -219,7 +219,7 @@ func (p *host) takeList(m *types.Message) bool {
 	if m.Request < p.stamp || isCut(m) && m.Request == p.stamp {
 		return false
 	}
-	p.stamp, p.saidWhom = m.Request, true
+	p.stamp, p.hasReported = m.Request, true
 	if !slices.Equal(p.notHearing, m.Unreachable) {
 		p.notHearing = slices.Clone(m.Unreachable) // a new list: Status may have shown the old one
 	}

@@ -6,9 +6,9 @@ import (
 	"memberly/peer/types"
 )
 
-// leaderSign is the last thing that showed a peer to lead: REQ, NEWVIEW, or a heartbeat or answer
+// leaderSeen is the last thing that showed a peer to lead: REQ, NEWVIEW, or a heartbeat or answer
 // to PROBE that says so.
-type leaderSign struct {
+type leaderSeen struct {
 	peer types.ID
 	term types.Term
 	at   time.Duration
@@ -16,8 +16,8 @@ type leaderSign struct {
 
 // election is what a member knows of who leads, or might.
 type election struct {
-	sign       leaderSign
-	grant      leaderSign    // the NEWLEADER it last granted
+	sign       leaderSeen
+	grant      leaderSeen    // the NEWLEADER it last granted
 	deferred   types.Message // a NEWLEADER it refused because it had a leader
 	deferredAt time.Duration
 	leaderless time.Duration // since when it has no leader; never while it has
@@ -28,7 +28,7 @@ type election struct {
 }
 
 func noElection() election {
-	return election{sign: leaderSign{at: never}, grant: leaderSign{at: never}, deferredAt: never,
+	return election{sign: leaderSeen{at: never}, grant: leaderSeen{at: never}, deferredAt: never,
 		leaderless: never, vacant: never, deposed: never, declined: never}
 }
 
@@ -36,7 +36,7 @@ func noElection() election {
 func (h *Handler) sawLeader(m *types.Message) {
 	if h.view.Holds(sender(m)) && m.Term.Peer == m.From && h.obeys(m.Term) {
 		h.becomeFollower()
-		s := leaderSign{peer: m.From, term: m.Term, at: h.now.Run - m.Waited}
+		s := leaderSeen{peer: m.From, term: m.Term, at: h.now.Run - m.Waited}
 		if s.peer == h.election.sign.peer {
 			s.at = max(s.at, h.election.sign.at)
 		}
@@ -45,13 +45,13 @@ func (h *Handler) sawLeader(m *types.Message) {
 }
 
 // holdsGood reports whether s is recent, from a member that is reachable.
-func (h *Handler) holdsGood(s leaderSign) bool {
+func (h *Handler) holdsGood(s leaderSeen) bool {
 	return h.since(s.at) < h.Monitor && (h.reaches(s.peer) || h.speaks(s.peer)) && h.obeys(s.term)
 }
 
 // leaderIsSilent reports whether the leader has fallen silent, and is not yet unreachable: it leads until
 // it is, so that its failure is recorded as the leader's.
-func (h *Handler) leaderIsSilent(s leaderSign) bool {
+func (h *Handler) leaderIsSilent(s leaderSeen) bool {
 	return s.at != never && h.reaches(s.peer) && h.obeys(s.term) &&
 		h.since(h.hosts[s.peer-1].heard) >= h.patience()
 }
@@ -203,7 +203,7 @@ func (h *Handler) grant(m *types.Message) {
 	h.becomeFollower()
 	h.promise(m.Term)
 	if h.election.grant.term != m.Term {
-		h.election.grant = leaderSign{peer: m.From, term: m.Term, at: h.now.Run}
+		h.election.grant = leaderSeen{peer: m.From, term: m.Term, at: h.now.Run}
 	}
 	h.ok(m, types.PendingResponse)
 }

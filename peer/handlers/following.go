@@ -32,7 +32,7 @@ func (h *Handler) ok(m *types.Message, kind types.Kind) {
 func (h *Handler) follow(m *types.Message) {
 	if m.From == m.Term.Peer {
 		h.noteNamed(m)
-		h.election.sign = leaderSign{peer: m.From, term: m.Term, at: h.now.Run}
+		h.election.sign = leaderSeen{peer: m.From, term: m.Term, at: h.now.Run}
 	}
 	h.following, h.followed = m.Term.Peer, m.Term
 	if h.promise(m.Term) {
@@ -48,7 +48,7 @@ func (h *Handler) noteNamed(m *types.Message) {
 		return
 	}
 	h.heeded.term, h.heeded.request = m.Term, m.Request
-	h.namedByLeader = append(h.namedByLeader[:0], m.Unreachable...)
+	h.reportedByLeader = append(h.reportedByLeader[:0], m.Unreachable...)
 	for _, id := range m.Unreachable {
 		if h.known(id) && h.view.Has(id) {
 			h.report(id)

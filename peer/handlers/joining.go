@@ -153,7 +153,7 @@ func (h *Handler) onFirstView(m *types.Message) {
 		h.due(h.now.Run)
 		if m.From == m.Term.Peer { // this peer has never heard the members that m lists as missing: the others record their failure
 			h.heeded.term, h.heeded.request = m.Term, m.Request
-			h.election.sign = leaderSign{peer: m.From, term: m.Term, at: h.now.Run}
+			h.election.sign = leaderSeen{peer: m.From, term: m.Term, at: h.now.Run}
 			h.ok(m, types.OK)
 		}
 	case past.Incarnation >= h.incarnation && m.From == m.Term.Peer && h.fresh.prefers(m.From, m.Group, m.Term):
@@ -167,7 +167,7 @@ func (h *Handler) onFirstView(m *types.Message) {
 // onForeignHeartbeat looks into a heartbeat of another group: rule 6 wants it confirmed by a PROBE.
 func (h *Handler) onForeignHeartbeat(m *types.Message) {
 	h.succeeded(m)
-	drawing := m.Leads || m.Group.Before(h.view.Group) && h.lasts(h.election.leaderless, drawnLone)
+	drawing := m.Leads || m.Group.Before(h.view.Group) && h.lasts(h.election.leaderless, mergeLeaderless)
 	if drawing {
 		if q := h.ask(m.From); q != nil {
 			q.Addr = h.back(m)
@@ -182,8 +182,8 @@ func (h *Handler) joinEarlierGroup(m *types.Message) {
 	switch {
 	case h.leaving != never:
 		return
-	case m.Leads && (earlier || h.lasts(e.leaderless, drawnLone) || e.leaderless != never && h.lasts(h.inquorate, drawnLost)):
-	case !m.Leads && !m.HasLeader && earlier && h.lasts(e.leaderless, drawnLone):
+	case m.Leads && (earlier || h.lasts(e.leaderless, mergeLeaderless) || e.leaderless != never && h.lasts(h.inquorate, mergeInquorate)):
+	case !m.Leads && !m.HasLeader && earlier && h.lasts(e.leaderless, mergeLeaderless):
 	default:
 		return
 	}

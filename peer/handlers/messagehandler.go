@@ -90,10 +90,10 @@ type identity struct {
 
 // follower is whom this peer follows, and what that one has said of others.
 type follower struct {
-	following     types.ID   // the peer whose lead it follows
-	followed      types.Term // the term in which it does
-	namedByLeader []types.ID // whom that peer holds unreachable
-	heeded        struct {   // the last message that named somebody
+	following        types.ID   // the peer whose lead it follows
+	followed         types.Term // the term in which it does
+	reportedByLeader []types.ID // whom that peer holds unreachable
+	heeded           struct {   // the last message that named somebody
 		term    types.Term
 		request uint64
 	}

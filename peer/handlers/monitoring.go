@@ -30,7 +30,7 @@ func (h *Handler) recount() {
 
 // hear notes a message of this group: anything authentic of a member's incarnation counts.
 func (h *Handler) hear(m *types.Message) {
-	if h.view.Holds(sender(m)) && !h.heard(&h.view, m, h.now.Run, h.namedByLeader) && m.Kind != types.State {
+	if h.view.Holds(sender(m)) && !h.heard(&h.view, m, h.now.Run, h.reportedByLeader) && m.Kind != types.State {
 		h.ask(m.From)
 	}
 }
@@ -79,9 +79,9 @@ func (h *Handler) tellLeader() {
 	m.Unreachable = h.unreachable()
 }
 
-// heedList records the list of missing members in m, a member's heartbeat, unless the list is outdated. It probes
+// recordList records the list of missing members in m, a member's heartbeat, unless the list is outdated. It probes
 // the members that the leader misses: each owes this peer an answer from now on.
-func (h *Handler) heedList(m *types.Message) {
+func (h *Handler) recordList(m *types.Message) {
 	from := &h.hosts[m.From-1]
 	if !from.takeList(m) {
 		return
@@ -314,7 +314,7 @@ func (h *Handler) onHeartbeat(m *types.Message) {
 		if m.Leads {
 			h.sawLeader(m)
 		}
-		h.heedList(m)
+		h.recordList(m)
 		if m.Number > h.view.Number {
 			h.ask(m.From) // who answers with its view: the leader may be unable to send it
 		}

@@ -68,7 +68,7 @@ func (h *Handler) becomeFresh() {
 	h.renew(h.view.Past(h.ID).Incarnation)
 	h.view = types.View{}
 	h.acceptor = acceptor{}
-	h.following, h.followed, h.counter, h.namedByLeader = 0, types.Term{}, 0, nil
+	h.following, h.followed, h.counter, h.reportedByLeader = 0, types.Term{}, 0, nil
 	h.election, h.reform = noElection(), reforming{}
 	h.fresh = freshness{since: h.now.Run, waits: h.now.Run, most: never, named: never, hinted: never, asked: never}
 	h.waited = never
@@ -94,7 +94,7 @@ func (h *Handler) becomeLeader(term types.Term, settle types.Accepted) {
 	h.enter(position{role: roleLeader,
 		leading: &leadership{term: term, preparation: preparation{ready: true, settle: settle}}})
 	h.following, h.followed = h.ID, term
-	h.namedByLeader = h.namedByLeader[:0]
+	h.reportedByLeader = h.reportedByLeader[:0]
 }
 
 // becomeDeparting ends the lead of a leader whose own removal was chosen (rule 2); r is the NEWVIEW without it.

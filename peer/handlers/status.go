@@ -28,10 +28,10 @@ type Status struct {
 
 // HostStatus is what a peer knows of one host.
 type HostStatus struct {
-	State State
-	Heard time.Duration // how long ago it was heard; Never if it was not
-	Told  bool          // this incarnation has reported Deaf
-	Deaf  []types.ID    // the members that it does not hear, MaxNamed of them at most
+	State      State
+	Heard      time.Duration // how long ago it was heard; Never if it was not
+	Reported   bool          // this incarnation has reported NotHearing
+	NotHearing []types.ID    // the members that it does not hear, MaxNamed of them at most
 }
 
 // Never is how long ago something was that was not yet.
@@ -82,8 +82,8 @@ func (h Halt) String() string {
 
 // Spare is how many members could fail now, all at once, with the group still making progress.
 type Spare struct {
-	Any     int // reachable members that may fail, whichever they are
-	Sparing int // that may fail if the view's leader is not among them; at least Any
+	Any          int // reachable members that may fail, whichever they are
+	ExceptLeader int // that may fail if the view's leader is not among them; at least Any
 }
 
 // Status returns what the peer knows after its last step. It changes nothing.
@@ -107,7 +107,7 @@ func (h *Handler) hostStatus(id types.ID) HostStatus {
 	s := HostStatus{Heard: h.ago(p.lastContact)}
 	switch {
 	case id == h.ID:
-		return HostStatus{State: Self, Told: h.joined(), Deaf: h.unreachable()}
+		return HostStatus{State: Self, Reported: h.joined(), NotHearing: h.unreachable()}
 	case !h.view.Has(id):
 		return s
 	case p.gone && h.since(max(p.heard, p.spoke)) < h.patience() && !p.dead:
@@ -119,7 +119,7 @@ func (h *Handler) hostStatus(id types.ID) HostStatus {
 	default:
 		s.State = Present
 	}
-	s.Heard, s.Told, s.Deaf = h.ago(p.heard), p.saidWhom, p.notHearing
+	s.Heard, s.Reported, s.NotHearing = h.ago(p.heard), p.hasReported, p.notHearing
 	return s
 }
 
@@ -139,9 +139,9 @@ func (h *Handler) spare(reachable int) Spare {
 	}
 	most := max(0, reachable-(n/2+1))
 	if n%2 == 0 && h.reaches(h.view.Leader) {
-		return Spare{Any: most, Sparing: max(most, reachable-n/2)}
+		return Spare{Any: most, ExceptLeader: max(most, reachable-n/2)}
 	}
-	return Spare{Any: most, Sparing: most}
+	return Spare{Any: most, ExceptLeader: most}
 }
 
 // halt says why the group cannot go on, and for whom it waits.

@@ -24,14 +24,14 @@ const (
 	probeAnswer = 500 * time.Millisecond // in which a PROBE should have been answered
 	lookPerHost = 50 * time.Microsecond  // of the view, between two looks at its silent members
 
-	foundingTurn = 10 * time.Second // that each founder waits for each host before it
-	foundingLook = time.Second      // before its turn in which a founder begins to gather evidence
-	silentRest   = 10 * time.Second // that the other hosts stay silent where more than half are accounted for
-	reformRounds = time.Second      // between the two rounds of evidence of re-forming
-	drawnLone    = 10 * time.Second // without a leader, until another group draws
-	drawnLost    = usualMonitor     // without a quorum either
-	noticeAfter  = usualMonitor     // of waiting before it is reported
-	noticeEvery  = time.Minute      // and again, as with any other notice; this does not scale
+	foundingTurn    = 10 * time.Second // that each founder waits for each host before it
+	foundingLook    = time.Second      // before its turn in which a founder begins to gather evidence
+	silentRest      = 10 * time.Second // that the other hosts stay silent where more than half are accounted for
+	reformRounds    = time.Second      // between the two rounds of evidence of re-forming
+	mergeLeaderless = 10 * time.Second // without a leader, until another group draws
+	mergeInquorate  = usualMonitor     // without a quorum either
+	noticeAfter     = usualMonitor     // of waiting before it is reported
+	noticeEvery     = time.Minute      // and again, as with any other notice; this does not scale
 
 	twiceAnswerGood = time.Second            // how long a member's answer shows that its host runs twice
 	twiceRefusal    = time.Second            // between refusals, and between the JOINs of the one refused

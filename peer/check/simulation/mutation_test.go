@@ -60,7 +60,7 @@ var mutants = []mutation{
 	{name: "nobody is drawn to an earlier group", edits: []edit{{"handlers/joining.go",
 		"case m.Leads && (earlier ||", "case m.Leads && (false && earlier ||"}}},
 	{name: "groups without leaders never meet", edits: []edit{{"handlers/joining.go",
-		"!m.HasLeader && earlier && h.lasts(e.leaderless, drawnLone)", "false"}}},
+		"!m.HasLeader && earlier && h.lasts(e.leaderless, mergeLeaderless)", "false"}}},
 	{name: "a removed member does not become fresh", edits: []edit{{"handlers/following.go",
 		"leader, group, term := h.following, h.view.Group, h.followed\n		h.becomeFresh()\n", "leader, group, term := h.following, h.view.Group, h.followed\n		h.position, h.view = position{role: roleOut}, types.View{}\n"}}},
 	{name: "re-forming takes silence for evidence", edits: []edit{{"handlers/founding.go",

@@ -97,9 +97,9 @@ func three() *fake {
 	f := &fake{status: &handlers.Status{At: handlers.Instant{Run: time.Hour, Wall: 1e18}, ID: 1, Standing: types.Joined,
 		View: types.View{Group: types.Group{Made: 5, Maker: 1}, Number: 3, Leader: 1, Members: []types.ID{1, 2, 3},
 			Last: []types.Past{{Incarnation: 5}, {Incarnation: 6}, {Incarnation: 7}}},
-		Reachable: 3, Quorate: true, Follows: 1, Leads: true, Spare: handlers.Spare{Any: 1, Sparing: 1},
-		Hosts: []handlers.HostStatus{{State: handlers.Self, Told: true}, {State: handlers.Present, Heard: time.Second, Told: true,
-			Deaf: []types.ID{3}}, {State: handlers.Present, Heard: 1500 * time.Millisecond}},
+		Reachable: 3, Quorate: true, Follows: 1, Leads: true, Spare: handlers.Spare{Any: 1, ExceptLeader: 1},
+		Hosts: []handlers.HostStatus{{State: handlers.Self, Reported: true}, {State: handlers.Present, Heard: time.Second, Reported: true,
+			NotHearing: []types.ID{3}}, {State: handlers.Present, Heard: 1500 * time.Millisecond}},
 	}}
 	f.log.Max = 4
 	return f
@@ -218,7 +218,7 @@ func TestPageOfForty(t *testing.T) {
 		names[i] = fmt.Sprintf("host-with-a-long-name-%d", i+1)
 		f.status.View.Members = append(f.status.View.Members, types.ID(i+1))
 		f.status.View.Last = append(f.status.View.Last, types.Past{Incarnation: 1})
-		f.status.Hosts = append(f.status.Hosts, handlers.HostStatus{State: handlers.Present, Told: true})
+		f.status.Hosts = append(f.status.Hosts, handlers.HostStatus{State: handlers.Present, Reported: true})
 	}
 	w := httptest.NewRecorder()
 	newServer(Config{Names: names}, f).routes().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://localhost/", nil))

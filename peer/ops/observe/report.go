@@ -142,8 +142,8 @@ func (s *Server) host(st *handlers.Status, id types.ID) hostJSON {
 		ago := of.Heard.Round(time.Millisecond).Seconds()
 		h.Heard = &ago
 	}
-	if of.Told && h.Member {
-		h.DoesNotHear = list(of.Deaf)
+	if of.Reported && h.Member {
+		h.DoesNotHear = list(of.NotHearing)
 	}
 	return h
 }
@@ -166,9 +166,9 @@ func state(st *handlers.Status, id types.ID) string {
 }
 
 func (s *Server) loss(st *handlers.Status) lossJSON {
-	l := lossJSON{Any: st.Spare.Any, SparingLeader: st.Spare.Sparing, Single: []types.ID{}, Words: s.lossWords(st)}
+	l := lossJSON{Any: st.Spare.Any, SparingLeader: st.Spare.ExceptLeader, Single: []types.ID{}, Words: s.lossWords(st)}
 	for _, id := range st.View.Members {
-		spared := st.Spare.Any > 0 || st.Spare.Sparing > 0 && id != st.View.Leader
+		spared := st.Spare.Any > 0 || st.Spare.ExceptLeader > 0 && id != st.View.Leader
 		switch st.Hosts[id-1].State {
 		case handlers.Self, handlers.Present, handlers.Silent:
 			if spared {

@@ -138,12 +138,12 @@ func (s *Server) lossWords(st *handlers.Status) string {
 		return "none: it cannot make progress already"
 	case len(st.View.Members) == 1:
 		return "none: there is one member"
-	case spare.Sparing == 0:
+	case spare.ExceptLeader == 0:
 		return "none: it needs every reachable member"
 	case spare.Any == 0:
-		return fmt.Sprintf("any %d at once, but not the leader (%s)", spare.Sparing, leader)
-	case spare.Sparing > spare.Any:
-		return fmt.Sprintf("any %d at once, or %d if the leader (%s) is not among them", spare.Any, spare.Sparing, leader)
+		return fmt.Sprintf("any %d at once, but not the leader (%s)", spare.ExceptLeader, leader)
+	case spare.ExceptLeader > spare.Any:
+		return fmt.Sprintf("any %d at once, or %d if the leader (%s) is not among them", spare.Any, spare.ExceptLeader, leader)
 	}
 	return fmt.Sprintf("any %d at once", spare.Any)
 }
