@@ -18,7 +18,7 @@ type detector struct {
 	lacking   int           // how many of its members are not
 	inquorate time.Duration // since when no quorum is reachable; never while one is
 	regained  time.Duration // when a quorum was last reachable again
-	misses    bool          // it misses somebody, whom the leader has not been told yet
+	misses    bool          // it misses a member, and has not told the leader yet
 }
 
 // host is what a peer holds of one host of the file.
@@ -129,8 +129,8 @@ func (d *detector) missing(v *types.View, most int) []types.ID {
 	return ids
 }
 
-// recount is due whenever somebody's reachability may have changed. It reports whether the quorum of v is lost
-// by that.
+// recount is called when the reachability of a member may have changed. It reports whether this has cost v its
+// quorum.
 func (d *detector) recount(v *types.View, now time.Duration) (lost bool) {
 	d.lacking = 0
 	for _, id := range v.Members {
@@ -213,8 +213,8 @@ func (d *detector) clockOf(id types.ID) uint64 {
 	return d.hosts[id-1].clock
 }
 
-// takeList keeps whom m, the host's heartbeat, misses. It returns false if it has kept a newer list, or if m
-// is the short one of the two that were sent at one moment.
+// takeList keeps the list of missing members in m, a heartbeat of the host. It returns false if it has a newer
+// list, or if m is the shortened one of the two that were sent at one moment.
 func (p *host) takeList(m *types.Message) bool {
 	if m.Request < p.stamp || isCut(m) && m.Request == p.stamp {
 		return false
@@ -226,11 +226,11 @@ func (p *host) takeList(m *types.Message) bool {
 	return true
 }
 
-// isCut reports whether m, a heartbeat, names only some of those whom its sender misses.
+// isCut reports whether the list of missing members in m, a heartbeat, is shortened.
 func isCut(m *types.Message) bool { return slices.Contains(m.Unreachable, m.From) }
 
-// noteMissed notes whom the sender of m, a member's heartbeat to this peer, misses: it said so after it had heard
-// what this peer sent at m.Heard.
+// noteMissed notes the members that the sender of m, a member's heartbeat to this peer, misses. The sender had
+// heard what this peer sent at m.Heard when it reported that.
 func (d *detector) noteMissed(v *types.View, m *types.Message, now time.Duration) {
 	if at := time.Duration(m.Heard); at <= now {
 		for _, id := range m.Unreachable {

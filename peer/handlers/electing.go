@@ -23,7 +23,7 @@ type election struct {
 	leaderless time.Duration // since when it has no leader; never while it has
 	vacant     time.Duration // since when it has neither leader nor granted candidate
 	deposed    time.Duration // when this peer last lost its quorum while it led
-	declined   time.Duration // when a quorum last said that there is a leader, whom this peer does not hear
+	declined   time.Duration // when a quorum last said that there is a leader, which this peer does not hear
 	declines   int           // how often, one after the other
 }
 

@@ -112,7 +112,7 @@ func (h *Handler) advance(m *types.Message) bool {
 	return true
 }
 
-// reportRemoved records the failures of those whom next no longer holds, if nobody has.
+// reportRemoved records the failures of the members that next no longer holds, unless this peer has done so.
 func (h *Handler) reportRemoved(next *types.View) {
 	for _, id := range h.view.Members {
 		was := h.view.Incarnation(id)

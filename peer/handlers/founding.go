@@ -54,7 +54,7 @@ func (h *Handler) counts(e evidence, since time.Duration) bool {
 	return (e.answered || e.outcome != 0) && e.asked >= since && h.since(e.asked) < h.Monitor
 }
 
-// foundingEvidence reports whether e accounts for a host when nobody holds a view.
+// foundingEvidence reports whether e accounts for a host in founding: the host holds no view.
 func (h *Handler) foundingEvidence(_ types.ID, e evidence) bool {
 	if !h.counts(e, h.fresh.since) {
 		return false
@@ -140,7 +140,7 @@ func (h *Handler) mayFound() bool {
 	return h.since(h.fresh.waits)+h.scaled(foundingLook) >= h.waitToFound() || h.ID == 1
 }
 
-// found makes a group if rule 7 lets this fresh peer do so: nobody holds a view; all hosts
+// found makes a group if rule 7 lets this fresh peer do so: no host holds a view, and all hosts
 // are accounted for, or more than half are and the rest stayed silent for 10 s meanwhile.
 func (h *Handler) found() {
 	missing := h.unaccounted(h.foundingEvidence)

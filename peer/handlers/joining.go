@@ -34,8 +34,8 @@ func (h *Handler) renew(last types.Incarnation) {
 	}
 }
 
-// tickFresh asks for a way in: whoever is said to lead, else the hosts in turn; where it is
-// this peer's turn to found, it asks all of them what they are.
+// tickFresh sends JOIN to the reported leader or, without one, to the hosts in turn. If it is this peer's turn to
+// found, it sends PROBE to all of them.
 func (h *Handler) tickFresh() {
 	f := &h.fresh
 	f.tries = 8
@@ -200,7 +200,7 @@ func (h *Handler) joinEarlierGroup(m *types.Message) {
 func (h *Handler) lasts(t, d time.Duration) bool { return t != never && h.since(t) >= h.scaled(d) }
 
 // refuseFile refuses a JOIN or PROBE from another hosts file, to the host that it really came
-// from: the sender's own id may mean somebody else here.
+// from, because the sender's id may mean another host here.
 func (h *Handler) refuseFile(remote types.ID, m *types.Message) {
 	if !h.known(remote) {
 		return

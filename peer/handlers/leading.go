@@ -12,7 +12,7 @@ type round struct {
 	message types.Message // without To and For
 	to      []types.ID
 	votes
-	outbid bool  // NEWLEADER: somebody has promised a higher term
+	outbid bool  // NEWLEADER: a member has promised a higher term
 	led    votes // NEWLEADER: who has a leader
 	preparation
 	began time.Duration
@@ -333,7 +333,7 @@ func (h *Handler) tickLeader() {
 		h.due(r.sent + h.retry())
 	}
 	if o.drill && slices.ContainsFunc(o.round.to, func(id types.ID) bool { return !h.reaches(id) }) {
-		o.drill, o.round.to, h.Drill = false, h.view.Members, false // somebody really failed
+		o.drill, o.round.to, h.Drill = false, h.view.Members, false // a member really failed
 	}
 	if r := o.round; r != nil && r.done && r.message.Kind == types.Req && !o.drill {
 		h.chosen(r.message.Change)
@@ -403,7 +403,7 @@ func (h *Handler) drill() bool {
 // lags reports whether the member id is not known to hold the present view.
 func (h *Handler) lags(id types.ID) bool { return id != h.ID && h.hosts[id-1].holds < h.view.Number }
 
-// drillDone crashes the leader when all whom it asked have accepted.
+// drillDone crashes the leader when all members that it asked have accepted.
 func (h *Handler) drillDone() {
 	if r := h.leading.round; r.count == len(r.to) {
 		h.crash()

@@ -88,12 +88,12 @@ type identity struct {
 	newest      types.Incarnation // of any host, that it was ever told
 }
 
-// follower is whom this peer follows, and what that one has said of others.
+// follower is the leader that this peer follows, and what that leader has reported of others.
 type follower struct {
 	following        types.ID   // the peer whose lead it follows
 	followed         types.Term // the term in which it does
-	reportedByLeader []types.ID // whom that peer holds unreachable
-	heeded           struct {   // the last message that named somebody
+	reportedByLeader []types.ID // members that the leader holds unreachable
+	heeded           struct {   // the last message that listed missing members
 		term    types.Term
 		request uint64
 	}
@@ -334,7 +334,7 @@ func (h *Handler) end() *Output {
 		h.review()
 	}
 	h.out.Exit = h.exited
-	// Whoever wakes so often notices every stall (begin).
+	// Waking this often guarantees that begin notices every stall.
 	h.out.Wake = min(h.wake, h.nextLook(), h.now.Run+h.scaled(stallWatch)) + h.stood
 	return &h.out
 }

@@ -21,7 +21,7 @@ func (h *Handler) speaks(id types.ID) bool {
 // silent reports whether this peer misses a member that may be there all the same.
 func (h *Handler) silent(id types.ID) bool { return !h.reaches(id) && !h.hosts[id-1].dead }
 
-// recount is called whenever somebody's reachability may have changed.
+// recount is called when the reachability of a member may have changed.
 func (h *Handler) recount() {
 	if h.detector.recount(&h.view, h.now.Run) {
 		h.due(h.now.Run) // to ask, for re-forming, who else is left
@@ -66,9 +66,9 @@ func (h *Handler) miss(id types.ID) {
 	h.recount()
 }
 
-// tellLeader tells the leader over TCP, where nothing is lost, whom this peer misses: when a member has
-// become silent, when there is another leader, and with each heartbeat. A leader removes nobody whom it
-// alone misses (rule 2).
+// tellLeader reports the members that this peer misses to the leader, over TCP, where nothing is lost: when a
+// member has become silent, when there is another leader, and with each heartbeat. A leader removes no member that
+// it alone misses (rule 2).
 func (h *Handler) tellLeader() {
 	if !h.misses || !h.hasLeader() {
 		return
@@ -103,7 +103,7 @@ func (h *Handler) recordList(m *types.Message) {
 		}
 		p := &h.hosts[id-1]
 		if p.gone && p.missed <= p.heard && h.role == roleLeader {
-			h.ask(m.From) // so that it hears something newer, and says whom it misses again
+			h.ask(m.From) // so that it hears something newer, and reports its missing members again
 		}
 		if m.Leads && h.role != roleLeader && !p.gone && p.owes == never {
 			p.owes = h.now.Run
@@ -267,7 +267,7 @@ func (h *Handler) onState(m *types.Message) {
 		}
 		h.succeeded(m)
 		if m.Standing == types.Fresh && h.view.Holds(sender(m)) {
-			h.showView(m) // it is let in, and whoever did so did not live to tell it
+			h.showView(m) // it was admitted by a leader that died before it could tell it
 		}
 		if h.mine(m) && m.Leads {
 			h.sawLeader(m)

@@ -17,10 +17,10 @@ type Status struct {
 	View        types.View   // zero unless Joined
 	Reachable   int          // how many members it reaches, itself counted
 	Quorate     bool         // they are a quorum
-	Follows     types.ID     // whose lead it last followed; 0 for nobody's
+	Follows     types.ID     // the leader that it last followed; 0 for none
 	Leads       bool         // this peer leads (rule 5)
 	Halt        Halt         // why the group cannot go on; Going if it can
-	Awaited     []types.ID   // for whom it waits then
+	Awaited     []types.ID   // the hosts that it waits for then
 	Spare       Spare        // zero too if it is leaving
 	Hosts       []HostStatus // by ID-1
 	Tally       Tally
@@ -131,7 +131,7 @@ func (h *Handler) ago(t time.Duration) time.Duration {
 	return max(0, h.since(t))
 }
 
-// spare counts whom the group could lose of so many reachable members.
+// spare counts how many of the reachable members the group could lose.
 func (h *Handler) spare(reachable int) Spare {
 	n := len(h.view.Members)
 	if !h.quorate || n == 0 || h.leaves() {
@@ -144,7 +144,7 @@ func (h *Handler) spare(reachable int) Spare {
 	return Spare{Any: most, ExceptLeader: most}
 }
 
-// halt says why the group cannot go on, and for whom it waits.
+// halt returns why the group cannot make progress, and the hosts that it waits for.
 func (h *Handler) halt() (Halt, []types.ID) {
 	switch {
 	case h.leaves():

@@ -20,7 +20,7 @@ const (
 
 	stallLimit  = 500 * time.Millisecond // a longer gap between two steps is this peer's own stall
 	stallWatch  = 400 * time.Millisecond // a Tick comes so long after any step, so that no stall goes unnoticed
-	stallGrace  = 100 * time.Millisecond // after a stall, in which nobody is judged
+	stallGrace  = 100 * time.Millisecond // after a stall, in which no member is held unreachable
 	probeAnswer = 500 * time.Millisecond // in which a PROBE should have been answered
 	lookPerHost = 50 * time.Microsecond  // of the view, between two looks at its silent members
 
