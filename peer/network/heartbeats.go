@@ -333,7 +333,7 @@ func (h *heartbeats) question(addr netip.Addr, b []byte) {
 }
 
 // spend counts a datagram, and returns how long to wait before the next is read. What comes meanwhile
-// is lost unless the kernel keeps it. The protocol asks over TCP whoever is not heard because of that.
+// is lost unless the kernel keeps it. The protocol probes members over TCP that are not heard because of that.
 func (h *heartbeats) spend() time.Duration {
 	wait := h.limits.datagrams.spend(time.Now(), 1)
 	if wait > 0 {

@@ -141,7 +141,7 @@ func (p *Peer) connect(self netip.Addr, listener net.Listener, socket rawio.Sock
 // Listen has l told of every step from now on, after the listeners before it. It is called before Run.
 func (p *Peer) Listen(l handlers.Listener) { p.listeners = append(p.listeners, l) }
 
-// Say writes a line to stdout. It never waits: lines that nobody reads are dropped, the oldest first. Any
+// Say writes a line to stdout. It never waits: if stdout is not read, the oldest lines are dropped. Any
 // goroutine may call it.
 func (p *Peer) Say(format string, args ...any) { p.notice.printf(format, args...) }
 

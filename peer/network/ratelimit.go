@@ -176,7 +176,7 @@ func (b *bucket) spend(now time.Time, n int) time.Duration {
 type limits struct {
 	hosts     []allowance // by ID-1
 	strangers [strangerSlots]bucket
-	seed      maphash.Seed // so that nobody can know who shares a slot
+	seed      maphash.Seed // so that the addresses that share a slot cannot be predicted
 	datagrams bucket       // of all
 }
 

@@ -55,10 +55,10 @@ func (r Resolver) Family(ctx context.Context, name string, ipv6 bool) Answer {
 	return ask(ctx, network, name, strict, lenient)
 }
 
-// Addrs returns the addresses of the host name, at least one and each once, IPv4 ones always
-// as IPv4. A valid fixed is the whole answer, and nobody is asked. Once one family is answered with
-// addresses, it waits FamilyGrace for the other. It takes as long as the name service does: bound it
-// by ctx. NoSuchName tells what an error means.
+// Addrs returns the addresses of the host name, at least one and each once, IPv4-mapped ones as IPv4.
+// If fixed is valid, it returns that alone and asks no name service. Once one family is answered with
+// addresses, it waits FamilyGrace for the other. Bound the time of the look-up with ctx. NoSuchName
+// classifies the error.
 func (r Resolver) Addrs(ctx context.Context, name string, fixed netip.Addr) ([]netip.Addr, error) {
 	if fixed.IsValid() {
 		return []netip.Addr{fixed.Unmap()}, nil
@@ -94,9 +94,8 @@ func Failure(a, b Answer) error {
 	return a.Err
 }
 
-// ask asks strictly first, because that nobody has a name is taken for evidence that its host
-// does not run. When that fails it takes what it can get, but no other error than the first. It does not
-// wait for a slow failure before it asks leniently.
+// ask calls strict first, because callers take "no such name" as evidence that the host does not run.
+// If strict fails, or is slow, ask returns what lenient finds, but never lenient's error.
 func ask(ctx context.Context, network, name string, strict, lenient LookupFunc) Answer {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

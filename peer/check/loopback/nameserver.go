@@ -71,7 +71,7 @@ func (s *NameServer) Become(h Habit) {
 	s.habit = h
 }
 
-// AwaitQuiet waits until nobody has asked for some seconds, as everybody knows all names.
+// AwaitQuiet waits until no query has come for some seconds, because all peers know all names.
 func (s *NameServer) AwaitQuiet(t testing.TB) {
 	t.Helper()
 	const quiet, patience = 3 * time.Second, 20 * time.Second

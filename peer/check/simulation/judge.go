@@ -321,7 +321,7 @@ func (j *judge) stuck() bool {
 }
 
 // agreed reports whether every running peer holds one view of just these peers, and else what is not so. Only
-// whom the drill has expelled is left out.
+// a peer that the drill has expelled is left out.
 func (j *judge) agreed() string {
 	var running []types.ID
 	var first *process

@@ -48,7 +48,7 @@ type page struct {
 	Quorum     string
 	Rows       []row
 	Matrix     []matrixRow
-	Unheard    []string // who does not hear whom
+	Unheard    []string // sentences: one member does not hear another
 	Timeline   []moment
 }
 
