@@ -2,6 +2,7 @@ package seal
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -112,6 +113,19 @@ func (l *Datagrams) Rekey(ring Keyring) {
 		if !ring.has(h.sealer.key) {
 			h.sealer = sealer{}
 		}
+	}
+}
+
+// Renew begins another life, with a session that seed, which must be random, makes unlike any before. It forgets
+// all sessions of others, because what came from them since may come again.
+func (l *Datagrams) Renew(seed []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	sum := sha256.Sum256(append(l.session[:], seed...))
+	l.session, l.counter = session(sum[:numberLen]), 0
+	clear(l.hosts)
+	if l.ring.Len() > 0 {
+		l.own = l.sealer(l.ring.keys[0], l.session, l.self)
 	}
 }
 
