@@ -188,9 +188,9 @@ func fail(stderr io.Writer, err error) int {
 // usage returns the usage text of the program.
 func usage() string { return config.Usage() + table.Usage() }
 
-// version names this build, and the wire version by which peers must agree.
+// version names this build, and the wire versions by which peers must agree, without keys and with.
 func version() string {
-	return fmt.Sprintf("memberly %s, wire version %d", build(), types.Version)
+	return fmt.Sprintf("memberly %s, wire version %d, with keys %d", build(), types.Version, types.SealedVersion)
 }
 
 // build names this build alone.

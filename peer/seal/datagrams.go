@@ -28,7 +28,7 @@ const (
 	beatLasts = 200 * time.Millisecond
 )
 
-const datagramInfo = "memberly 1 datagram"
+const datagramInfo = "memberly 2 datagram"
 
 // The kinds of datagrams, in the first byte of the encrypted part. A number follows the last two.
 const (
@@ -131,7 +131,7 @@ func (l *Datagrams) Renew(seed []byte) {
 
 // sealer returns the sealer of a peer's session under key k.
 func (l *Datagrams) sealer(k key, s session, from types.ID) sealer {
-	return newSealer(k, s[:], string(binary.BigEndian.AppendUint16([]byte(datagramInfo), uint16(from))))
+	return newSealer(k, nil, s[:], string(binary.BigEndian.AppendUint16([]byte(datagramInfo), uint16(from))))
 }
 
 // Seal appends a datagram with message to b.

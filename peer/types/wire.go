@@ -13,9 +13,15 @@ import (
 // message; the kind is the second, and the sender's id the third and fourth, in all versions.
 const Version = 1
 
+// SealedVersion is the version of how payloads are sealed with a key.
+const SealedVersion = 2
+
 // Sealed is what a payload that is sealed with a key has for its Version. Kind and sender
 // follow as in any other; the kind is one of peer/seal. DecodeMessage knows only to say so.
-const Sealed = 1<<7 | Version
+const Sealed = sealedBit | SealedVersion
+
+// sealedBit is set in the version byte of sealed payloads only.
+const sealedBit = 1 << 7
 
 // MaxHosts is how many hosts a hosts file may list: a NEWVIEW among so many still fits a frame.
 const MaxHosts = 4096
@@ -84,7 +90,7 @@ func title(b []byte, k Kind) string {
 	return k.String()
 }
 
-func isSealed(version uint8) bool { return version&(Sealed&^Version) != 0 }
+func isSealed(version uint8) bool { return version&sealedBit != 0 }
 
 // ReadFrame reads one frame from r and returns its message's bytes, in buf's memory as far as
 // that reaches. Memory grows with what was received, not with what the length claims. The
