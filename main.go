@@ -188,9 +188,9 @@ func fail(stderr io.Writer, err error) int {
 // usage returns the usage text of the program.
 func usage() string { return config.Usage() + table.Usage() }
 
-// version returns the names of this build and of its wire version, in which all peers must agree.
+// version returns the names of this build and of its wire versions, without keys and with, in which all peers must agree.
 func version() string {
-	return fmt.Sprintf("memberly %s, wire version %d", build(), types.Version)
+	return fmt.Sprintf("memberly %s, wire version %d, with keys %d", build(), types.Version, types.SealedVersion)
 }
 
 // build returns the version of this build.

@@ -33,6 +33,8 @@ type connection struct {
 	in      *bufio.Reader
 	buf     []byte      // for the bytes of one message, reused
 	sealed  *seal.Conn  // nil without keys
+	keys    *keys       // as is this
+	life    uint64      // that of keys in which c was made
 	packed  []byte      // for what is sealed to be written, reused
 	out     chan []byte // frames to be written; closed by finish
 }
@@ -69,6 +71,9 @@ func (c *connection) abort() { c.socket.Close() }
 func (c *connection) write() {
 	defer c.abort()
 	for frame := range c.out {
+		if c.keys != nil && c.keys.life() != c.life {
+			return // the counters of c may have been used
+		}
 		frame = c.gather(frame)
 		c.socket.SetWriteDeadline(time.Now().Add(writeTimeout))
 		if _, err := c.socket.Write(frame); err != nil {
@@ -193,6 +198,7 @@ func (r *reader) handshake(c *connection) (err error) {
 	if r.keys == nil {
 		return nil
 	}
+	c.keys, c.life = r.keys, r.keys.life()
 	c.sealed, err = r.keys.handshake(c.in, c.socket, c.dialled)
 	if errors.Is(err, seal.ErrImpostor) {
 		return &fault{dropImpostor, errors.New("it bears this host's own id: use the same hosts file on all hosts, and start each once")}

@@ -19,6 +19,7 @@ type keys struct {
 	lane  *seal.Datagrams
 	self  types.ID
 	start time.Time
+	snaps *snapshots
 }
 
 // newKeys returns the keys that c gives the peer, or nil for none.
@@ -30,7 +31,7 @@ func newKeys(c config.Config, start time.Time) (*keys, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &keys{lane: lane, self: c.ID, start: start}
+	k := &keys{lane: lane, self: c.ID, start: start, snaps: newSnapshots()}
 	k.ring.Store(&c.Keys)
 	return k, nil
 }
@@ -53,6 +54,12 @@ func (k *keys) handshake(in *bufio.Reader, out io.Writer, dialled bool) (*seal.C
 	return sealed, err
 }
 
+// life returns the number of the present life of this process: if it was restored from a snapshot, it begins
+// another, in which nothing is sealed with what was used before. What is about to seal calls it first.
+func (k *keys) life() uint64 {
+	return k.snaps.look(k.lane.Renew)
+}
+
 func (k *keys) now() time.Duration { return time.Since(k.start) }
 
 // seal returns the datagram with a message: the message itself without keys.
@@ -60,12 +67,14 @@ func (k *keys) seal(message []byte) []byte {
 	if k == nil {
 		return message
 	}
+	k.life()
 	return k.lane.Seal(nil, message)
 }
 
 // open returns the message in a datagram of a host, or nil, and the datagram to reply with, if one is needed.
 // onlyKnown has it try only the key of the session that the host is known to have.
 func (k *keys) open(host types.ID, datagram []byte, onlyKnown bool) (message, reply []byte, err error) {
+	k.life() // it may seal a reply
 	if onlyKnown {
 		return k.lane.OpenKnown(host, datagram, k.now())
 	}
@@ -74,5 +83,6 @@ func (k *keys) open(host types.ID, datagram []byte, onlyKnown bool) (message, re
 
 // sealHeartbeat appends to b the datagram with a heartbeat.
 func (k *keys) sealHeartbeat(b, message []byte) []byte {
+	k.life()
 	return k.lane.SealHeartbeat(b, message, k.now())
 }

@@ -206,7 +206,7 @@ func TestSealedFaults(t *testing.T) {
 		{"another version", ring, func(o other) {
 			o.socket.Write(frame(36, append([]byte{types.Sealed + 1, 0, 0, 2}, make([]byte, 32)...)...))
 		},
-			dropMalformed, "Error decoding byte array to integers: unknown wire version 2, sealed; "},
+			dropMalformed, "Error decoding byte array to integers: unknown wire version 3, sealed; "},
 		{"a key, and none here", seal.Keyring{}, func(o other) {
 			o.socket.Write(frame(36, append([]byte{types.Sealed, 0, 0, 2}, make([]byte, 32)...)...))
 		},

@@ -2,6 +2,7 @@ package seal
 
 import (
 	"bufio"
+	"crypto/ecdh"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -13,14 +14,14 @@ import (
 
 // HKDF's info, so that each direction of a connection has its own keys.
 const (
-	dialerInfo   = "memberly 1 dialer"
-	acceptorInfo = "memberly 1 acceptor"
+	dialerInfo   = "memberly 2 dialer"
+	acceptorInfo = "memberly 2 acceptor"
 )
 
 const (
-	frameLength = 4
-	helloNonce  = 32
-	helloSize   = headerSize + helloNonce
+	frameLength  = 4
+	ephemeralKey = 32 // of X25519
+	helloSize    = headerSize + ephemeralKey
 )
 
 // Conn seals and opens the frames of a TCP connection. One goroutine may call Append while
@@ -40,6 +41,7 @@ type sender struct {
 // receiver opens incoming frames.
 type receiver struct {
 	ring    Keyring // zero if nothing is sealed
+	shared  []byte  // what the ends alone know; zero once a frame has opened
 	salt    [sha256.Size]byte
 	info    string
 	sealer  sealer // opened the first frame
@@ -49,9 +51,12 @@ type receiver struct {
 }
 
 // Handshake agrees with the other end on the keys of the connection. It writes this end's hello,
-// a header and 32 random bytes, to w in one Write, and reads the other end's from r. It returns
+// a header and a new X25519 public key, to w in one Write, and reads the other end's from r. It returns
 // the id that the other end claims, which is authenticated once Read has opened a frame. With the
 // zero Keyring it does nothing, and returns the zero Conn and no id.
+//
+// Nothing keeps the private keys, so who gets a key of the ring later cannot derive the keys of a connection that
+// he recorded.
 //
 // It wraps errors of r (see types.ReadFrame), w and random. Any other error is the other end's
 // fault: ErrUnsealed, types.ErrVersion, ErrUnopened for a malformed hello, or ErrImpostor for a
@@ -60,7 +65,7 @@ func Handshake(r *bufio.Reader, w io.Writer, random io.Reader, ring Keyring, sel
 	if ring.Len() == 0 {
 		return new(Conn), 0, nil
 	}
-	own, err := newHello(random, self)
+	own, private, err := newHello(random, self)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -80,15 +85,33 @@ func Handshake(r *bufio.Reader, w io.Writer, random io.Reader, ring Keyring, sel
 	case peer == self:
 		return nil, 0, ErrImpostor
 	}
-	return newConn(ring, own, other, dialer), peer, nil
+	shared, err := agree(private, other[headerSize:])
+	if err != nil {
+		return nil, 0, ErrUnopened // a public key that no peer makes
+	}
+	return newConn(ring, shared, own, other, dialer), peer, nil
 }
 
-func newHello(random io.Reader, self types.ID) ([]byte, error) {
-	hello := appendHeader(make([]byte, 0, helloSize), kindHello, self)[:helloSize]
-	if _, err := io.ReadFull(random, hello[headerSize:]); err != nil {
-		return nil, fmt.Errorf("drawing a nonce: %w", err)
+// newHello returns a hello, and the private key that belongs to it.
+func newHello(random io.Reader, self types.ID) ([]byte, *ecdh.PrivateKey, error) {
+	var secret [ephemeralKey]byte
+	if _, err := io.ReadFull(random, secret[:]); err != nil {
+		return nil, nil, fmt.Errorf("drawing an ephemeral key: %w", err)
 	}
-	return hello, nil
+	private, err := ecdh.X25519().NewPrivateKey(secret[:])
+	if err != nil {
+		return nil, nil, fmt.Errorf("making an ephemeral key: %w", err)
+	}
+	return append(appendHeader(make([]byte, 0, helloSize), kindHello, self), private.PublicKey().Bytes()...), private, nil
+}
+
+// agree returns the secret that a private key of this end and a public key of the other give.
+func agree(private *ecdh.PrivateKey, other []byte) ([]byte, error) {
+	public, err := ecdh.X25519().NewPublicKey(other)
+	if err != nil {
+		return nil, err
+	}
+	return private.ECDH(public)
 }
 
 func appendFrame(b, payload []byte) []byte {
@@ -97,8 +120,8 @@ func appendFrame(b, payload []byte) []byte {
 
 // newConn returns the Conn of the end that sent the hello own and received other. The keys depend
 // on both hellos, so no attacker can make either end use the keys of another connection.
-func newConn(ring Keyring, own, other []byte, dialer bool) *Conn {
-	c := &Conn{in: receiver{ring: ring}}
+func newConn(ring Keyring, shared, own, other []byte, dialer bool) *Conn {
+	c := &Conn{in: receiver{ring: ring, shared: shared}}
 	h, outInfo := sha256.New(), dialerInfo
 	if dialer {
 		h.Write(own)
@@ -110,7 +133,7 @@ func newConn(ring Keyring, own, other []byte, dialer bool) *Conn {
 		c.in.info, outInfo = dialerInfo, acceptorInfo
 	}
 	h.Sum(c.in.salt[:0])
-	c.out.sealer = newSealer(ring.keys[0], c.in.salt[:], outInfo)
+	c.out.sealer = newSealer(ring.keys[0], shared, c.in.salt[:], outInfo)
 	return c
 }
 
@@ -154,12 +177,13 @@ func (i *receiver) open(payload []byte) ([]byte, error) {
 
 func (i *receiver) openFirst(payload []byte) ([]byte, error) {
 	for _, k := range i.ring.keys {
-		l := newSealer(k, i.salt[:], i.info)
+		l := newSealer(k, i.shared, i.salt[:], i.info)
 		// Not in place: a failure would destroy payload for the other keys.
 		message, err := l.aead.Open(nil, i.nonce.of(0), payload, nil)
 		if err == nil {
 			i.sealer, i.counter = l, 1
 			i.opened.Store(&k)
+			clear(i.shared)
 			return message, nil
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/ecdh"
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/binary"
@@ -52,7 +53,7 @@ const (
 // hello returns the hello frame of an end with this seed.
 func hello(t testing.TB, self types.ID, seed byte) []byte {
 	t.Helper()
-	payload, err := newHello(dice(seed), self)
+	payload, _, err := newHello(dice(seed), self)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,25 +115,48 @@ func TestConn(t *testing.T) {
 	passes(t, dialer, acceptor, "four", "five")
 }
 
+// agreed is X25519 of the private key that an end with these dice draws, and of a public key.
+func agreed(t *testing.T, seed byte, public []byte) []byte {
+	t.Helper()
+	secret := make([]byte, 32)
+	io.ReadFull(dice(seed), secret)
+	private, err := ecdh.X25519().NewPrivateKey(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := ecdh.X25519().NewPublicKey(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared, err := private.ECDH(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return shared
+}
+
 // The bytes and the keys, step by step, so that no change of the wire format goes unnoticed.
 func TestConnBytes(t *testing.T) {
 	t.Parallel()
 	dialer, acceptor := meet(t, ring(t, 7), ring(t, 7), 0)
 	first, second := hello(t, dialing, 0), hello(t, accepting, 100)
 	for i, h := range [][]byte{first, second} {
-		if want := []byte{0, 0, 0, 36, 0x81, 0, 0, byte(i + 1)}; !bytes.Equal(h[:8], want) || len(h) != 40 {
-			t.Errorf("hello is %x, want %x and 32 bytes", h, want)
+		if want := []byte{0, 0, 0, 36, 0x82, 0, 0, byte(i + 1)}; !bytes.Equal(h[:8], want) || len(h) != 40 {
+			t.Errorf("hello is %x, want %x and a public key", h, want)
 		}
 	}
-	salt := sum(first[4:], second[4:])
+	salt, secret := sum(first[4:], second[4:]), append(bytes.Repeat([]byte{7}, 32), agreed(t, 0, second[8:])...)
+	if other := agreed(t, 100, first[8:]); !bytes.Equal(secret[32:], other) {
+		t.Fatalf("the ends agree on %x and %x", secret[32:], other)
+	}
 	for _, c := range []struct {
 		end  *Conn
 		info string
-	}{{dialer, "memberly 1 dialer"}, {acceptor, "memberly 1 acceptor"}} {
+	}{{dialer, "memberly 2 dialer"}, {acceptor, "memberly 2 acceptor"}} {
 		for count := range uint64(3) {
 			got := c.end.Append(nil, []byte("message"))
 			nonce := binary.BigEndian.AppendUint64(make([]byte, 4), count)
-			want := gcm(t, bytes.Repeat([]byte{7}, 32), salt, c.info).Seal([]byte{0, 0, 0, 23}, nonce, []byte("message"), nil)
+			want := gcm(t, secret, salt, c.info).Seal([]byte{0, 0, 0, 23}, nonce, []byte("message"), nil)
 			if !bytes.Equal(got, want) {
 				t.Errorf("%s, frame %d: %x, want %x", c.info, count, got, want)
 			}
@@ -194,13 +218,14 @@ func TestShakeRefuses(t *testing.T) {
 		words    string
 	}{
 		{"a plain message", probe, ErrUnsealed, "start all with the same -key"},
-		{"another version, sealed", changed(4, 0x82), types.ErrVersion, "unknown wire version 2, sealed; this peer speaks 1: run the same release"},
+		{"another version, sealed", changed(4, 0x81), types.ErrVersion, "unknown wire version 1, sealed; this peer speaks 2: run the same release"},
 		{"a datagram", changed(5, kindDatagram), ErrUnopened, ""},
 		{"its own id", changed(7, byte(dialing)), ErrImpostor, ""},
 		{"its own hello", hello(t, dialing, 0), ErrImpostor, ""},
 		{"too short", appendFrame(nil, sound[4:39]), ErrUnopened, ""},
 		{"too long", appendFrame(nil, append(bytes.Clone(sound[4:]), 0)), ErrUnopened, ""},
-		{"a version alone", []byte{0, 0, 0, 1, 0x81}, ErrUnopened, ""},
+		{"a version alone", []byte{0, 0, 0, 1, 0x82}, ErrUnopened, ""},
+		{"a public key that gives no secret", appendFrame(nil, append(bytes.Clone(sound[4:8]), make([]byte, 32)...)), ErrUnopened, ""},
 		{"nothing", nil, io.EOF, ""},
 		{"cut short", sound[:20], io.ErrUnexpectedEOF, ""},
 		{"a stranger", []byte("GET / HTTP/1.1\r\n\r\n"), nil, "its sender is no peer"},
@@ -292,6 +317,40 @@ func TestConnReplay(t *testing.T) {
 	}
 	if got, err := readAll(again, recorded); !errors.Is(err, ErrUnopened) {
 		t.Errorf("%q opens, %v", got, err)
+	}
+}
+
+// Who has the group's key and a recording of a connection, but the private key of neither end, opens nothing of it.
+// After the first frame of each direction, no end holds what the keys were derived from.
+func TestConnForwardSecrecy(t *testing.T) {
+	t.Parallel()
+	keyring := ring(t, 1)
+	dialer, acceptor := meet(t, keyring, keyring, 0)
+	first, second := hello(t, dialing, 0)[frameLength:], hello(t, accepting, 100)[frameLength:]
+	recorded := dialer.Append(nil, []byte("one"))
+	for what, secret := range map[string][]byte{
+		"no secret":                nil,
+		"zeros":                    make([]byte, 32),
+		"the dialer's public key":  first[headerSize:],
+		"another private key":      agreed(t, 1, first[headerSize:]),
+		"both public keys at once": append(bytes.Clone(first[headerSize:]), second[headerSize:]...),
+	} {
+		if got, err := readAll(newConn(keyring, secret, second, first, false), recorded); !errors.Is(err, ErrUnopened) {
+			t.Errorf("with %s, %q opens", what, got)
+		}
+	}
+	truly := newConn(keyring, agreed(t, 100, first[headerSize:]), second, first, false)
+	if got, err := readAll(truly, recorded); err != io.EOF || len(got) != 1 {
+		t.Errorf("with the secret: %q, %v", got, err)
+	}
+	if _, err := readAll(acceptor, recorded); err != io.EOF {
+		t.Fatal(err)
+	}
+	passes(t, acceptor, dialer, "two")
+	for _, end := range []*Conn{dialer, acceptor} {
+		if !bytes.Equal(end.in.shared, make([]byte, 32)) {
+			t.Errorf("an end keeps %x", end.in.shared)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package seal
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -27,7 +28,7 @@ const (
 	beatLasts = 200 * time.Millisecond
 )
 
-const datagramInfo = "memberly 1 datagram"
+const datagramInfo = "memberly 2 datagram"
 
 // The kinds of datagrams, in the first byte of the encrypted part. A number follows the last two.
 const (
@@ -115,9 +116,22 @@ func (l *Datagrams) Rekey(ring Keyring) {
 	}
 }
 
+// Renew begins another life, with a session that seed, which must be random, makes unlike any before. It forgets
+// all sessions of others, because what came from them since may come again.
+func (l *Datagrams) Renew(seed []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	sum := sha256.Sum256(append(l.session[:], seed...))
+	l.session, l.counter = session(sum[:numberLen]), 0
+	clear(l.hosts)
+	if l.ring.Len() > 0 {
+		l.own = l.sealer(l.ring.keys[0], l.session, l.self)
+	}
+}
+
 // sealer returns the sealer of a peer's session under key k.
 func (l *Datagrams) sealer(k key, s session, from types.ID) sealer {
-	return newSealer(k, s[:], string(binary.BigEndian.AppendUint16([]byte(datagramInfo), uint16(from))))
+	return newSealer(k, nil, s[:], string(binary.BigEndian.AppendUint16([]byte(datagramInfo), uint16(from))))
 }
 
 // Seal appends a datagram with message to b.

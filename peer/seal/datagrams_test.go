@@ -106,10 +106,10 @@ func TestDatagramsBytes(t *testing.T) {
 	io.ReadFull(twos, number[:])
 	key := bytes.Repeat([]byte{9}, 32)
 	sealed := func(counter uint64, plain string) []byte {
-		b := append([]byte{0x81, 1, 1, 2}, session[:]...)
+		b := append([]byte{0x82, 1, 1, 2}, session[:]...)
 		b = binary.BigEndian.AppendUint64(b, counter)
 		nonce := binary.BigEndian.AppendUint64(make([]byte, 4), counter)
-		return gcm(t, key, session[:], "memberly 1 datagram\x01\x02").Seal(b, nonce, []byte(plain), b)
+		return gcm(t, key, session[:], "memberly 2 datagram\x01\x02").Seal(b, nonce, []byte(plain), b)
 	}
 	first := one.SealHeartbeat([]byte("before"), []byte("beat"), 0)
 	if want := append([]byte("before"), sealed(0, "\x00beat")...); !bytes.Equal(first, want) {
@@ -188,7 +188,7 @@ func TestDatagramsRefuses(t *testing.T) {
 		want error
 	}{
 		{"not sealed", 1, func(*Datagrams) []byte { return beat }, ErrUnsealed},
-		{"another version", 1, func(one *Datagrams) []byte { return at(0, 0x82, one.Seal(nil, nil)) }, types.ErrVersion},
+		{"another version", 1, func(one *Datagrams) []byte { return at(0, 0x81, one.Seal(nil, nil)) }, types.ErrVersion},
 		{"a hello", 1, func(one *Datagrams) []byte { return at(1, kindHello, one.Seal(nil, nil)) }, ErrUnopened},
 		{"another's address", 3, func(one *Datagrams) []byte { return one.Seal(nil, []byte("x")) }, ErrImpostor},
 		{"another's id", 3, func(one *Datagrams) []byte { return at(3, 3, one.Seal(nil, []byte("x"))) }, ErrUnopened},

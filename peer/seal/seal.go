@@ -3,7 +3,8 @@
 //
 // Conn seals the frames of a TCP connection, Datagrams the UDP datagrams of a process, both with
 // AES-256-GCM. HKDF-SHA256 derives their keys from the group's, separately for each direction of
-// each connection and for each process start (a "life"). A sealed payload begins as every payload
+// each connection and for each process start (a "life"); into those of a connection they mix a secret that its
+// ends agree on by X25519. A sealed payload begins as every payload
 // does in all wire versions: version (types.Sealed), kind, and the sender's id.
 //
 // Guaranteed, as long as only peers have the key: a payload that opens was sealed by a process
@@ -15,7 +16,8 @@
 // Not guaranteed: that a payload arrives, or arrives soon. An attacker can withhold, delay and
 // reorder datagrams and cut connections, and sees who sends how much to which address, and when.
 // A holder of the key can speak for another peer by taking its address. A key that leaks decrypts
-// earlier recordings too.
+// earlier recordings of datagrams too; not those of connections that have ended, unless who has the key sat
+// between their ends.
 package seal
 
 import (
@@ -26,6 +28,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"memberly/peer/types"
 )
@@ -70,7 +73,7 @@ func readHeader(b []byte, kind byte) (types.ID, error) {
 		return 0, ErrUnsealed
 	case len(b) > 0 && b[0] != types.Sealed:
 		return 0, fmt.Errorf("%w %d, sealed; this peer speaks %d: run the same release on all hosts",
-			types.ErrVersion, b[0]&^sealedBit, types.Version)
+			types.ErrVersion, b[0]&^sealedBit, types.SealedVersion)
 	case len(b) < headerSize || b[1] != kind:
 		return 0, ErrUnopened
 	}
@@ -78,7 +81,7 @@ func readHeader(b []byte, kind byte) (types.ID, error) {
 }
 
 // sealedBit is set in the version byte of sealed payloads only.
-const sealedBit = types.Sealed &^ types.Version
+const sealedBit = types.Sealed &^ types.SealedVersion
 
 // sealer seals and opens with a key that is derived from one of the keyring's. The zero sealer
 // has no aead.
@@ -87,10 +90,11 @@ type sealer struct {
 	aead cipher.AEAD
 }
 
-// newSealer derives a sealer from a key of the keyring. Each direction of each connection, and
-// each life of each sender, has a salt and info of its own, so no two share a derived key.
-func newSealer(k key, salt []byte, info string) sealer {
-	secret, err := hkdf.Key(sha256.New, k[:], salt, info, keySize)
+// newSealer derives a sealer from a key of the keyring and, for a connection, what its ends alone know. Each
+// direction of each connection, and each life of each sender, has a salt and info of its own, so no two share a
+// derived key.
+func newSealer(k key, shared, salt []byte, info string) sealer {
+	secret, err := hkdf.Key(sha256.New, slices.Concat(k[:], shared), salt, info, keySize)
 	if err != nil {
 		panic(err) // impossible: keySize is within HKDF's limit
 	}

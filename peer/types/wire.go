@@ -13,9 +13,15 @@ import (
 // byte, the kind in one, and the sender's id in two.
 const Version = 1
 
+// SealedVersion is the version in which payloads are encrypted with a key.
+const SealedVersion = 2
+
 // Sealed is the Version of a payload that is encrypted with a key. Its kind is one of package seal, and
 // the sender follows as in any other payload. DecodeMessage rejects it with ErrSealed.
-const Sealed = 1<<7 | Version
+const Sealed = sealedBit | SealedVersion
+
+// sealedBit is set in the version byte of encrypted payloads only.
+const sealedBit = 1 << 7
 
 // MaxHosts is the maximum number of hosts in a hosts file. A NEWVIEW with that many fits a frame.
 const MaxHosts = 4096
@@ -83,7 +89,7 @@ func title(b []byte, k Kind) string {
 	return k.String()
 }
 
-func isSealed(version uint8) bool { return version&(Sealed&^Version) != 0 }
+func isSealed(version uint8) bool { return version&sealedBit != 0 }
 
 // ReadFrame reads one frame from r and returns its payload, in the memory of buf if it fits. It allocates
 // for the bytes received, not for the length claimed. The error is io.EOF if r ends before a frame, wraps

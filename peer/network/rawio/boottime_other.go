@@ -1,0 +1,8 @@
+//go:build !linux
+
+package rawio
+
+import "time"
+
+// Boottime returns the time since the machine booted, suspended or not; false if the system does not tell.
+func Boottime() (time.Duration, bool) { return 0, false }
