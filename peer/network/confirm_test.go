@@ -172,7 +172,11 @@ func TestConfirmShares(t *testing.T) {
 			if answered {
 				go func() {
 					time.Sleep(30 * time.Millisecond)
-					c.answered(3, c.hosts[2].number)
+					h := &c.hosts[2]
+					h.mu.Lock()
+					number := h.number
+					h.mu.Unlock()
+					c.answered(3, number)
 				}()
 			}
 			for range 3 {
