@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"memberly/peer/config"
@@ -16,10 +17,13 @@ import (
 const (
 	// confirmTime is how long a host has to answer after it refused a connection.
 	confirmTime = 250 * time.Millisecond
-	// confirmTries is how often it is asked. Each side may have to answer a challenge first.
-	confirmTries = 4
-	// confirmEvery is between two of these.
+	// confirmPolled is the same where datagrams do not wake a peer: it reads them every pollEvery. Until both know each
+	// other's session, five datagrams take that long.
+	confirmPolled = 800 * time.Millisecond
+	// confirmEvery is between two echoes. Either side may have to answer a challenge first.
 	confirmEvery = 50 * time.Millisecond
+	// confirmRest is left, after the last echo, for its answer.
+	confirmRest = 75 * time.Millisecond
 )
 
 // confirmer checks refused connections, if there are keys: anybody on the network can send a TCP reset, or
@@ -32,23 +36,30 @@ type confirmer struct {
 	drops     *drops
 	keys      *keys
 	socket    rawio.Socket
-
-	mu    sync.Mutex
-	asked map[uint64]inquiry // by the number of the echo
+	awaited   atomic.Int32 // how many hosts are being asked
+	hosts     []asking     // by ID-1
 }
 
-// inquiry is an echo that is not answered yet.
-type inquiry struct {
-	host     types.ID
+// asking is what the confirmer does about one host.
+type asking struct {
+	turn   chan struct{} // of one: who asks the host holds it, and others that it refused wait for the same answer
+	failed time.Time     // when it had last not answered in time; belongs to the holder of turn
+
+	mu       sync.Mutex
+	number   uint64        // of the echo; 0 while none is awaited
 	answered chan struct{} // closed by the answer
+	heard    time.Time     // when it last answered
 }
 
 func newConfirmer(self types.ID, t *tasks, b *addressBook, d *drops, k *keys, socket rawio.Socket) *confirmer {
 	if k == nil {
 		return nil
 	}
-	return &confirmer{self: self, tasks: t, addresses: b, drops: d, keys: k, socket: socket,
-		asked: make(map[uint64]inquiry)}
+	c := &confirmer{self: self, tasks: t, addresses: b, drops: d, keys: k, socket: socket, hosts: make([]asking, b.len())}
+	for i := range c.hosts {
+		c.hosts[i].turn = make(chan struct{}, 1)
+	}
+	return c
 }
 
 // confirm returns what the outcome of a dial of host id shows. A refusal shows nothing if the host answers, or
@@ -59,41 +70,55 @@ func (c *confirmer) confirm(id types.ID, o types.Outcome) types.Outcome {
 		return o
 	case o == types.NoName:
 		return types.Unresolved
-	case o != types.Refusal:
-		return o
-	}
-	began := time.Now()
-	if c.answers(id) || time.Since(began) > c.time()+lateness {
+	case o == types.Refusal && !c.silent(id):
 		return types.NoAnswer
 	}
-	return types.Refusal
+	return o
 }
 
 // time is how long a host has to answer.
 func (c *confirmer) time() time.Duration { return confirmWithin(c.socket.Ready() == nil) }
 
-// confirmWithin is how long a host has to answer: longer if datagrams wake neither it nor this process.
+// confirmWithin is how long a host has to answer.
 func confirmWithin(polled bool) time.Duration {
 	if polled {
-		return confirmTime + confirmTries*pollEvery
+		return confirmPolled
 	}
 	return confirmTime
 }
 
-// answers reports whether host id answers in time.
-func (c *confirmer) answers(id types.ID) bool {
-	var random [8]byte
-	rand.Read(random[:]) // never fails
-	number, answered := binary.BigEndian.Uint64(random[:]), make(chan struct{})
-	c.mu.Lock()
-	c.asked[number] = inquiry{id, answered}
-	c.mu.Unlock()
-	defer c.forget(number)
+// silent reports whether host id is certain not to answer. An answer is good for as long as the host has to answer,
+// so that a forger who refuses every dial does not have it asked all the time.
+func (c *confirmer) silent(id types.ID) bool {
+	h, refused := &c.hosts[id-1], time.Now()
+	h.turn <- struct{}{}
+	defer func() { <-h.turn }()
+	if h.lately(c.time()) {
+		return false
+	}
+	if h.failed.After(refused) {
+		return true
+	}
+	began := time.Now()
+	if c.answers(id, h) || time.Since(began) > c.time()+lateness {
+		return false
+	}
+	h.failed = time.Now()
+	return true
+}
+
+// answers asks host id until it answers, or its time is over.
+func (c *confirmer) answers(id types.ID, h *asking) bool {
+	number, answered := h.begin()
+	defer h.end()
+	c.awaited.Add(1)
+	defer c.awaited.Add(-1)
+	c.tasks.put(event{kind: ignored}) // the loop now reads datagrams more often
 	tick := time.NewTicker(confirmEvery)
 	defer tick.Stop()
 	end := time.After(c.time())
-	for try := 0; ; {
-		if try++; try <= confirmTries {
+	for last := time.Now().Add(c.time() - confirmRest); ; {
+		if !time.Now().After(last) {
 			c.ask(id, number)
 		}
 		select {
@@ -128,16 +153,35 @@ func (c *confirmer) answered(host types.ID, number uint64) {
 	if c == nil {
 		return
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if q, ok := c.asked[number]; ok && q.host == host {
-		delete(c.asked, number)
-		close(q.answered)
+	h := &c.hosts[host-1]
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if number != 0 && number == h.number {
+		h.number, h.heard = 0, time.Now()
+		close(h.answered)
 	}
 }
 
-func (c *confirmer) forget(number uint64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.asked, number)
+// begin returns a new number for echoes, and what its answer closes.
+func (h *asking) begin() (number uint64, answered <-chan struct{}) {
+	var random [8]byte
+	rand.Read(random[:]) // never fails
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.number, h.answered = max(1, binary.BigEndian.Uint64(random[:])), make(chan struct{})
+	return h.number, h.answered
+}
+
+// end makes answers that come later count for nothing.
+func (h *asking) end() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.number = 0
+}
+
+// lately reports whether the host answered less than d ago.
+func (h *asking) lately(d time.Duration) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.heard.IsZero() && time.Since(h.heard) < d
 }

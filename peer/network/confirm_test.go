@@ -1,6 +1,7 @@
 package network
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -116,7 +117,7 @@ func (f *slowUDP) WriteTo(b []byte, to netip.AddrPort) error {
 	return f.fakeUDP.WriteTo(b, to)
 }
 
-// A host that refused is asked four times at all of its addresses, and has a quarter of a second; more if
+// A host that refused is asked every 50 ms at all of its addresses, and has a quarter of a second; more if
 // datagrams do not wake peers. Who stood still meanwhile may have missed the answer.
 func TestConfirmTakes(t *testing.T) {
 	t.Parallel()
@@ -127,7 +128,7 @@ func TestConfirmTakes(t *testing.T) {
 		want  types.Outcome
 	}{
 		{"silence", slowUDP{fakeUDP: fakeUDP{ready: make(chan struct{})}}, 250 * time.Millisecond, types.Refusal},
-		{"silence, polled", slowUDP{}, 650 * time.Millisecond, types.Refusal},
+		{"silence, polled", slowUDP{}, 800 * time.Millisecond, types.Refusal},
 		{"failure", slowUDP{fakeUDP: fakeUDP{ready: make(chan struct{}), fail: net.ErrClosed}}, 250 * time.Millisecond, types.Refusal},
 		{"a stall", slowUDP{fakeUDP: fakeUDP{ready: make(chan struct{})}, takes: time.Second}, 2 * time.Second, types.NoAnswer},
 	} {
@@ -138,15 +139,77 @@ func TestConfirmTakes(t *testing.T) {
 				if took := time.Since(c.fake.start); got != c.want || took < c.takes || c.want == types.Refusal && took != c.takes {
 					t.Errorf("%v after %v, want %v after %v", got, took, c.want, c.takes)
 				}
-				want := []time.Duration{0, 0, 50, 50, 100, 100, 150, 150}
-				for i := range want {
-					want[i] *= time.Millisecond
+				var want []time.Duration
+				for at := time.Duration(0); at <= c.takes-100*time.Millisecond; at += 50 * time.Millisecond {
+					want = append(want, at, at)
 				}
 				if c.want == types.Refusal && !slices.Equal(c.fake.at, want) {
 					t.Errorf("asked at %v, want %v", c.fake.at, want)
 				}
 			})
 		})
+	}
+}
+
+// Where a host refuses several dials at once, it is asked once for all. An answer is good for as long as the host
+// has to answer; to be silent is good for those alone who waited for it.
+func TestConfirmShares(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &slowUDP{fakeUDP: fakeUDP{ready: make(chan struct{})}, start: time.Now()}
+		c := newFakeConfirmer(t, f)
+		const once = 4 * 2 // echoes, and addresses
+		outcomes := make(chan types.Outcome)
+		atOnce := func(what string, answered bool, want types.Outcome, asked int) {
+			t.Helper()
+			f.at = nil
+			for i := range 3 {
+				go func() {
+					time.Sleep(time.Duration(i) * 10 * time.Millisecond)
+					outcomes <- c.confirm(3, types.Refusal)
+				}()
+			}
+			if answered {
+				go func() {
+					time.Sleep(30 * time.Millisecond)
+					h := &c.hosts[2]
+					h.mu.Lock()
+					number := h.number
+					h.mu.Unlock()
+					c.answered(3, number)
+				}()
+			}
+			for range 3 {
+				if got := <-outcomes; got != want {
+					t.Errorf("%s: %v, want %v", what, got, want)
+				}
+			}
+			if len(f.at) != asked {
+				t.Errorf("%s: %d echoes, want %d", what, len(f.at), asked)
+			}
+		}
+		atOnce("silence", false, types.Refusal, once)
+		atOnce("silence again", false, types.Refusal, once)
+		atOnce("an answer", true, types.NoAnswer, 2)
+		atOnce("right after it", false, types.NoAnswer, 0)
+		time.Sleep(confirmTime)
+		atOnce("later", false, types.Refusal, once)
+	})
+}
+
+// A peer that datagrams do not wake hears the answer in time, although neither knows the other's session yet.
+func TestRefusalConfirmedPolled(t *testing.T) {
+	t.Parallel()
+	n, ring := newSubnet(t), newRing(t, "")
+	n.answerEchoes(t, ring, func(l *seal.Datagrams, b []byte) []byte { return l.Seal(nil, b) })
+	c := n.sealedConfig(ring)
+	for i := len(c.Hosts); i < manyHosts; i++ {
+		c.Hosts = append(c.Hosts, config.Host{Name: fmt.Sprint("host", i), Addr: n.Host(i + 1)})
+	}
+	s := newStage(t, c, nil)
+	s.answer(send(probe(1, 2, 1)))
+	if st := s.expect("undialed"); st.outcome != types.NoAnswer || st.now.Run-st.began >= confirmPolled {
+		t.Errorf("%v after %v", st.outcome, st.now.Run-st.began)
 	}
 }
 

@@ -75,6 +75,9 @@ func newHeartbeats(self types.ID, t *tasks, b *addressBook, l *limits, d *drops,
 		h.buffers <- make([]byte, 0, rawio.MaxDatagram)
 	}
 	h.polling.reports = socket.Ready() != nil
+	if h.confirmer != nil {
+		h.polling.awaited = &h.confirmer.awaited
+	}
 	h.own.Store(new([]netip.Addr))
 	return h
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"memberly/peer/handlers"
+	"memberly/peer/seal"
 	"memberly/peer/types"
 )
 
@@ -249,6 +250,24 @@ func TestDatagramsWithoutEnd(t *testing.T) {
 	}
 }
 
+// newIntroduced returns heartbeats that know the session of host three, whose allowances do not grow from now on.
+func newIntroduced(t *testing.T, ring seal.Keyring, beat []byte) (*heartbeats, *seal.Datagrams) {
+	t.Helper()
+	f, three := &fakeUDP{keep: true}, lane(t, ring, 3)
+	p, _ := newFakeHeartbeats(&names{}, f)
+	p.seal(t, ring)
+	p.hear(addr("10.0.0.3"), three.Seal(nil, beat))
+	_, answer, err := three.Open(1, f.bytes[0], 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.hear(addr("10.0.0.3"), bytes.Clone(answer))
+	for id := range hostLimits {
+		p.limits.of(3)[id].allot(0, float64(limitTable[id].burst))
+	}
+	return p, three
+}
+
 // With keys, what a forger sends in a host's name does not count against it, whether it is not sealed, opens with no
 // key, has the session of the host's own, or came before. Of what no key opens, little is tried with all keys.
 func TestForgedDatagrams(t *testing.T) {
@@ -272,15 +291,7 @@ func TestForgedDatagrams(t *testing.T) {
 		{"came before", func(heard []byte) []byte { return heard }, dropReplayed, limitTable[limitUnopened].burst},
 	} {
 		t.Run(c.what, func(t *testing.T) {
-			f, three := &fakeUDP{keep: true}, lane(t, ring, 3)
-			p, _ := newFakeHeartbeats(&names{}, f)
-			p.seal(t, ring)
-			for id := range hostLimits {
-				p.limits.of(3)[id].allot(0, float64(limitTable[id].burst))
-			}
-			p.hear(addr("10.0.0.3"), three.Seal(nil, beat))
-			_, answer, _ := three.Open(1, f.bytes[0], 0)
-			p.hear(addr("10.0.0.3"), bytes.Clone(answer))
+			p, three := newIntroduced(t, ring, beat)
 			heard := three.Seal(nil, beat)
 			if p.hear(addr("10.0.0.3"), heard) != 1 {
 				t.Fatal("the host is not heard before")

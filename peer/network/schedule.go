@@ -2,6 +2,7 @@ package network
 
 import (
 	"math"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,6 +19,8 @@ const (
 	// pollEvery is how often a peer at least asks a socket for datagrams that does not report them. Where
 	// the process is awake anyway, it asks after half that time.
 	pollEvery = 100 * time.Millisecond
+	// pollAwaited is the same while an answer is awaited.
+	pollAwaited = 10 * time.Millisecond
 )
 
 // phase is what the loop does between two steps of the protocol.
@@ -117,12 +120,21 @@ type polling struct {
 	more    bool          // there may be more datagrams
 	empty   time.Duration // when there were no more
 	held    time.Duration // before which none is read
+	awaited *atomic.Int32 // how many answers are awaited; nil for none
+}
+
+// every is how often to ask a socket without Ready.
+func (p *polling) every() time.Duration {
+	if p.awaited != nil && p.awaited.Load() > 0 {
+		return pollAwaited
+	}
+	return pollEvery
 }
 
 // due reports whether to ask the socket now. One without Ready is not asked sooner than half of
-// pollEvery after it was empty, unless wanted.
+// every after it was empty, unless wanted.
 func (p *polling) due(now time.Duration, wanted bool) bool {
-	return now >= p.held && (p.reports || p.more || wanted || now >= p.empty+pollEvery/2)
+	return now >= p.held && (p.reports || p.more || wanted || now >= p.empty+p.every()/2)
 }
 
 // none notes that the socket was empty.
@@ -139,5 +151,5 @@ func (p *polling) next() time.Duration {
 	case p.reports:
 		return math.MaxInt64
 	}
-	return p.empty + pollEvery
+	return p.empty + p.every()
 }

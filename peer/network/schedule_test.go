@@ -2,6 +2,7 @@ package network
 
 import (
 	"math"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -105,6 +106,8 @@ func TestArm(t *testing.T) {
 // with it at any time. Neither is asked while reading is held back.
 func TestPolling(t *testing.T) {
 	t.Parallel()
+	awaited := new(atomic.Int32)
+	awaited.Add(1)
 	for _, c := range []struct {
 		name           string
 		p              polling
@@ -114,6 +117,8 @@ func TestPolling(t *testing.T) {
 	}{
 		{"empty just now", polling{empty: 9}, 9, false, true, 9 + pollEvery},
 		{"empty a while ago", polling{empty: 9}, 9 + pollEvery/2, true, true, 9 + pollEvery},
+		{"empty, an answer is awaited", polling{empty: 9, awaited: awaited}, 9 + pollAwaited/2, true, true, 9 + pollAwaited},
+		{"empty, none is awaited", polling{empty: 9, awaited: new(atomic.Int32)}, 9 + pollAwaited, false, true, 9 + pollEvery},
 		{"more", polling{empty: 9, more: true, held: 10}, 10, true, true, 10},
 		{"held back", polling{empty: 9, more: true, held: time.Hour}, 10, false, false, time.Hour},
 		{"it reports, empty", polling{reports: true, empty: 9}, 9, true, true, math.MaxInt64},
