@@ -1,4 +1,5 @@
-// Memberly keeps a group of hosts agreed on who of them is up, and who leads. See README.md.
+// Memberly keeps a group of hosts in agreement about which of them are up and which one leads. See
+// README.md.
 package main
 
 import (
@@ -28,20 +29,20 @@ import (
 	"memberly/peer/utils"
 )
 
-// The exit codes, besides that of the peer.
+// The exit codes, besides those of commands and of the peer.
 const (
 	success = 0
 	failure = 1
 	misuse  = 2
 )
 
-// table is what the program does instead of running a peer, by its first argument.
+// table has the commands that the first argument can name. Without one the program runs a peer.
 var table = commands.Table{
-	{Name: "status", What: "show what a peer with -http knows of its group", Run: observe.RunStatus},
+	{Name: "status", What: "show what a peer with -http knows about its group", Run: observe.RunStatus},
 	{Name: "ready", What: "exit with 0 if a peer with -http is ready, else 1", Run: observe.RunReady},
-	{Name: "doctor", What: "check, before a peer is started, what it needs", Run: doctor.Run},
+	{Name: "doctor", What: "check whether a peer could run on this host", Run: doctor.Run},
 	{Name: "keygen", What: "make a key for -key", Run: seal.RunKeygen},
-	{Name: "verify", What: "check by records whether the peers agreed", Run: verify.Run},
+	{Name: "verify", What: "check records for contradictions between peers", Run: verify.Run},
 	{Name: "simulate", What: "run groups on a simulated network", Run: simulation.RunCommand},
 }
 
@@ -53,12 +54,12 @@ func main() {
 	// Keep running when the reader of our output goes away. We catch SIGPIPE rather than ignore it:
 	// ignored signals are inherited by the -exec command.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	// Never undone, so that a second signal is ignored.
+	// Without a call of stop, so that a second signal is ignored.
 	ctx, _ := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// run does what args ask for, until it is done or ctx ends, and returns the exit code.
+// run runs the command or the peer that args name, until it is done or ctx ends. It returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		code, err := table.Run(ctx, args, stdin, stdout, stderr)
@@ -101,8 +102,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return peer.Run(ctx)
 }
 
-// parse returns the configuration that args stand for, or nothing once ctx ends: a file that they name may be a
-// pipe that nobody writes.
+// parse is config.Parse, but fails when ctx ends, because args may name a pipe that no process writes.
 func parse(ctx context.Context, args []string) (config.Config, error) {
 	var c config.Config
 	var err error
@@ -119,7 +119,7 @@ func parse(ctx context.Context, args []string) (config.Config, error) {
 	}
 }
 
-// listen adds the listeners that c asks for.
+// listen adds the listeners that c configures.
 func listen(c config.Config, peer *network.Peer) error {
 	var names []string
 	for _, h := range c.Hosts {
@@ -143,8 +143,8 @@ func listen(c config.Config, peer *network.Peer) error {
 	return nil
 }
 
-// hangups delivers SIGHUP, which with -key has the key file read again. Without, it ends the
-// process, as ever.
+// hangups returns a channel of SIGHUP signals. With -key they make the peer read its key file again;
+// without, SIGHUP ends the process and the channel stays empty.
 func hangups(c config.Config) <-chan os.Signal {
 	hangups := make(chan os.Signal, 1)
 	if c.KeyFile != "" {
@@ -153,7 +153,7 @@ func hangups(c config.Config) <-chan os.Signal {
 	return hangups
 }
 
-// rekey has a peer read its keys at each hangup, until ctx ends.
+// rekey makes a peer read its keys at each hangup, until ctx ends.
 func rekey(ctx context.Context, peer *network.Peer, hangups <-chan os.Signal) {
 	for {
 		select {
@@ -175,7 +175,7 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// fail says why nothing was started, and returns the exit code.
+// fail prints why nothing was started, and returns the exit code.
 func fail(stderr io.Writer, err error) int {
 	fmt.Fprintf(stderr, "memberly: %v\n", err)
 	if _, ok := errors.AsType[config.UsageError](err); ok {
@@ -188,12 +188,12 @@ func fail(stderr io.Writer, err error) int {
 // usage returns the usage text of the program.
 func usage() string { return config.Usage() + table.Usage() }
 
-// version names this build, and the wire versions by which peers must agree, without keys and with.
+// version returns the names of this build and of its wire versions, without keys and with, in which all peers must agree.
 func version() string {
 	return fmt.Sprintf("memberly %s, wire version %d, with keys %d", build(), types.Version, types.SealedVersion)
 }
 
-// build names this build alone.
+// build returns the version of this build.
 func build() string {
 	if b, ok := debug.ReadBuildInfo(); ok && b.Main.Version != "" {
 		return b.Main.Version

@@ -2,12 +2,13 @@ package main
 
 import (
 	"context"
-	"memberly/peer/check/loopback"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"memberly/peer/check/loopback"
 )
 
 // TestExitCodes runs what ends before a peer starts.
@@ -60,7 +61,7 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// A port that is taken is told in the reference's words, and by one line that says what to do.
+// For a port that is in use, the peer prints the reference's words and one line that says what to do.
 func TestPortsTaken(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ network, port, want string }{

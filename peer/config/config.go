@@ -2,8 +2,8 @@
 // into an error that says what to do.
 //
 // The hosts file is UTF-8 text with one host per line: its name, optionally followed by its IP
-// address. Blank lines and surrounding space are ignored. A host's id is the number of its line
-// among the lines that are not blank, from 1. Names are compared ignoring case and a final dot.
+// address. Comments from # on, blank lines and surrounding space are ignored. A host's id is its place
+// among the hosts listed, from 1. Names are compared ignoring case and a final dot.
 package config
 
 import (
@@ -163,7 +163,10 @@ func parseFlags(args []string) (Config, error) {
 	flags.Func("monitor", "", interval(&c.Monitor, maxMonitor))
 	flags.Func("exec", "", text(&c.Exec, "give the command to run on each view"))
 	flags.Func("key", "", text(&c.KeyFile, "give the path of the key file"))
-	flags.Func("http", "", c.setHTTP)
+	flags.Func("http", "", func(s string) (err error) {
+		c.HTTP, err = ParseHTTP(s) // without the address of a port alone, which placeHTTP adds
+		return err
+	})
 	flags.BoolVar(&c.Drill, "t", false, "")
 	flags.BoolVar(&c.Local, "local", false, "")
 	flags.BoolVar(&c.Reform, "reform", false, "")

@@ -27,12 +27,12 @@ func write(t *testing.T, content string) string {
 	return path
 }
 
-// on returns what tells Parse that the machine's host name is this.
+// on returns a function that returns this host name.
 func on(name string) func() (string, error) {
 	return func() (string, error) { return name, nil }
 }
 
-// unasked fails the test if it is asked for the machine's host name.
+// unasked returns a function that fails the test if Parse calls it for the host name.
 func unasked(t *testing.T) func() (string, error) {
 	return func() (string, error) {
 		t.Error("asked for the machine's host name")
@@ -40,7 +40,7 @@ func unasked(t *testing.T) func() (string, error) {
 	}
 }
 
-// wants reports whether err holds all of the words, on one line.
+// wants checks that err contains all of the words, on one line.
 func wants(t *testing.T, err error, words ...string) {
 	t.Helper()
 	if err == nil {
@@ -183,7 +183,7 @@ func TestWrongUsage(t *testing.T) {
 	}
 }
 
-// The key file is read whether one host is run or all; what is wrong with it is no wrong usage.
+// Parse reads the key file, with and without -local. A fault of it is no UsageError.
 func TestKeyFile(t *testing.T) {
 	t.Parallel()
 	hosts, sound, bad := write(t, five), write(t, strings.Repeat("A", 43)+"=\n"), write(t, "secret\n")
@@ -288,8 +288,8 @@ func TestNoHostName(t *testing.T) {
 	}
 }
 
-// With -local this host need not be listed. The file's addresses are kept: package local
-// decides whether the hosts can run on them.
+// With -local this host need not be listed. Parse keeps the file's addresses, because package local
+// decides whether to use them.
 func TestLocal(t *testing.T) {
 	t.Parallel()
 	c, err := Parse([]string{"-local", "-h", write(t, "one 10.0.0.1\n10.0.0.2\n")}, unasked(t))

@@ -11,12 +11,6 @@ import (
 // to use unless something else needs it.
 const HTTPPort = 8082
 
-// setHTTP sets HTTP; placeHTTP adds the address of a port alone.
-func (c *Config) setHTTP(s string) (err error) {
-	c.HTTP, err = ParseHTTP(s)
-	return err
-}
-
 // ParseHTTP parses where HTTP is served: a port, such as 8082 or :8082, which it returns with an
 // invalid address, or an address and a port, such as 10.0.0.1:8082 or [::]:8082.
 func ParseHTTP(s string) (netip.AddrPort, error) {

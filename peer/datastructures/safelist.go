@@ -1,6 +1,5 @@
-// Package datastructures holds what one goroutine publishes to others: the one that owns the
-// protocol writes, any other may read. All types are ready for use as zero values, and must
-// not be copied after first use.
+// Package datastructures has the types by which the goroutine of the protocol publishes data to all
+// others. All types are ready for use as zero values, and must not be copied after first use.
 package datastructures
 
 import (
@@ -8,30 +7,29 @@ import (
 	"sync"
 )
 
-// SafeList is a list behind a mutex. It is copied in and out whole, so that no caller ever
-// shares its memory; what the elements point to is shared all the same. All methods may be
-// called from any goroutine.
+// SafeList is a list behind a mutex. Any goroutine may call its methods. They copy the list in and out,
+// so no caller shares its memory, except for what the elements point to.
 type SafeList[T any] struct {
 	mu    sync.Mutex
 	items []T
 }
 
-// Append adds items to the end of the list: all of them at once, to whoever reads it.
+// Append adds items to the end of the list. A reader sees all of them or none.
 func (l *SafeList[T]) Append(items ...T) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.items = append(l.items, items...)
 }
 
-// Replace makes the list a copy of items, which stays the caller's.
+// Replace makes the list a copy of items.
 func (l *SafeList[T]) Replace(items []T) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	clear(l.items) // lets go of what the elements beyond the new end point to
+	clear(l.items) // so that elements beyond the new end keep nothing alive
 	l.items = append(l.items[:0], items...)
 }
 
-// Copy returns the list as it is now, for the caller to keep. An empty list is nil.
+// Copy returns a copy of the list, nil if it is empty.
 func (l *SafeList[T]) Copy() []T {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -2,19 +2,19 @@ package datastructures
 
 import "sync"
 
-// SafeQueue is a queue from which one goroutine takes what others put. A put never waits. All methods may be
-// called from any goroutine; the zero value is an empty queue without a bound.
+// SafeQueue is a queue from which one goroutine takes what others put. Any goroutine may call its
+// methods, and Put never waits. The zero value is an empty queue without a bound.
 type SafeQueue[T any] struct {
-	Max int // how many items wait at most, the oldest going beyond that; 0 for no bound; never changed after first use
+	Max int // how many items to keep at most; 0 for no bound; must not change after first use
 
 	mu      sync.Mutex
 	filled  sync.Cond // there is an item, or the queue is closed
 	items   []T
-	dropped int // since the last item was taken
+	dropped int // since the last Take
 	closed  bool
 }
 
-// Put adds item to the end, unless the queue is closed.
+// Put adds item to the end, unless the queue is closed. If the queue is full, it drops the oldest item.
 func (q *SafeQueue[T]) Put(item T) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -29,8 +29,8 @@ func (q *SafeQueue[T]) Put(item T) {
 	q.filled.Signal()
 }
 
-// Take waits for the first item and removes it. It also returns how many items before it were dropped. It
-// returns false once the queue is closed and empty.
+// Take waits for the first item and removes it. It also returns how many items were dropped before it
+// since the last call. ok is false once the queue is closed and empty.
 func (q *SafeQueue[T]) Take() (item T, dropped int, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -46,7 +46,7 @@ func (q *SafeQueue[T]) Take() (item T, dropped int, ok bool) {
 	return item, dropped, true
 }
 
-// Close ends the queue: what is in it can still be taken.
+// Close closes the queue. Take still returns what is in it.
 func (q *SafeQueue[T]) Close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()

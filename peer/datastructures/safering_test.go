@@ -23,7 +23,7 @@ func TestSafeRing(t *testing.T) {
 		{8, 8, nil},
 		{8, 99, nil},
 	} {
-		r := SafeRing[int]{Most: 3}
+		r := SafeRing[int]{Max: 3}
 		for i := range c.appended {
 			r.Append(i + 1)
 		}
@@ -34,11 +34,11 @@ func TestSafeRing(t *testing.T) {
 	}
 }
 
-// Who waits for more is woken, and misses nothing as long as the ring is long enough.
+// Append wakes readers that wait, and they miss nothing if the ring is long enough.
 func TestSafeRingWakes(t *testing.T) {
 	t.Parallel()
 	const items = 1000
-	r := SafeRing[int]{Most: items}
+	r := SafeRing[int]{Max: items}
 	var readers sync.WaitGroup
 	for range 4 {
 		readers.Go(func() {

@@ -22,10 +22,10 @@ type acceptor struct {
 func (a *acceptor) obeys(t types.Term) bool { return !t.Below(a.promised) }
 
 // promise promises t, which it obeys, and reports whether that is another term than before.
-func (a *acceptor) promise(t types.Term) (higher bool) {
-	higher = a.promised != t
+func (a *acceptor) promise(t types.Term) (changed bool) {
+	changed = a.promised != t
 	a.promised = t
-	return higher
+	return changed
 }
 
 // accept accepts c under term t, which it obeys.
@@ -38,6 +38,30 @@ func (a *acceptor) accept(t types.Term, c types.Change, now time.Duration) {
 
 // moved is called when there is a new view: what was accepted was for it, or is lost.
 func (a *acceptor) moved() { a.accepted = types.Accepted{} }
+
+// votes are the answers to one request, of which a quorum of a view is needed.
+type votes struct {
+	answered []bool // by ID-1; nil before the first
+	count    int    // of members of the view that answered, this peer included
+	leader   bool   // the view's leader is among them
+	done     bool   // a quorum answered
+}
+
+// add counts the answer of id if it is a member of view and the first, and reports whether it makes the quorum.
+func (v *votes) add(view *types.View, id types.ID) (quorum bool) {
+	if v.answered == nil {
+		v.answered = make([]bool, len(view.Last))
+	}
+	if !view.Has(id) || v.answered[id-1] {
+		return false
+	}
+	v.answered[id-1] = true
+	v.count++
+	v.leader = v.leader || id == view.Leader
+	quorum = !v.done && view.Enough(v.count, v.leader)
+	v.done = v.done || quorum
+	return quorum
+}
 
 // preparation is what a leader has learned of the votes on the next view. It proposes nothing before it
 // is ready, and then what it has to settle first.

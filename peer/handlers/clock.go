@@ -3,8 +3,8 @@ package handlers
 import "time"
 
 // clock is this peer's own time: it counts only the time in which the peer ran (section 4 of
-// docs/protocol.md). A gap between two steps is the peer's own stall: nobody has been silent in it, and
-// nothing has waited.
+// docs/protocol.md). A gap between two steps is the peer's own stall: it counts neither as silence of other
+// hosts nor as waiting.
 type clock struct {
 	now     Instant       // of this step; its Run leaves out the stalls
 	stood   time.Duration // how long the stalls took, in all

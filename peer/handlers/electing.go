@@ -6,9 +6,9 @@ import (
 	"memberly/peer/types"
 )
 
-// leaderSign is the last thing that showed a peer to lead: REQ, NEWVIEW, or a heartbeat or answer
+// leaderSeen is the last thing that showed a peer to lead: REQ, NEWVIEW, or a heartbeat or answer
 // to PROBE that says so.
-type leaderSign struct {
+type leaderSeen struct {
 	peer types.ID
 	term types.Term
 	at   time.Duration
@@ -16,30 +16,27 @@ type leaderSign struct {
 
 // election is what a member knows of who leads, or might.
 type election struct {
-	sign       leaderSign
-	grant      leaderSign    // the NEWLEADER it last granted
+	sign       leaderSeen
+	grant      leaderSeen    // the NEWLEADER it last granted
 	deferred   types.Message // a NEWLEADER it refused because it had a leader
 	deferredAt time.Duration
 	leaderless time.Duration // since when it has no leader; never while it has
 	vacant     time.Duration // since when it has neither leader nor granted candidate
-	inquorate  time.Duration // since when no quorum is reachable; never while one is
-	regained   time.Duration // when a quorum was last reachable again
 	deposed    time.Duration // when this peer last lost its quorum while it led
-	declined   time.Duration // when a quorum last said that there is a leader, whom this peer does not hear
+	declined   time.Duration // when a quorum last said that there is a leader, which this peer does not hear
 	declines   int           // how often, one after the other
 }
 
 func noElection() election {
-	return election{sign: leaderSign{at: never}, grant: leaderSign{at: never}, deferredAt: never,
-		leaderless: never, vacant: never, inquorate: never, regained: never, deposed: never, declined: never}
+	return election{sign: leaderSeen{at: never}, grant: leaderSeen{at: never}, deferredAt: never,
+		leaderless: never, vacant: never, deposed: never, declined: never}
 }
 
 // sawLeader notes that the sender of m says that it leads, in a term not below the promise.
 func (h *Handler) sawLeader(m *types.Message) {
-	if h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) &&
-		m.Term.Peer == m.From && h.obeys(m.Term) {
+	if h.view.Holds(sender(m)) && m.Term.Peer == m.From && h.obeys(m.Term) {
 		h.becomeFollower()
-		s := leaderSign{peer: m.From, term: m.Term, at: h.now.Run - m.Waited}
+		s := leaderSeen{peer: m.From, term: m.Term, at: h.now.Run - m.Waited}
 		if s.peer == h.election.sign.peer {
 			s.at = max(s.at, h.election.sign.at)
 		}
@@ -48,13 +45,13 @@ func (h *Handler) sawLeader(m *types.Message) {
 }
 
 // holdsGood reports whether s is recent, from a member that is reachable.
-func (h *Handler) holdsGood(s leaderSign) bool {
+func (h *Handler) holdsGood(s leaderSeen) bool {
 	return h.since(s.at) < h.Monitor && (h.reaches(s.peer) || h.speaks(s.peer)) && h.obeys(s.term)
 }
 
 // leaderIsSilent reports whether the leader has fallen silent, and is not yet unreachable: it leads until
 // it is, so that its failure is recorded as the leader's.
-func (h *Handler) leaderIsSilent(s leaderSign) bool {
+func (h *Handler) leaderIsSilent(s leaderSeen) bool {
 	return s.at != never && h.reaches(s.peer) && h.obeys(s.term) &&
 		h.since(h.hosts[s.peer-1].heard) >= h.patience()
 }
@@ -99,7 +96,7 @@ func (h *Handler) review() {
 	if h.role != roleFollower || !h.quorate || h.leaving != never {
 		return
 	}
-	turn := max(e.vacant, e.regained) + time.Duration(h.place())*h.Monitor
+	turn := max(e.vacant, h.regained) + time.Duration(h.place())*h.Monitor
 	if e.vacant > e.leaderless && h.reaches(e.grant.peer) {
 		turn = max(turn, e.vacant+h.retry()) // other grants run out now, too: it may just win
 	}
@@ -175,11 +172,11 @@ func (h *Handler) stand(term types.Term) {
 // it, unless another leads.
 func (h *Handler) standAgain(above types.Term) {
 	h.counter = max(h.counter, above.Counter)
-	if !h.quorate {
+	if h.quorate {
+		h.stand(types.Term{})
+	} else {
 		h.becomeFollower()
-		return
 	}
-	h.stand(types.Term{})
 }
 
 // onNewLeader grants a candidate its term, or says why not.
@@ -206,7 +203,7 @@ func (h *Handler) grant(m *types.Message) {
 	h.becomeFollower()
 	h.promise(m.Term)
 	if h.election.grant.term != m.Term {
-		h.election.grant = leaderSign{peer: m.From, term: m.Term, at: h.now.Run}
+		h.election.grant = leaderSeen{peer: m.From, term: m.Term, at: h.now.Run}
 	}
 	h.ok(m, types.PendingResponse)
 }
@@ -244,7 +241,7 @@ func (h *Handler) onBallot(m *types.Message) {
 		return
 	}
 	r.learn(types.Accepted{Term: m.Accepted, Change: m.Change})
-	if h.count(r, &h.view, m.From) {
+	if r.add(&h.view, m.From) {
 		r.learn(h.accepted)
 		h.lead(r.message.Term, r.settle)
 	}
@@ -253,11 +250,7 @@ func (h *Handler) onBallot(m *types.Message) {
 // declined notes that a member has a leader. Where a quorum has one, this peer alone does not hear it: it
 // stands again later, and later each time.
 func (h *Handler) declined(r *round, id types.ID) {
-	if r.led == nil {
-		r.led = make([]bool, len(h.hosts))
-	}
-	r.led[id-1] = true
-	if !h.view.Quorum(func(id types.ID) bool { return r.led[id-1] }) {
+	if !r.led.add(&h.view, id) {
 		return
 	}
 	h.becomeFollower()
@@ -268,18 +261,17 @@ func (h *Handler) declined(r *round, id types.ID) {
 // tickCandidacy asks again; under a higher term if one was seen.
 func (h *Handler) tickCandidacy() {
 	r := h.candidacy
-	if h.role != roleCandidate {
+	switch {
+	case h.role != roleCandidate:
 		return
-	}
-	if !h.quorate {
+	case !h.quorate:
 		h.becomeFollower()
 		return
-	}
-	if h.since(r.sent) >= h.retry() {
-		if r.outbid {
-			h.stand(types.Term{})
-			return
-		}
+	case h.since(r.sent) < h.retry():
+	case r.outbid:
+		h.stand(types.Term{})
+		return
+	default:
 		h.call(r, &h.view)
 	}
 	h.due(r.sent + h.retry())

@@ -93,7 +93,7 @@ type Step struct {
 // Tally counts what happened since the peer began.
 type Tally struct {
 	Sent, Heard uint64                     // heartbeats of this peer, and of other members
-	Resent      uint64                     // requests that went unanswered, to each whom they were sent again
+	Resent      uint64                     // retransmitted requests, counted once per receiver
 	Changes     [types.Expelled + 1]uint64 // views installed, by the cause of a removal; Present for all others
 	Took        Histogram                  // of Installed
 	Silence     Histogram                  // of Failed

@@ -32,13 +32,10 @@ func (h *Handler) ok(m *types.Message, kind types.Kind) {
 func (h *Handler) follow(m *types.Message) {
 	if m.From == m.Term.Peer {
 		h.noteNamed(m)
+		h.election.sign = leaderSeen{peer: m.From, term: m.Term, at: h.now.Run}
 	}
-	higher := h.promise(m.Term)
 	h.following, h.followed = m.Term.Peer, m.Term
-	if m.From == m.Term.Peer {
-		h.election.sign = leaderSign{peer: m.From, term: m.Term, at: h.now.Run}
-	}
-	if higher {
+	if h.promise(m.Term) {
 		h.misses = h.lacking > 0 && slices.ContainsFunc(h.view.Members, h.silent)
 		h.becomeFollower() // what it leads or stands for is under the term that it had promised
 	}
@@ -51,7 +48,7 @@ func (h *Handler) noteNamed(m *types.Message) {
 		return
 	}
 	h.heeded.term, h.heeded.request = m.Term, m.Request
-	h.namedByLeader = append(h.namedByLeader[:0], m.Unreachable...)
+	h.reportedByLeader = append(h.reportedByLeader[:0], m.Unreachable...)
 	for _, id := range m.Unreachable {
 		if h.known(id) && h.view.Has(id) {
 			h.report(id)
@@ -115,7 +112,7 @@ func (h *Handler) advance(m *types.Message) bool {
 	return true
 }
 
-// reportRemoved records the failures of those whom next no longer holds, if nobody has.
+// reportRemoved records the failures of the members that next no longer holds, unless this peer has done so.
 func (h *Handler) reportRemoved(next *types.View) {
 	for _, id := range h.view.Members {
 		was := h.view.Incarnation(id)
@@ -137,17 +134,7 @@ func (h *Handler) install(next *types.View) {
 	if h.role == roleLeader {
 		h.leading.moved()
 	}
-	for _, id := range before.Members {
-		if !next.Has(id) {
-			h.order.drop(id)
-			h.hosts[id-1].noteRemoval(next.Past(id).Cause, h.now.Run)
-		}
-	}
-	for _, id := range next.Members {
-		if before.Incarnation(id) != next.Incarnation(id) {
-			h.meet(id)
-		}
-	}
+	h.detector.moved(&before, next, h.now.Run)
 	if !next.Has(h.following) {
 		h.following = next.Leader
 	}
@@ -237,8 +224,8 @@ func (h *Handler) sendHeartbeat() {
 	h.nextHeartbeat = h.now.Run + h.Heartbeat
 	h.lastHeartbeat = types.Message{Kind: types.Heartbeat, From: h.ID, Incarnation: h.incarnation,
 		Group: h.view.Group, Number: h.view.Number, Term: h.promised, Leads: h.leads(),
-		Request: uint64(h.now.Run), Heard: h.heardOf(h.promised.Peer), Unreachable: h.unheard(MostNamed)}
-	h.hosts[h.ID-1].unfit = !h.hearsQuorum(h.unheard(len(h.hosts)))
+		Request: uint64(h.now.Run), Heard: h.clockOf(h.promised.Peer), Unreachable: h.missing(&h.view, MaxNamed)}
+	h.hosts[h.ID-1].unfit = !h.quorate
 	h.misses = h.lacking > 0
 	h.out.Heartbeat = &h.lastHeartbeat
 	h.totals.Sent++

@@ -162,6 +162,14 @@ func TestSection5LeaderLeaves(t *testing.T) {
 	p.pass(1500 * ms)
 	want(t, "exits unanswered", p.when("exit 0"), "[1s]")
 
+	p = leader(t, conf{}, viewOf(2, 1, 2, 3))
+	p.undialed(3, types.Refusal)
+	p.reply(2)
+	p.reply(2)
+	p.hear(msg{Kind: types.Leave, From: 2})
+	want(t, "SIGTERM while the other is taken out", p.do(p.Leave), "leaving")
+	want(t, "the only member left", p.reply(2), "view 7 [1]; NEWVIEW 7 [1]→2; exit 0")
+
 	p = member(t, conf{ID: 2}, viewOf(1, 1, 2, 3, 4))
 	want(t, "the next", p.hear(msg{Kind: types.NewView, From: 1, Number: 6, Change: del(1, types.Left)}), "view 6 [2 3 4]; OK→1; NEWLEADER→3,4")
 }

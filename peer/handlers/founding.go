@@ -54,7 +54,7 @@ func (h *Handler) counts(e evidence, since time.Duration) bool {
 	return (e.answered || e.outcome != 0) && e.asked >= since && h.since(e.asked) < h.Monitor
 }
 
-// foundingEvidence reports whether e accounts for a host when nobody holds a view.
+// foundingEvidence reports whether e accounts for a host in founding: the host holds no view.
 func (h *Handler) foundingEvidence(_ types.ID, e evidence) bool {
 	if !h.counts(e, h.fresh.since) {
 		return false
@@ -94,7 +94,7 @@ func (h *Handler) nameless() bool {
 
 // reformingEvidence reports whether e accounts for a host when the view has lost its quorum.
 func (h *Handler) reformingEvidence(id types.ID, e evidence) bool {
-	if !h.counts(e, max(h.election.leaderless, h.election.inquorate, h.reform.at)) {
+	if !h.counts(e, max(h.election.leaderless, h.inquorate, h.reform.at)) {
 		return false
 	}
 	if e.answered {
@@ -140,7 +140,7 @@ func (h *Handler) mayFound() bool {
 	return h.since(h.fresh.waits)+h.scaled(foundingLook) >= h.waitToFound() || h.ID == 1
 }
 
-// found makes a group if rule 7 lets this fresh peer do so: nobody holds a view; all hosts
+// found makes a group if rule 7 lets this fresh peer do so: no host holds a view, and all hosts
 // are accounted for, or more than half are and the rest stayed silent for 10 s meanwhile.
 func (h *Handler) found() {
 	missing := h.unaccounted(h.foundingEvidence)
@@ -166,13 +166,13 @@ func (h *Handler) tickReforming() {
 		h.reform = reforming{}
 		return
 	}
-	h.until(e.inquorate + h.Monitor)
+	h.until(h.inquorate + h.Monitor)
 	h.noteWaiting()
 	if h.lowerHolds() {
 		h.reform = reforming{}
 		return
 	}
-	h.inquire(max(e.leaderless, e.inquorate, h.reform.at), h.paced(reformProbeEvery))
+	h.inquire(max(e.leaderless, h.inquorate, h.reform.at), h.paced(reformProbeEvery))
 	h.due(h.now.Run + h.retry())
 	if h.reform.at != 0 && h.since(h.reform.at) < h.scaled(reformRounds) {
 		return
@@ -226,7 +226,8 @@ func (h *Handler) makeGroup() {
 	last[h.ID-1] = types.Past{Incarnation: h.incarnation}
 	h.counter = 1
 	term := types.Term{Counter: h.counter, Peer: h.ID}
-	h.promised, h.following, h.followed = term, h.ID, term
+	h.promise(term)
+	h.following, h.followed = h.ID, term
 	h.install(&types.View{Group: types.Group{Made: h.incarnation, Maker: h.ID}, Number: h.highest + 1,
 		Leader: h.ID, Members: []types.ID{h.ID}, Last: last})
 	h.lead(term, types.Accepted{})

@@ -34,8 +34,8 @@ func (h *Handler) renew(last types.Incarnation) {
 	}
 }
 
-// tickFresh asks for a way in: whoever is said to lead, else the hosts in turn; where it is
-// this peer's turn to found, it asks all of them what they are.
+// tickFresh sends JOIN to the reported leader or, without one, to the hosts in turn. If it is this peer's turn to
+// found, it sends PROBE to all of them.
 func (h *Handler) tickFresh() {
 	f := &h.fresh
 	f.tries = 8
@@ -106,8 +106,8 @@ func (h *Handler) learnLeader(id types.ID, group types.Group, term types.Term) {
 	}
 }
 
-// prefers reports whether a fresh peer would follow the word that id leads group under term. What the
-// network held up may be the word of one that has long been followed by another.
+// prefers reports whether a fresh peer would follow a report that id leads group under term. A delayed message
+// may name a leader that has been replaced since.
 func (f *freshness) prefers(id types.ID, group types.Group, term types.Term) bool {
 	if f.leaderHint == 0 || group.Before(f.group) {
 		return true
@@ -115,9 +115,9 @@ func (f *freshness) prefers(id types.ID, group types.Group, term types.Term) boo
 	return group == f.group && (f.term.Below(term) || f.term == term) || group != f.group && f.leaderHint == id
 }
 
-// onJoinState follows what a host's STATE tells a fresh peer. That its incarnation is too low it believes
-// of the leader alone that it would join: another may have let it in meanwhile. If it would join nobody, it
-// also believes a member whose leader has this peer's own id: that leader cannot tell it.
+// onJoinState handles a STATE to a fresh peer. The peer takes a higher incarnation only when the leader that it
+// would join says that its own is too low, because another leader may already have admitted it. While it knows
+// no leader, it also believes a member whose leader has this peer's own id: that leader cannot tell it.
 func (h *Handler) onJoinState(m *types.Message) {
 	h.newest = max(h.newest, m.Last)
 	switch low := m.Last >= h.incarnation; {
@@ -144,15 +144,16 @@ func (h *Handler) onFirstView(m *types.Message) {
 	}
 	switch past := v.Past(h.ID); {
 	case v.Holds(types.Member{ID: h.ID, Incarnation: h.incarnation}):
-		h.promised, h.counter = m.Term, m.Term.Counter
+		h.promise(m.Term)
+		h.counter = m.Term.Counter
 		h.following, h.followed = m.Term.Peer, m.Term
 		h.install(v)
 		h.becomeFollower()
 		h.nextHeartbeat = h.now.Run + h.Heartbeat*time.Duration(h.ID-1)/time.Duration(h.Hosts) // not all at one moment
 		h.due(h.now.Run)
-		if m.From == m.Term.Peer { // whom it names, this peer has never heard: that is the others' to record
+		if m.From == m.Term.Peer { // this peer has never heard the members that m lists as missing: the others record their failure
 			h.heeded.term, h.heeded.request = m.Term, m.Request
-			h.election.sign = leaderSign{peer: m.From, term: m.Term, at: h.now.Run}
+			h.election.sign = leaderSeen{peer: m.From, term: m.Term, at: h.now.Run}
 			h.ok(m, types.OK)
 		}
 	case past.Incarnation >= h.incarnation && m.From == m.Term.Peer && h.fresh.prefers(m.From, m.Group, m.Term):
@@ -166,7 +167,7 @@ func (h *Handler) onFirstView(m *types.Message) {
 // onForeignHeartbeat looks into a heartbeat of another group: rule 6 wants it confirmed by a PROBE.
 func (h *Handler) onForeignHeartbeat(m *types.Message) {
 	h.succeeded(m)
-	drawing := m.Leads || m.Group.Before(h.view.Group) && h.lasts(h.election.leaderless, drawnLone)
+	drawing := m.Leads || m.Group.Before(h.view.Group) && h.lasts(h.election.leaderless, mergeLeaderless)
 	if drawing {
 		if q := h.ask(m.From); q != nil {
 			q.Addr = h.back(m)
@@ -181,8 +182,8 @@ func (h *Handler) joinEarlierGroup(m *types.Message) {
 	switch {
 	case h.leaving != never:
 		return
-	case m.Leads && (earlier || h.lasts(e.leaderless, drawnLone) || e.leaderless != never && h.lasts(e.inquorate, drawnLost)):
-	case !m.Leads && !m.HasLeader && earlier && h.lasts(e.leaderless, drawnLone):
+	case m.Leads && (earlier || h.lasts(e.leaderless, mergeLeaderless) || e.leaderless != never && h.lasts(h.inquorate, mergeInquorate)):
+	case !m.Leads && !m.HasLeader && earlier && h.lasts(e.leaderless, mergeLeaderless):
 	default:
 		return
 	}
@@ -199,7 +200,7 @@ func (h *Handler) joinEarlierGroup(m *types.Message) {
 func (h *Handler) lasts(t, d time.Duration) bool { return t != never && h.since(t) >= h.scaled(d) }
 
 // refuseFile refuses a JOIN or PROBE from another hosts file, to the host that it really came
-// from: the sender's own id may mean somebody else here.
+// from, because the sender's id may mean another host here.
 func (h *Handler) refuseFile(remote types.ID, m *types.Message) {
 	if !h.known(remote) {
 		return
@@ -211,7 +212,7 @@ func (h *Handler) refuseFile(remote types.ID, m *types.Message) {
 
 // differs says, rarely, that the hosts file of a host differs.
 func (h *Handler) differs(remote types.ID) {
-	if h.known(remote) && h.since(h.hosts[remote-1].differed) >= time.Minute {
+	if h.known(remote) && h.since(h.hosts[remote-1].differed) >= noticeEvery {
 		h.hosts[remote-1].differed = h.now.Run
 		h.note(FilesDiffer).Host = remote
 	}
@@ -222,7 +223,7 @@ func (h *Handler) differs(remote types.ID) {
 func (h *Handler) noteWaiting() {
 	since := h.fresh.since
 	if h.joined() {
-		since = h.election.inquorate
+		since = h.inquorate
 	}
 	if h.lasts(since, noticeAfter) && h.since(h.waited) >= noticeEvery {
 		h.waited = h.now.Run

@@ -9,14 +9,11 @@ import (
 
 // round is a request that is sent to some members, again and again, until they answer.
 type round struct {
-	message  types.Message // without To and For
-	to       []types.ID
-	answered []bool // by ID-1
-	count    int    // of members of the view that answered, this peer included
-	leader   bool   // the view's leader is among them
-	done     bool   // a quorum answered
-	outbid   bool   // NEWLEADER: somebody has promised a higher term
-	led      []bool // NEWLEADER, by ID-1: who has a leader; nil for nobody
+	message types.Message // without To and For
+	to      []types.ID
+	votes
+	outbid bool  // NEWLEADER: a member has promised a higher term
+	led    votes // NEWLEADER: who has a leader
 	preparation
 	began time.Duration
 	sent  time.Duration
@@ -42,28 +39,10 @@ type request struct {
 // newRound sends a request of the given kind to all members that can be reached.
 func (h *Handler) newRound(kind types.Kind, term types.Term, view *types.View) *round {
 	h.requests++
-	r := &round{answered: make([]bool, len(h.hosts)), to: view.Members, began: h.now.Run, sent: never}
-	r.message = types.Message{Kind: kind, From: h.ID, Incarnation: h.incarnation,
-		Group: view.Group, Number: view.Number, Request: h.requests, Term: term}
-	if view.Has(h.ID) {
-		h.count(r, view, h.ID)
-	}
+	r := &round{to: view.Members, began: h.now.Run, sent: never, message: types.Message{Kind: kind, From: h.ID,
+		Incarnation: h.incarnation, Group: view.Group, Number: view.Number, Request: h.requests, Term: term}}
+	r.add(view, h.ID)
 	return r
-}
-
-// count notes an answer, and reports whether it is the one that makes the quorum.
-func (h *Handler) count(r *round, view *types.View, id types.ID) bool {
-	if r.answered[id-1] || !view.Has(id) {
-		return false
-	}
-	r.answered[id-1] = true
-	r.count++
-	r.leader = r.leader || id == view.Leader
-	if r.done || !view.Enough(r.count, r.leader) {
-		return false
-	}
-	r.done = true
-	return true
 }
 
 // call sends a round's request to those who have not answered it.
@@ -111,34 +90,25 @@ func (p *host) follows(m *types.Message) bool {
 	return p.holds >= m.Number || p.holds == m.Number-1 && m.Change.Operation != types.Nothing
 }
 
-// unreachable lists the members that this peer holds unreachable.
-func (h *Handler) unreachable() []types.ID {
-	var ids []types.ID
-	for _, id := range h.view.Members {
-		if !h.reaches(id) {
-			ids = append(ids, id)
-		}
-	}
-	return ids
-}
-
 // failed lists the members that may be removed as unreachable.
 func (h *Handler) failed() []types.ID {
-	return slices.DeleteFunc(h.unreachable(), func(id types.ID) bool { return !h.confirmed(id) })
+	return slices.DeleteFunc(h.unreachable(), func(id types.ID) bool { return !h.confirmed(&h.view, id) })
 }
 
 // leads reports whether this peer leads (rule 5): it has a term to lead under, hears a quorum, and its
 // round has not waited too long for one.
 func (h *Handler) leads() bool {
 	o := h.leading
-	return h.role == roleLeader && h.quorate &&
-		(o.round == nil || o.round.done || h.since(o.round.began) < h.Monitor)
+	return h.role == roleLeader && h.quorate && (o.round == nil || o.round.done || h.since(o.round.began) < h.Monitor)
 }
 
 // lead becomes the leader, and says so to all members or proposes the first change.
 func (h *Handler) lead(term types.Term, settle types.Accepted) {
 	h.becomeLeader(term, settle)
 	h.progress()
+	if h.exited {
+		return
+	}
 	if h.leading.round == nil {
 		h.announce(types.Change{})
 	}
@@ -152,6 +122,10 @@ func (h *Handler) progress() {
 		return
 	}
 	if o.round != nil && o.round.message.Kind == types.Req {
+		return
+	}
+	if h.leaving != never && len(h.view.Members) == 1 {
+		h.exit(0) // no other member is left to remove it
 		return
 	}
 	if h.drill() {
@@ -201,7 +175,7 @@ func (h *Handler) nextFailed() types.ID {
 	if h.lacking == 0 {
 		return 0
 	}
-	due := func(id types.ID) bool { return !h.reaches(id) && !h.speaks(id) && h.confirmed(id) }
+	due := func(id types.ID) bool { return !h.reaches(id) && !h.speaks(id) && h.confirmed(&h.view, id) }
 	if due(h.view.Leader) {
 		return h.view.Leader
 	}
@@ -231,7 +205,7 @@ func (h *Handler) nextJoin() types.Change {
 // minute apart at most, has to ask for a monitor interval first: its link comes and goes.
 func (h *Handler) steady(r request) bool {
 	p := &h.hosts[r.member.ID-1]
-	if p.removals < 3 || h.since(p.removed) >= time.Minute || h.since(r.since) >= h.paced(steadyFor) {
+	if p.removals < 3 || h.since(p.removed) >= unsteadyGap || h.since(r.since) >= h.paced(steadyFor) {
 		return true
 	}
 	h.until(r.since + h.paced(steadyFor))
@@ -333,7 +307,7 @@ func (h *Handler) tally(m *types.Message) {
 		if m.Accepted != o.term || m.Change != r.message.Change {
 			return
 		}
-		quorum := h.count(r, &h.view, m.From)
+		quorum := r.add(&h.view, m.From)
 		if o.drill {
 			h.drillDone()
 		} else if quorum {
@@ -342,7 +316,7 @@ func (h *Handler) tally(m *types.Message) {
 		return
 	}
 	o.learn(types.Accepted{Term: m.Accepted, Change: m.Change})
-	o.ready = h.count(r, &h.view, m.From) || o.ready
+	o.ready = r.add(&h.view, m.From) || o.ready
 	h.progress()
 }
 
@@ -359,7 +333,7 @@ func (h *Handler) tickLeader() {
 		h.due(r.sent + h.retry())
 	}
 	if o.drill && slices.ContainsFunc(o.round.to, func(id types.ID) bool { return !h.reaches(id) }) {
-		o.drill, o.round.to, h.Drill = false, h.view.Members, false // somebody really failed
+		o.drill, o.round.to, h.Drill = false, h.view.Members, false // a member really failed
 	}
 	if r := o.round; r != nil && r.done && r.message.Kind == types.Req && !o.drill {
 		h.chosen(r.message.Change)
@@ -369,7 +343,7 @@ func (h *Handler) tickLeader() {
 
 // onJoin queues an ADD, or says who leads (rule 2).
 func (h *Handler) onJoin(m *types.Message) {
-	member := types.Member{ID: m.From, Incarnation: m.Incarnation}
+	member := sender(m)
 	switch {
 	case h.joined() && h.view.Holds(member):
 		h.showView(m)
@@ -397,7 +371,7 @@ func (h *Handler) onJoin(m *types.Message) {
 
 // onLeave queues the removal of a member that asks for it.
 func (h *Handler) onLeave(m *types.Message) {
-	member := types.Member{ID: m.From, Incarnation: m.Incarnation}
+	member := sender(m)
 	if h.role != roleLeader || slices.Contains(h.leading.leavers, member) {
 		return
 	}
@@ -405,9 +379,9 @@ func (h *Handler) onLeave(m *types.Message) {
 	h.progress()
 }
 
-// drill begins the leader-failure drill, once every host is a member, and reports whether it
-// runs (docs/protocol.md, section 6). All must hold the view: the last host, told of its removal by another before it
-// had read that it was let in, would take that for an earlier life's, and come again.
+// drill begins the leader-failure drill, once every host is a member, and reports whether it runs
+// (docs/protocol.md, section 6). It waits until every member holds the view. Otherwise the last host could learn
+// of its removal before its admission, attribute it to an earlier incarnation, and rejoin.
 func (h *Handler) drill() bool {
 	o, n := h.leading, len(h.view.Members)
 	if !h.Drill || h.leaving != never || n < h.Hosts || o.drill || o.settle.Change.Operation != types.Nothing || h.nextFailed() != 0 ||
@@ -429,7 +403,7 @@ func (h *Handler) drill() bool {
 // lags reports whether the member id is not known to hold the present view.
 func (h *Handler) lags(id types.ID) bool { return id != h.ID && h.hosts[id-1].holds < h.view.Number }
 
-// drillDone crashes the leader when all whom it asked have accepted.
+// drillDone crashes the leader when all members that it asked have accepted.
 func (h *Handler) drillDone() {
 	if r := h.leading.round; r.count == len(r.to) {
 		h.crash()
@@ -448,8 +422,7 @@ func (h *Handler) beginDeparture(next *types.View, c types.Change) {
 func (h *Handler) onDepartureAnswer(m *types.Message) {
 	r := h.departure
 	next := h.view.With(r.message.Change)
-	if m.Kind == types.OK && m.Request == r.message.Request && next.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) &&
-		h.count(r, &next, m.From) {
+	if m.Kind == types.OK && m.Request == r.message.Request && next.Holds(sender(m)) && r.add(&next, m.From) {
 		h.endDeparture()
 	}
 }

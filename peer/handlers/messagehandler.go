@@ -1,9 +1,10 @@
 // Package handlers is the protocol of docs/protocol.md, sections 3 to 6, as a pure step: one
-// message or moment comes in with the time, messages and records go out. It opens no socket
+// message or moment comes in with the time, messages and events go out. It opens no socket
 // and reads no clock, so the simulator runs the very code that ships.
 //
 // Each file tells one story: joining (fresh peers), founding (who may make a group),
-// following (what a member does for its leader), leading, electing and monitoring. Role says what
+// following (what a member does for its leader), leading, electing and monitoring. Three are values
+// without sight of a Handler: acceptor (rule 1), detector (who is reachable) and clock. Role says what
 // a peer is at a moment.
 package handlers
 
@@ -87,12 +88,12 @@ type identity struct {
 	newest      types.Incarnation // of any host, that it was ever told
 }
 
-// follower is whom this peer follows, and what that one has said of others.
+// follower is the leader that this peer follows, and what that leader has reported of others.
 type follower struct {
-	following     types.ID   // the peer whose lead it follows
-	followed      types.Term // the term in which it does
-	namedByLeader []types.ID // whom that peer holds unreachable
-	heeded        struct {   // the last message that named somebody
+	following        types.ID   // the peer whose lead it follows
+	followed         types.Term // the term in which it does
+	reportedByLeader []types.ID // members that the leader holds unreachable
+	heeded           struct {   // the last message that listed missing members
 		term    types.Term
 		request uint64
 	}
@@ -112,12 +113,8 @@ type leaver struct {
 
 // New returns the handler of a peer that has not started.
 func New(c Config) *Handler {
-	h := &Handler{Config: c, clock: clock{resumed: never}, leaver: leaver{leaving: never},
-		detector: detector{hosts: make([]host, c.Hosts), order: newOrder(c.Hosts)}}
-	for i := range h.hosts {
-		h.hosts[i] = host{lastContact: never, heard: never, differed: never, probed: never, redial: never, owes: never, showed: never, lives: newLives()}
-	}
-	return h
+	return &Handler{Config: c, clock: clock{resumed: never}, leaver: leaver{leaving: never},
+		detector: newDetector(c.ID, c.Hosts)}
 }
 
 // Start is the first step: the peer becomes fresh.
@@ -175,7 +172,7 @@ func (h *Handler) Leave(now Instant) *Output {
 	return h.end()
 }
 
-// Crash is the step of -c: the record, exit code 1, no farewell.
+// Crash is the step of -c: the record, and exit code 1, without asking to leave.
 func (h *Handler) Crash(now Instant) *Output {
 	h.begin(now)
 	h.crash()
@@ -264,6 +261,11 @@ func (h *Handler) receive(m *types.Message) {
 	}
 }
 
+// sender returns who sent m.
+func sender(m *types.Message) types.Member {
+	return types.Member{ID: m.From, Incarnation: m.Incarnation}
+}
+
 // mine reports whether m is of the group that this peer is a member of.
 func (h *Handler) mine(m *types.Message) bool {
 	return h.joined() && m.Group == h.view.Group
@@ -277,7 +279,7 @@ func (h *Handler) onRequest(m *types.Message) {
 		h.showView(m)
 	case m.Number > h.view.Number:
 		h.answer(m, types.Refused).Reason = types.Behind
-	case !h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}):
+	case !h.view.Holds(sender(m)):
 	case m.Kind == types.Leave:
 		h.onLeave(m)
 	case m.Term.Peer != m.From:
@@ -302,7 +304,7 @@ func (h *Handler) onAnswer(m *types.Message) {
 		h.onDepartureAnswer(m)
 		return
 	}
-	if !h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) {
+	if !h.view.Holds(sender(m)) {
 		return
 	}
 	switch {
@@ -318,8 +320,7 @@ func (h *Handler) onAnswer(m *types.Message) {
 	}
 }
 
-// begin opens a step: the clock moves. A gap in it is this peer's own stall, and is left out of
-// its time: nobody has been silent in it, and nothing has waited (section 4).
+// begin opens a step: the clock moves.
 func (h *Handler) begin(now Instant) {
 	o := &h.out
 	*o = Output{Events: o.Events[:0], Redial: o.Redial[:0], RedialAt: o.RedialAt[:0], Messages: o.Messages[:0], Code: o.Code}
@@ -333,14 +334,9 @@ func (h *Handler) end() *Output {
 		h.review()
 	}
 	h.out.Exit = h.exited
-	// Whoever wakes so often notices every stall (begin).
+	// Waking this often guarantees that begin notices every stall.
 	h.out.Wake = min(h.wake, h.nextLook(), h.now.Run+h.scaled(stallWatch)) + h.stood
 	return &h.out
-}
-
-// known reports whether id is another host of the file.
-func (h *Handler) known(id types.ID) bool {
-	return id >= 1 && int(id) <= len(h.hosts) && id != h.ID
 }
 
 // send adds a message to the output and returns it to be filled in; it is good until the

@@ -2,154 +2,37 @@ package handlers
 
 import (
 	"math"
-	"slices"
 	"time"
 
 	"memberly/peer/types"
 )
 
-// detector is what this peer knows of who is there.
-type detector struct {
-	hosts    []host // by ID-1
-	order    order  // of the other members, by when they were heard
-	allHeard bool   // when it last looked, no member was silent or unreachable
-	quorate  bool   // a quorum of the view is reachable
-	lacking  int    // how many of its members are not
-	misses   bool   // it misses somebody, whom the leader has not been told yet
-}
-
-// host is what a peer holds of one host of the file.
-type host struct {
-	lastContact time.Duration // when anything last came from it
-	met         time.Duration // when its present incarnation became a member
-	heard       time.Duration // when its present incarnation was last heard as a member of this group
-	holds       int64         // the highest view of this group that its incarnation is known to hold
-	behind      bool          // it refused a request about the present view, and was sent that view
-
-	probed   time.Duration // when it was last PROBEd
-	answered time.Duration // when it was asked what it has answered last
-	differed time.Duration // when it was last said that its hosts file differs
-	redial   time.Duration // when this peer last asked for a new connection with it
-
-	gone    bool          // unreachable: silent, refused, or followed by a newer incarnation
-	lost    time.Duration // since when it is gone
-	spoke   time.Duration // when it last said something that does not prove it alive
-	dead    bool          // gone for certain: its host refused a connection, or a later incarnation answered
-	missed  time.Duration // since when another member misses it, at least: what that one had heard of this peer by then
-	witness types.ID      // who that was
-	unfit   bool          // its last heartbeat says that it hears no quorum
-	owes    time.Duration // since when it owes this peer an answer, or never
-
-	failing  bool  // its failure was recorded, and is not over
-	reported int64 // the number of the view in which its failure was last recorded
-
-	removals int           // as unreachable, each a minute at most after the one before
-	removed  time.Duration // when it last was
-
-	evidence evidence
-	showed   time.Duration // when it first answered since this peer became fresh
-	lives    lives
-
-	clock      uint64     // the newest time of its own clock, by a HEARTBEAT or PROBE
-	saidWhom   bool       // it said whom it does not hear
-	stamp      uint64     // of the newest heartbeat that did
-	notHearing []types.ID // whom, as that has it
-}
-
-// forgive forgets what answers members owe.
-func (d *detector) forgive() {
-	for i := range d.hosts {
-		d.hosts[i].owes = never
-	}
-}
-
-// meet begins to watch a new member.
-func (h *Handler) meet(id types.ID) {
-	p := &h.hosts[id-1]
-	*p = host{met: h.now.Run, heard: h.now.Run, lastContact: p.lastContact, differed: p.differed, probed: never, redial: never, owes: never,
-		removals: p.removals, removed: p.removed, evidence: p.evidence, showed: p.showed, lives: p.lives.meet(h.view.Incarnation(id))}
-	if id != h.ID {
-		h.order.last(id)
-	}
-}
-
 // reaches reports whether id is a member of the view and not unreachable.
-func (h *Handler) reaches(id types.ID) bool {
-	if id == h.ID {
-		return true
-	}
-	return h.view.Has(id) && !h.hosts[id-1].gone
+func (h *Handler) reaches(id types.ID) bool { return h.reachable(&h.view, id) }
+
+// unreachable lists the members that this peer holds unreachable.
+func (h *Handler) unreachable() []types.ID { return h.missing(&h.view, len(h.hosts)) }
+
+// speaks reports whether something came lately from a member that is held unreachable.
+func (h *Handler) speaks(id types.ID) bool {
+	return h.view.Has(id) && h.hosts[id-1].speaks(h.now.Run, h.scaled(probeAnswer))
 }
 
-// noteRemoval notes that the host is no member any more.
-func (p *host) noteRemoval(c types.Cause, now time.Duration) {
-	if c != types.Unreachable {
-		return
-	}
-	if now-p.removed >= time.Minute {
-		p.removals = 0
-	}
-	p.removals++
-	p.removed = now
-}
+// silent reports whether this peer misses a member that may be there all the same.
+func (h *Handler) silent(id types.ID) bool { return !h.reaches(id) && !h.hosts[id-1].dead }
 
-// recount is called whenever somebody's reachability may have changed.
+// recount is called when the reachability of a member may have changed.
 func (h *Handler) recount() {
-	h.lacking = 0
-	for _, id := range h.view.Members {
-		if !h.reaches(id) {
-			h.lacking++
-		}
-	}
-	h.quorate = h.view.Enough(len(h.view.Members)-h.lacking, h.reaches(h.view.Leader))
-	switch {
-	case h.quorate && h.election.inquorate != never:
-		h.election.inquorate, h.election.regained = never, h.now.Run
-	case !h.quorate && h.election.inquorate == never:
-		h.election.inquorate = h.now.Run
+	if h.detector.recount(&h.view, h.now.Run) {
 		h.due(h.now.Run) // to ask, for re-forming, who else is left
 	}
 }
 
 // hear notes a message of this group: anything authentic of a member's incarnation counts.
 func (h *Handler) hear(m *types.Message) {
-	if !h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) {
-		return
+	if h.view.Holds(sender(m)) && !h.heard(&h.view, m, h.now.Run, h.reportedByLeader) && m.Kind != types.State {
+		h.ask(m.From)
 	}
-	p := &h.hosts[m.From-1]
-	if (p.gone || p.failing) && !p.revivedBy(m) {
-		p.spoke = h.now.Run
-		if m.Kind != types.State {
-			h.ask(m.From)
-		}
-		return
-	}
-	if p.gone {
-		p.gone, p.dead, p.owes = false, false, never
-		h.recount()
-	}
-	p.heard = max(p.heard, h.now.Run-m.Waited)
-	h.order.last(m.From)
-	p.holds = max(p.holds, m.Number)
-	if p.failing && !slices.Contains(h.namedByLeader, m.From) {
-		p.failing = false
-	}
-}
-
-// speaks reports whether something came lately from a member that is held unreachable: nothing is
-// done about it before its PROBE has been answered, or should have been.
-func (h *Handler) speaks(id types.ID) bool {
-	if !h.view.Has(id) || id == h.ID {
-		return false
-	}
-	p := &h.hosts[id-1]
-	return p.gone && p.spoke > p.lost && h.since(p.spoke) < h.scaled(probeAnswer)
-}
-
-// revivedBy reports whether m shows that a member is back that was held unreachable. What the
-// network kept may be older than its sender's death: it takes an answer to a PROBE asked since.
-func (p *host) revivedBy(m *types.Message) bool {
-	return m.Kind == types.State && time.Duration(m.Request) > p.lost
 }
 
 // report tells of a failure, once for each failure and at most once for a
@@ -179,117 +62,48 @@ func (h *Handler) lose(id types.ID) {
 
 // miss holds a member unreachable.
 func (h *Handler) miss(id types.ID) {
-	p := &h.hosts[id-1]
-	if !p.gone {
-		p.gone, p.lost = true, h.now.Run
-		h.recount()
-	}
+	h.hosts[id-1].lose(h.now.Run)
+	h.recount()
 }
 
-// tellLeader tells the leader over TCP, where nothing is lost, whom this peer misses: when a member has
-// become silent, when there is another leader, and with each heartbeat. A leader removes nobody whom it
-// alone misses (rule 2).
+// tellLeader reports the members that this peer misses to the leader, over TCP, where nothing is lost: when a
+// member has become silent, when there is another leader, and with each heartbeat. A leader removes no member that
+// it alone misses (rule 2).
 func (h *Handler) tellLeader() {
 	if !h.misses || !h.hasLeader() {
 		return
 	}
 	h.misses = false
 	m := h.send(types.Heartbeat, h.election.sign.peer)
-	m.Request, m.Heard, m.Term = uint64(h.now.Run), h.heardOf(h.promised.Peer), h.promised
-	m.Unreachable = h.unheard(len(h.hosts))
+	m.Request, m.Heard, m.Term = uint64(h.now.Run), h.clockOf(h.promised.Peer), h.promised
+	m.Unreachable = h.unreachable()
 }
 
-// heardOf returns the newest time of a member's own clock that this peer has heard; 0 for none.
-func (h *Handler) heardOf(id types.ID) uint64 {
-	if !h.known(id) {
-		return 0
-	}
-	return h.hosts[id-1].clock
-}
-
-// noteClock notes when the sender of m, a HEARTBEAT or PROBE, sent it.
-func (h *Handler) noteClock(m *types.Message) {
-	if h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) {
-		p := &h.hosts[m.From-1]
-		p.clock = max(p.clock, m.Request)
-	}
-}
-
-// silent reports whether this peer misses a member that may be there all the same.
-func (h *Handler) silent(id types.ID) bool { return !h.reaches(id) && !h.hosts[id-1].dead }
-
-// confirmed reports whether a member that this peer holds unreachable may be removed: it is gone for
-// certain, or another reachable member misses it too, has said so after it had heard what this peer sent since
-// it last heard that one, and has not said anything else since. A leader that is left alone has nobody to ask.
-func (h *Handler) confirmed(id types.ID) bool {
-	p := &h.hosts[id-1]
-	if p.dead || len(h.view.Members)-h.lacking <= 1 {
-		return true
-	}
-	return p.missed > p.heard && h.reaches(p.witness) && slices.Contains(h.hosts[p.witness-1].notHearing, id)
-}
-
-// hearsQuorum reports whether a member that misses just these hears a quorum of the view.
-func (h *Handler) hearsQuorum(missed []types.ID) bool {
-	n, leader := len(h.view.Members), true
-	for _, id := range missed {
-		if h.view.Has(id) {
-			n--
-			leader = leader && id != h.view.Leader
-		}
-	}
-	return h.view.Enough(n, leader)
-}
-
-// isCut reports whether m, a heartbeat, names only some of those whom its sender misses.
-func isCut(m *types.Message) bool { return slices.Contains(m.Unreachable, m.From) }
-
-// mayWitness reports whether the sender of m is believed in whom it misses: it names all of them, and hears
-// more than half of those whom this peer hears. Those who are gone do not count against it.
-func (h *Handler) mayWitness(m *types.Message) bool {
-	reached := len(h.view.Members) - h.lacking
-	heard := reached
-	for _, id := range m.Unreachable {
-		if h.reaches(id) {
-			heard--
-		}
-	}
-	return !isCut(m) && 2*heard > reached
-}
-
-// heedList takes in whom the sender of m, a member's heartbeat, misses, unless a newer heartbeat has
-// overtaken it, or it is the short one of the two that were sent at that moment.
-func (h *Handler) heedList(m *types.Message) {
-	p := &h.hosts[m.From-1]
-	if m.Request < p.stamp || isCut(m) && m.Request == p.stamp {
+// recordList records the list of missing members in m, a member's heartbeat, unless the list is outdated. It probes
+// the members that the leader misses: each owes this peer an answer from now on.
+func (h *Handler) recordList(m *types.Message) {
+	from := &h.hosts[m.From-1]
+	if !from.takeList(m) {
 		return
 	}
-	p.stamp = m.Request
-	h.noteNotHearing(m)
-	h.heedMissed(m)
-}
-
-// heedMissed notes whom the sender of m, a member's heartbeat, misses. Whom the leader misses is asked, too:
-// it owes this peer an answer from now on.
-func (h *Handler) heedMissed(m *types.Message) {
-	sender := &h.hosts[m.From-1]
-	sender.unfit = !isCut(m) && !h.hearsQuorum(m.Unreachable)
-	if s := &h.election.sign; sender.unfit && !m.Leads && m.From == s.peer && !m.Term.Below(s.term) {
+	h.totals.Heard++
+	from.unfit = !isCut(m) && !hearsQuorum(&h.view, m.Unreachable)
+	if s := &h.election.sign; from.unfit && !m.Leads && m.From == s.peer && !m.Term.Below(s.term) {
 		s.at = min(s.at, h.now.Run-h.Monitor) // it has lost its quorum, and leads no more
 	}
-	if sender.gone || m.Number < h.view.Number || !m.Leads && !h.mayWitness(m) {
+	if from.gone || m.Number < h.view.Number || !m.Leads && !h.mayWitness(&h.view, m) {
 		return
 	}
+	if m.Term.Peer == h.ID {
+		h.noteMissed(&h.view, m, h.now.Run)
+	}
 	for _, id := range m.Unreachable {
-		if !h.known(id) || !h.view.Has(id) || id == h.ID {
+		if !h.known(id) || !h.view.Has(id) {
 			continue
 		}
 		p := &h.hosts[id-1]
-		if heard := time.Duration(m.Heard); m.Term.Peer == h.ID && heard <= h.now.Run {
-			p.missed, p.witness = heard, m.From // said after it had heard what this peer sent then
-		}
 		if p.gone && p.missed <= p.heard && h.role == roleLeader {
-			h.ask(m.From) // so that it hears something newer, and says whom it misses again
+			h.ask(m.From) // so that it hears something newer, and reports its missing members again
 		}
 		if m.Leads && h.role != roleLeader && !p.gone && p.owes == never {
 			p.owes = h.now.Run
@@ -372,18 +186,6 @@ func (h *Handler) nextLook() time.Duration {
 	return heard + h.patience()
 }
 
-// lastWord is when a member's silence began: it was last heard, or owes an answer since then. One whose
-// heartbeats come, but no answers, is of no use to its leader.
-func (p *host) lastWord() time.Duration {
-	if p.owes != never {
-		return min(p.owes, p.heard)
-	}
-	return p.heard
-}
-
-// patience is the silence that makes a peer look: one heartbeat and a little.
-func (h *Handler) patience() time.Duration { return h.Heartbeat * 12 / 11 }
-
 // ask PROBEs a host, every 0.2 s at most, over a new connection if the last PROBE went unanswered or
 // the host is held unreachable: what is open may be stuck behind what a healed network has lost.
 // It returns the PROBE, which is good until the next send; nil if it has asked just before.
@@ -426,10 +228,12 @@ func (h *Handler) anew(id types.ID) {
 }
 
 func (h *Handler) onProbe(m *types.Message) {
-	h.noteClock(m)
+	if h.view.Holds(sender(m)) {
+		h.hosts[m.From-1].noteClock(m)
+	}
 	h.misses = h.misses || h.lacking > 0 && m.From == h.election.sign.peer
 	h.state(m)
-	admitted := m.Number == 0 && h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation})
+	admitted := m.Number == 0 && h.view.Holds(sender(m))
 	if admitted || h.mine(m) && m.Number < h.view.Number {
 		h.showView(m)
 	}
@@ -440,7 +244,7 @@ func (h *Handler) state(m *types.Message) {
 	s := h.answer(m, types.State)
 	s.Standing, s.Leads = h.role.standing(), h.leads()
 	s.HasLeader = s.Leads || h.hasLeader()
-	if !h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) { // else it need not take another
+	if !h.view.Holds(sender(m)) { // else it need not take another
 		s.Last = h.view.Past(m.From).Incarnation
 	}
 	if s.Leads {
@@ -458,12 +262,12 @@ func (h *Handler) onState(m *types.Message) {
 	h.nameFound(m.From)
 	h.onEvidence(m)
 	if h.joined() {
-		if h.role != roleLeader && h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) {
+		if h.role != roleLeader && h.view.Holds(sender(m)) {
 			h.hosts[m.From-1].owes = never
 		}
 		h.succeeded(m)
-		if m.Standing == types.Fresh && h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}) {
-			h.showView(m) // it is let in, and whoever did so did not live to tell it
+		if m.Standing == types.Fresh && h.view.Holds(sender(m)) {
+			h.showView(m) // it was admitted by a leader that died before it could tell it
 		}
 		if h.mine(m) && m.Leads {
 			h.sawLeader(m)
@@ -505,12 +309,12 @@ func (h *Handler) onHeartbeat(m *types.Message) {
 	case !h.joined():
 	case m.Group != h.view.Group:
 		h.onForeignHeartbeat(m)
-	case h.view.Holds(types.Member{ID: m.From, Incarnation: m.Incarnation}):
-		h.noteClock(m)
+	case h.view.Holds(sender(m)):
+		h.hosts[m.From-1].noteClock(m)
 		if m.Leads {
 			h.sawLeader(m)
 		}
-		h.heedList(m)
+		h.recordList(m)
 		if m.Number > h.view.Number {
 			h.ask(m.From) // who answers with its view: the leader may be unable to send it
 		}
@@ -551,14 +355,7 @@ func (h *Handler) undialed(id types.ID, began time.Duration, o types.Outcome) {
 // resume is done after a stall of this peer: what it knew of the others is old. Those held
 // unreachable for silence are looked at again before anything is done about them (section 4).
 func (h *Handler) resume() {
-	for i := range h.hosts {
-		p := &h.hosts[i]
-		if p.gone && !p.dead {
-			p.gone, p.lost, p.heard = false, h.now.Run, h.now.Run-h.patience()
-		}
-		p.evidence, p.lives.asked, p.lives.answers = evidence{}, never, false
-		p.owes, p.missed = never, never
-	}
+	h.detector.resume(h.now.Run, h.patience())
 	h.recount()
 	h.nextHeartbeat, h.reform, h.election.deferredAt = h.now.Run, reforming{}, never
 	if h.role == roleLeader {

@@ -296,7 +296,7 @@ func TestLongListOfTheMissed(t *testing.T) {
 	p := member(t, conf{ID: 2, Hosts: 50}, viewOf(1, all...))
 	p.pass(4*time.Second, 1, 3, 4)
 	m := p.sent(0, types.Heartbeat)
-	if len(m.Unreachable) != handlers.MostNamed || !slices.Contains(m.Unreachable, 2) {
+	if len(m.Unreachable) != handlers.MaxNamed || !slices.Contains(m.Unreachable, 2) {
 		t.Errorf("over UDP it names %v", m.Unreachable)
 	}
 	if m := p.sent(1, types.Heartbeat); len(m.Unreachable) != 46 || slices.Contains(m.Unreachable, 2) {

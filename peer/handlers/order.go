@@ -13,7 +13,7 @@ type place struct{ before, after types.ID }
 
 func newOrder(hosts int) order { return order{make([]place, hosts+1)} }
 
-// first returns who was not heard for longest; 0 if there is nobody.
+// first returns the member that was not heard for longest; 0 if there is none.
 func (o *order) first() types.ID { return o.places[0].after }
 
 // last makes id the one who was heard last.

@@ -15,7 +15,7 @@ const (
 	roleOut                   // was expelled; stays so until the process ends
 	roleFollower              // a member that neither leads nor asks to
 	roleCandidate             // a member whose NEWLEADER waits for a quorum
-	roleLeader                // a member with a term to lead under; Handler.leads reports whether it leads right now
+	roleLeader                // a member with a term to lead under; leads reports whether it does at this moment
 	roleDeparting             // a leader that has removed itself, whose NEWVIEW waits for a quorum of the next view
 )
 
@@ -50,8 +50,8 @@ type position struct {
 // joined reports whether the peer is a member: it holds a view.
 func (p *position) joined() bool { return p.role.standing() == types.Joined }
 
-// enter moves the peer to p. It panics if that role cannot follow the present one: the caller has an error.
-// What members owe a leader, or a member its leader, does not outlast the term.
+// enter moves the peer to p. It panics if the role of p is no successor of the present one: that is an error of
+// the caller. What others owe this peer is forgotten when it begins or ceases to lead.
 func (h *Handler) enter(p position) {
 	if !slices.Contains(successors[h.role], p.role) {
 		panic("handlers: the role " + p.role.String() + " cannot follow the role " + h.role.String())
@@ -68,11 +68,11 @@ func (h *Handler) becomeFresh() {
 	h.renew(h.view.Past(h.ID).Incarnation)
 	h.view = types.View{}
 	h.acceptor = acceptor{}
-	h.following, h.followed, h.counter, h.namedByLeader = 0, types.Term{}, 0, nil
+	h.following, h.followed, h.counter, h.reportedByLeader = 0, types.Term{}, 0, nil
 	h.election, h.reform = noElection(), reforming{}
 	h.fresh = freshness{since: h.now.Run, waits: h.now.Run, most: never, named: never, hinted: never, asked: never}
 	h.waited = never
-	h.order = newOrder(len(h.hosts))
+	h.forgetView()
 	h.due(h.now.Run)
 }
 
@@ -82,22 +82,22 @@ func (h *Handler) becomeOut() {
 	h.view = types.View{}
 }
 
-// becomeFollower gives up leading and candidacy, or begins the life of a member.
+// becomeFollower gives up leading and candidacy, or is the first step of a new member.
 func (h *Handler) becomeFollower() { h.enter(position{role: roleFollower}) }
 
-// becomeCandidate begins to ask for a term with r, a NEWLEADER. It gives up an earlier term or candidacy.
+// becomeCandidate asks for a term with r, a NEWLEADER (rule 5). It gives up an earlier term or candidacy.
 func (h *Handler) becomeCandidate(r *round) { h.enter(position{role: roleCandidate, candidacy: r}) }
 
 // becomeLeader takes a term that a quorum of the view has granted, or that is the first of a new group.
-// Settle is the pending operation that it has learned of.
+// It proposes settle, the pending operation that it has learned of, first (rule 1).
 func (h *Handler) becomeLeader(term types.Term, settle types.Accepted) {
 	h.enter(position{role: roleLeader,
 		leading: &leadership{term: term, preparation: preparation{ready: true, settle: settle}}})
 	h.following, h.followed = h.ID, term
-	h.namedByLeader = h.namedByLeader[:0]
+	h.reportedByLeader = h.reportedByLeader[:0]
 }
 
-// becomeDeparting ends the lead of a peer whose own removal was chosen; r is the NEWVIEW without it (rule 2).
+// becomeDeparting ends the lead of a leader whose own removal was chosen (rule 2); r is the NEWVIEW without it.
 func (h *Handler) becomeDeparting(r *round) {
 	h.enter(position{role: roleDeparting, leading: h.leading, departure: r})
 }

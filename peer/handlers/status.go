@@ -17,10 +17,10 @@ type Status struct {
 	View        types.View   // zero unless Joined
 	Reachable   int          // how many members it reaches, itself counted
 	Quorate     bool         // they are a quorum
-	Follows     types.ID     // whose lead it last followed; 0 for nobody's
+	Follows     types.ID     // the leader that it last followed; 0 for none
 	Leads       bool         // this peer leads (rule 5)
 	Halt        Halt         // why the group cannot go on; Going if it can
-	Awaited     []types.ID   // for whom it waits then
+	Awaited     []types.ID   // the hosts that it waits for then
 	Spare       Spare        // zero too if it is leaving
 	Hosts       []HostStatus // by ID-1
 	Tally       Tally
@@ -28,18 +28,18 @@ type Status struct {
 
 // HostStatus is what a peer knows of one host.
 type HostStatus struct {
-	State State
-	Heard time.Duration // how long ago it was heard; Never if it was not
-	Told  bool          // Deaf is known, of this life of its
-	Deaf  []types.ID    // the members that it does not hear, MostNamed of them at most
+	State      State
+	Heard      time.Duration // how long ago it was heard; Never if it was not
+	Reported   bool          // this incarnation has reported NotHearing
+	NotHearing []types.ID    // the members that it does not hear, MaxNamed of them at most
 }
 
 // Never is how long ago something was that was not yet.
 const Never = time.Duration(-1)
 
-// MostNamed bounds how many hosts a heartbeat names, so that heartbeats stay small when half
+// MaxNamed bounds how many hosts a heartbeat names, so that heartbeats stay small when half
 // of a large group is gone.
-const MostNamed = 32
+const MaxNamed = 32
 
 // State is what a host is to a peer.
 type State uint8
@@ -58,21 +58,21 @@ func (s State) String() string {
 	return [...]string{"apart", "self", "present", "silent", "unanswering", "unreachable"}[s]
 }
 
-// Halt is why a peer's group cannot go on from view to view.
+// Halt is the reason why a peer's group cannot make progress.
 type Halt uint8
 
-// The halts. Awaited is whom it takes to end each.
+// The halts. Awaited are the hosts that it takes to end each.
 const (
 	Going      Halt = iota // it can
-	NoGroup                // it holds no view, and nobody lets it in; Awaited did not answer
+	NoGroup                // it holds no view, and no group lets it in; Awaited did not answer
 	Unfounded              // it holds no view, and would make a group if Awaited were accounted for
 	Banned                 // it was expelled
 	NoQuorum               // the members that it reaches are no quorum; Awaited are the others
 	NoAnswers              // it leads, but too few have answered; Awaited have not
 	NoGrants               // it asks to lead; Awaited have not granted it
-	NoLeader               // nobody leads; it is Awaited's turn
+	NoLeader               // no member leads; Awaited is next to stand for election
 	LeavesView             // it is leaving
-	NoNames                // it holds no view, and the name service knows none of the others, who are Awaited
+	NoNames                // it holds no view, and the name service knows none of the other hosts: Awaited
 )
 
 func (h Halt) String() string {
@@ -80,10 +80,10 @@ func (h Halt) String() string {
 		"no grants", "no leader", "leaving", "no names"}[h]
 }
 
-// Spare is how many members could be lost now, all at once, with the group going on.
+// Spare is how many members could fail now, all at once, with the group still making progress.
 type Spare struct {
-	Any     int // any so many of those that are reachable
-	Sparing int // so many of them, if the view's leader is none of these; at least Any
+	Any          int // reachable members that may fail, whichever they are
+	ExceptLeader int // that may fail if the view's leader is not among them; at least Any
 }
 
 // Status returns what the peer knows after its last step. It changes nothing.
@@ -107,7 +107,7 @@ func (h *Handler) hostStatus(id types.ID) HostStatus {
 	s := HostStatus{Heard: h.ago(p.lastContact)}
 	switch {
 	case id == h.ID:
-		return HostStatus{State: Self, Told: h.joined(), Deaf: h.unheard(len(h.hosts))}
+		return HostStatus{State: Self, Reported: h.joined(), NotHearing: h.unreachable()}
 	case !h.view.Has(id):
 		return s
 	case p.gone && h.since(max(p.heard, p.spoke)) < h.patience() && !p.dead:
@@ -119,7 +119,7 @@ func (h *Handler) hostStatus(id types.ID) HostStatus {
 	default:
 		s.State = Present
 	}
-	s.Heard, s.Told, s.Deaf = h.ago(p.heard), p.saidWhom, p.notHearing
+	s.Heard, s.Reported, s.NotHearing = h.ago(p.heard), p.hasReported, p.notHearing
 	return s
 }
 
@@ -131,7 +131,7 @@ func (h *Handler) ago(t time.Duration) time.Duration {
 	return max(0, h.since(t))
 }
 
-// spare counts whom the group could lose of so many reachable members.
+// spare counts how many of the reachable members the group could lose.
 func (h *Handler) spare(reachable int) Spare {
 	n := len(h.view.Members)
 	if !h.quorate || n == 0 || h.leaves() {
@@ -139,12 +139,12 @@ func (h *Handler) spare(reachable int) Spare {
 	}
 	most := max(0, reachable-(n/2+1))
 	if n%2 == 0 && h.reaches(h.view.Leader) {
-		return Spare{Any: most, Sparing: max(most, reachable-n/2)}
+		return Spare{Any: most, ExceptLeader: max(most, reachable-n/2)}
 	}
-	return Spare{Any: most, Sparing: most}
+	return Spare{Any: most, ExceptLeader: most}
 }
 
-// halt says why the group cannot go on, and for whom it waits.
+// halt returns why the group cannot make progress, and the hosts that it waits for.
 func (h *Handler) halt() (Halt, []types.ID) {
 	switch {
 	case h.leaves():
@@ -190,34 +190,4 @@ func (h *Handler) firstReachable() types.ID {
 		}
 	}
 	return first
-}
-
-// unheard lists the members that this peer does not hear. Of more than most it lists some, and itself, which
-// says so.
-func (h *Handler) unheard(most int) []types.ID {
-	if h.lacking == 0 {
-		return nil
-	}
-	var ids []types.ID
-	for _, id := range h.view.Members {
-		if id != h.ID && h.hosts[id-1].gone {
-			ids = append(ids, id)
-		}
-	}
-	if len(ids) > most {
-		ids[most-1] = h.ID
-		ids = ids[:most]
-	}
-	return ids
-}
-
-// noteNotHearing notes whom the sender of m, a member's heartbeat, does not hear. The list is
-// replaced, never modified: Status may have shown it.
-func (h *Handler) noteNotHearing(m *types.Message) {
-	p := &h.hosts[m.From-1]
-	p.saidWhom = true
-	h.totals.Heard++
-	if !slices.Equal(p.notHearing, m.Unreachable) {
-		p.notHearing = slices.Clone(m.Unreachable)
-	}
 }

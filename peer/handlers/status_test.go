@@ -71,11 +71,11 @@ func trySpare(v *types.View, reached uint) (s Spare) {
 	if reached&leader == 0 {
 		sparing = whoever
 	}
-	s = Spare{Any: whoever - 1, Sparing: sparing - 1}
+	s = Spare{Any: whoever - 1, ExceptLeader: sparing - 1}
 	if others := bits.OnesCount(reached &^ leader); reached&leader != 0 && sparing > others { // all of them may go
-		s.Sparing = others
+		s.ExceptLeader = others
 	}
-	s.Sparing = max(s.Any, s.Sparing)
+	s.ExceptLeader = max(s.Any, s.ExceptLeader)
 	return s
 }
 
@@ -105,7 +105,7 @@ func TestStatusOnlyReads(t *testing.T) {
 	if first.Halt != NoQuorum || !slices.Equal(first.Awaited, []types.ID{2, 4, 5}) {
 		t.Errorf("it halts for %v, waiting for %v", first.Halt, first.Awaited)
 	}
-	if deaf := first.Hosts[0].Deaf; !slices.Equal(deaf, []types.ID{2, 4, 5}) {
+	if deaf := first.Hosts[0].NotHearing; !slices.Equal(deaf, []types.ID{2, 4, 5}) {
 		t.Errorf("it says that it does not hear %v", deaf)
 	}
 }
@@ -152,16 +152,16 @@ func TestHeartbeatNamesTheUnheard(t *testing.T) {
 	m.From, m.Incarnation = 2, 2
 	h := watcher(3, 1, 0b111)
 	h.Message(h.now, 2, &m)
-	if got := h.Status().Hosts[1]; !got.Told || !slices.Equal(got.Deaf, m.Unreachable) {
+	if got := h.Status().Hosts[1]; !got.Reported || !slices.Equal(got.NotHearing, m.Unreachable) {
 		t.Errorf("it shows %+v", got)
 	}
-	if got := h.Status().Hosts[2]; got.Told {
+	if got := h.Status().Hosts[2]; got.Reported {
 		t.Errorf("it shows %+v of one that said nothing", got)
 	}
 	large := watcher(100, 1, 1)
 	large.sendHeartbeat()
-	if n := len(large.out.Heartbeat.Unreachable); n != MostNamed {
-		t.Errorf("with 99 unheard it names %d, want %d", n, MostNamed)
+	if n := len(large.out.Heartbeat.Unreachable); n != MaxNamed {
+		t.Errorf("with 99 unheard it names %d, want %d", n, MaxNamed)
 	}
 }
 
@@ -171,6 +171,7 @@ func TestSteadyHeartbeatAllocatesNothing(t *testing.T) {
 	for i := range h.hosts {
 		h.hosts[i].gone = false
 	}
+	h.recount()
 	m := types.Message{Kind: types.Heartbeat, From: 2, Incarnation: 2, Group: h.view.Group, Number: 7}
 	if n := testing.AllocsPerRun(100, func() {
 		h.begin(h.now)

@@ -134,7 +134,7 @@ func (h *Handler) refusedTwice(m *types.Message) {
 // sayTwice says, rarely, that a host runs twice.
 func (h *Handler) sayTwice(id types.ID, where [2]types.Addr) {
 	l := &h.hosts[id-1].lives
-	if h.since(l.said) >= time.Minute {
+	if h.since(l.said) >= noticeEvery {
 		l.said = h.now.Run
 		e := h.note(RunsTwice)
 		e.Host, e.Lives = id, where

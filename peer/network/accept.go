@@ -32,6 +32,9 @@ type acceptor struct {
 	drops     *drops
 	listener  net.Listener
 	pending   pendingConns
+
+	digest      uint64 // of the hosts file
+	corrections bucket // of hosts elsewhere
 }
 
 // accept accepts connections until the listener closes.
@@ -91,6 +94,8 @@ func (a *acceptor) serve(p pendingConn) {
 	switch {
 	case !a.pending.remove(p):
 		a.drops.count(dropPendingFull)
+	case err == errElsewhere:
+		a.drops.count(dropElsewhere)
 	case toBlame:
 		a.drops.blame(c.addr, err)
 	case err != nil:
@@ -111,6 +116,9 @@ func (a *acceptor) identify(c *connection) (*types.Message, error) {
 		a.addresses.resolves(a.tasks.ctx, c.addr, from)
 	}
 	if c.host = a.addresses.of(c.addr); c.host == 0 {
+		if from, ok := sender(header[min(lengthSize, len(header)):]); ok && a.corrects(c, from) {
+			return nil, errElsewhere
+		}
 		return nil, &fault{dropStranger, errors.New("it belongs to no host of the hosts file")}
 	}
 	if err != nil {

@@ -23,7 +23,7 @@ func TestFaults(t *testing.T) {
 		{"a stranger's message", 9, frame(4, 1, 9, 0, 2), dropStranger, "Error getting hostname from address: "},
 		{"a stranger's noise", 9, []byte("GET / HTTP/1.1"), dropStranger, "Error getting hostname from address: "},
 		{"noise", 2, []byte("GET / HTTP/1.1"), dropMalformed, "Error decoding byte array to integers: "},
-		{"too long", 2, frame(1<<31, 1, 9, 0, 2), dropMalformed, "Error decoding byte array to integers: "},
+		{"too long", 2, frame(1<<30, 1, 9, 0, 2), dropMalformed, "Error decoding byte array to integers: "},
 		{"no such kind", 2, frame(4, 1, 77, 0, 2), dropMalformed, "Error decoding byte array to integers: "},
 		{"another version", 2, frame(4, 2, 9, 0, 2), dropMalformed, "run the same release on all hosts"},
 		{"no such member", 2, frame(4, 1, byte(types.Req), 0, 3), dropNoMember, "Error: member ID not found in peerIdToName map: 3"},
@@ -171,6 +171,6 @@ func TestSilentConnections(t *testing.T) {
 }
 
 // frame is a frame that claims so many bytes.
-func frame(length int, b ...byte) []byte {
-	return append(binary.BigEndian.AppendUint32(nil, uint32(length)), b...)
+func frame(length uint32, b ...byte) []byte {
+	return append(binary.BigEndian.AppendUint32(nil, length), b...)
 }

@@ -14,20 +14,25 @@ import (
 )
 
 const (
-	// lookupTimeout bounds one question to the name service.
-	lookupTimeout = time.Second
 	// lookupPause is how long an answer of the name service serves further claims, so that strangers
 	// that claim to be a host cost one look-up per host in this time.
 	lookupPause = 200 * time.Millisecond
-	// addressTrust is how long an address is dialled without another look-up, after the name
-	// service gave it or a connection with it ended.
+	// claimPatience is how long a claim waits for the name service.
+	claimPatience = time.Second
+	// addressTrust is how long a refusal by all addresses of a host counts without another look-up, after
+	// the name service gave them or a connection with one of them ended.
 	addressTrust = 2 * time.Second
 )
 
 // addressBook knows which addresses each host has, and which host has an address. An address belongs
-// to one host at most: that of the latest look-up. Any goroutine may use it.
+// to one host at most: that of the latest look-up. What the name service gave last stays until it gives
+// something else: that it does not answer, or knows the name no more, takes no address away. Any goroutine
+// may use it.
 type addressBook struct {
 	resolver utils.Resolver
+	tasks    *tasks
+	self     types.ID
+	troubles *troubles     // is told how look-ups end; may be nil
 	changes  atomic.Uint64 // counts them
 	lookups  bucket        // look-ups that come of claims, and of names not known yet
 
@@ -37,26 +42,25 @@ type addressBook struct {
 }
 
 type entry struct {
-	name    string
-	fixed   netip.Addr   // from the hosts file; never looked up
-	addrs   []netip.Addr // never modified, only replaced
-	trusted time.Time    // until when addrs can be dialled without a look-up
-
-	asking   sync.Mutex // held while the name service is asked; guards the rest
-	asked    time.Time  // when it was last asked
-	answered time.Time  // when that was over
-	err      error      // its answer, if that was no address
+	name     string
+	fixed    netip.Addr   // from the hosts file; never looked up
+	addrs    []netip.Addr // never modified, only replaced
+	trusted  time.Time    // until when a refusal by addrs counts without a look-up
+	lookup   *lookup      // the latest; nil if there was none
+	pending  [2]*question // about IPv4, and about IPv6; nil for none
+	answered time.Time    // when the latest look-up was settled
 }
 
-func newAddressBook(hosts []config.Host, r utils.Resolver) *addressBook {
-	b := &addressBook{resolver: r, owner: make(map[netip.Addr]types.ID), hosts: make([]entry, len(hosts))}
+func newAddressBook(hosts []config.Host, r utils.Resolver, t *tasks) *addressBook {
+	b := &addressBook{resolver: r, tasks: t, owner: make(map[netip.Addr]types.ID), hosts: make([]entry, len(hosts))}
 	rate, burst := limitTable[limitLookups].allowed(usualBeat)
 	b.lookups.allot(rate, burst+float64(len(hosts))) // each host is looked up once besides
 	for i, h := range hosts {
 		e := &b.hosts[i]
-		e.name, e.fixed = h.Name, h.Addr
+		e.name, e.fixed = h.Name, h.Addr.Unmap()
 		if h.Addr.IsValid() {
-			b.set(types.ID(i+1), []netip.Addr{h.Addr.Unmap()})
+			b.set(types.ID(i+1), []netip.Addr{e.fixed})
+			e.trusted = time.Now().Add(addressTrust)
 		}
 	}
 	return b
@@ -91,70 +95,63 @@ func (b *addressBook) named(id types.ID, at netip.Addr) []netip.Addr {
 }
 
 // resolves reports whether addr belongs to id. It asks the name service if the address book does not
-// know addr.
+// know addr, and waits for it, but not for long.
 func (b *addressBook) resolves(ctx context.Context, addr netip.Addr, id types.ID) bool {
 	if !b.in(id) {
 		return false
 	}
 	if b.of(addr) != id {
-		b.refresh(ctx, id)
+		if q := b.refresh(id); q != nil {
+			ctx, cancel := context.WithTimeout(ctx, claimPatience)
+			defer cancel()
+			q.wait(ctx)
+		}
 	}
 	return b.of(addr) == id
 }
 
-// refresh asks the name service for id's addresses, unless it has just answered. The rate is limited,
-// because a stranger that claims to be each host in turn could have it asked without end.
-func (b *addressBook) refresh(ctx context.Context, id types.ID) {
+// refresh looks id up, unless the name service has just answered. The rate is limited, because a stranger
+// that claims to be each host in turn could have it asked without end. It returns the look-up in progress,
+// or nil for none.
+func (b *addressBook) refresh(id types.ID) *lookup {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	e := &b.hosts[id-1]
-	e.asking.Lock()
-	defer e.asking.Unlock()
-	if time.Since(e.answered) >= lookupPause && b.lookups.allow(time.Now()) {
-		b.ask(ctx, id)
+	if q := e.lookup; q != nil && !q.isSettled() {
+		return q
 	}
+	if now := time.Now(); now.Sub(e.answered) < lookupPause || !b.lookups.allow(now) {
+		return nil
+	}
+	return b.begin(id)
 }
 
-// toDial returns the addresses by which to dial id. With an error it may still return old ones, which
-// the name service did not confirm.
-func (b *addressBook) toDial(ctx context.Context, id types.ID) ([]netip.Addr, error) {
+// toDial returns the addresses by which to dial id, as far as they are known. If they were not confirmed
+// lately, it also returns a look-up in progress.
+func (b *addressBook) toDial(id types.ID) ([]netip.Addr, *lookup) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	e := &b.hosts[id-1]
-	now := time.Now()
-	if addrs, trusted := b.trusted(id); now.Before(trusted) {
-		return addrs, nil
+	switch q := e.lookup; {
+	case time.Now().Before(e.trusted):
+		return e.addrs, nil
+	case q != nil && !q.isSettled():
+		return e.addrs, q
 	}
-	e.asking.Lock()
-	defer e.asking.Unlock()
-	if e.asked.Before(now) { // nobody has asked while this waited
-		b.ask(ctx, id)
-	}
-	return b.known(id), e.err
-}
-
-func (b *addressBook) trusted(id types.ID) ([]netip.Addr, time.Time) {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	return b.hosts[id-1].addrs, b.hosts[id-1].trusted
-}
-
-// ask asks the name service for id's addresses. The caller holds the asking of id.
-func (b *addressBook) ask(ctx context.Context, id types.ID) {
-	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
-	defer cancel()
-	e := &b.hosts[id-1]
-	e.asked = time.Now()
-	addrs, err := b.resolver.Addrs(ctx, e.name, e.fixed)
-	e.answered, e.err = time.Now(), err
-	if err == nil {
-		slices.SortFunc(addrs, netip.Addr.Compare) // a name service may turn the order with each answer
-		b.set(id, addrs)
-	}
+	q := b.begin(id)
+	return e.addrs, q // which are those of the hosts file by now, if that has one
 }
 
 // set makes addrs the addresses of id, and of no other host.
 func (b *addressBook) set(id types.ID, addrs []netip.Addr) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.put(id, addrs)
+}
+
+// put is set for one that holds mu.
+func (b *addressBook) put(id types.ID, addrs []netip.Addr) {
 	e := &b.hosts[id-1]
-	e.trusted = time.Now().Add(addressTrust)
 	if slices.Equal(e.addrs, addrs) {
 		return
 	}
@@ -192,11 +189,12 @@ func (b *addressBook) trustRecent(id types.ID, addr netip.Addr) {
 	}
 }
 
-// moved reports whether the name service gives id other addresses than addrs. If addrs refused, that
-// then says nothing about id. If the name service does not answer, id counts as refusing.
-func (b *addressBook) moved(ctx context.Context, id types.ID, addrs []netip.Addr) bool {
-	now, err := b.toDial(ctx, id)
-	return err == nil && !slices.Equal(now, addrs)
+// lists reports whether the hosts file has an address of id, or the name service gave it just now.
+func (b *addressBook) lists(id types.ID) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	e := &b.hosts[id-1]
+	return e.fixed.IsValid() || len(e.addrs) > 0 && time.Now().Before(e.trusted)
 }
 
 // expire notes that id was not reached, so that the next dial looks its name up again.

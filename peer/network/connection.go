@@ -245,6 +245,10 @@ func (r *reader) listen(c *connection, m *types.Message) (err error) {
 		if !r.throttle(c, m) {
 			continue
 		}
+		if m.Kind == types.Refused && m.Reason == types.Elsewhere {
+			r.addresses.corrected(c.host, m.Lives)
+			continue
+		}
 		if m.From != c.host {
 			r.drops.count(dropImpostor)
 			if r.addresses.resolves(r.tasks.ctx, c.addr, m.From) {

@@ -15,6 +15,7 @@ type dropReason int
 // The reasons.
 const (
 	dropStranger      dropReason = iota // its address belongs to no host of the file
+	dropElsewhere                       // a host's message from an address that is not listed for it here
 	dropSilent                          // a connection from a host's address that ended, or said nothing in time
 	dropPendingFull                     // a connection evicted for newer ones before it identified itself
 	dropConnRate                        // a connection of an address that opens too many
@@ -35,7 +36,7 @@ const (
 
 // String names the reason.
 func (d dropReason) String() string {
-	return [reasons]string{"stranger", "silent", "crowded", "hurried", "malformed", "no member",
+	return [reasons]string{"stranger", "elsewhere", "silent", "crowded", "hurried", "malformed", "no member",
 		"impostor", "insistent", "racing", "unencodable", "stuck", "unsent", "unsealed", "unopened", "replayed",
 		"other incarnation"}[d]
 }
@@ -90,8 +91,8 @@ func unopenable(err error) dropReason {
 // ones are only counted. Strangers, who can have any number of addresses, have a limit of their own, so
 // that reports of hosts and of failures here are still made.
 const (
-	maxReports  = 1024
-	maxOfNobody = 256
+	maxReports        = 1024
+	maxUnknownReports = 256
 )
 
 // drops counts what is dropped, and reports it once for each address and reason.
@@ -102,7 +103,8 @@ type drops struct {
 
 	mu       sync.Mutex
 	reported map[report]bool
-	nobodies int // of these, reports of strangers
+	unknown  int  // of these, reports of strangers
+	datagram bool // a stranger's was reported
 }
 
 // report identifies what was reported: a reason and an address, or the text of a failure here.
@@ -133,6 +135,20 @@ func (d *drops) stranger(addr netip.Addr) {
 	d.once(report{reason: f.reason, addr: addr}, "%v (from %v)", f, addr)
 }
 
+// foreign reports, for the first datagram alone, that addr belongs to no host: on a shared network the hosts of other
+// groups broadcast without end.
+func (d *drops) foreign(addr netip.Addr) {
+	f := &fault{dropStranger, errors.New("it belongs to no host of the hosts file")}
+	r := report{reason: f.reason, addr: addr}
+	d.mu.Lock()
+	first := !d.datagram && !d.reported[r]
+	d.datagram = d.datagram || first
+	d.mu.Unlock()
+	if first {
+		d.once(r, "%v (from %v); further datagrams from unknown addresses are only counted", f, addr)
+	}
+}
+
 // failure reports that something failed here, once for each text.
 func (d *drops) failure(what string, err error) {
 	d.once(report{reason: reasons, text: what + err.Error()}, "%s: %v", what, err)
@@ -142,16 +158,16 @@ func (d *drops) failure(what string, err error) {
 func (d *drops) once(r report, format string, args ...any) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	before, most, kind := len(d.reported)-d.nobodies, maxReports, "faults"
+	before, most, kind := len(d.reported)-d.unknown, maxReports, "faults"
 	if r.reason == dropStranger {
-		before, most, kind = d.nobodies, maxOfNobody, "strangers"
+		before, most, kind = d.unknown, maxUnknownReports, "unknown addresses"
 	}
 	if d.reported[r] || before >= most {
 		return
 	}
 	d.reported[r] = true
 	if r.reason == dropStranger {
-		d.nobodies++
+		d.unknown++
 	}
 	d.notice.printf(format, args...)
 	if before+1 == most {

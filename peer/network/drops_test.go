@@ -52,13 +52,13 @@ func TestDropsBounded(t *testing.T) {
 		d.blame(addr, &fault{dropMalformed, errors.New("odd")})
 	}
 	notice.close(patience)
-	if got := strings.Count(out.String(), "no host of"); got != maxOfNobody {
-		t.Errorf("%d lines of strangers, want %d", got, maxOfNobody)
+	if got := strings.Count(out.String(), "no host of"); got != maxUnknownReports {
+		t.Errorf("%d lines of strangers, want %d", got, maxUnknownReports)
 	}
-	if got := strings.Count(out.String(), "\n"); got != maxOfNobody+maxReports+2 {
-		t.Errorf("%d lines, want %d", got, maxOfNobody+maxReports+2)
+	if got := strings.Count(out.String(), "\n"); got != maxUnknownReports+maxReports+2 {
+		t.Errorf("%d lines, want %d", got, maxUnknownReports+maxReports+2)
 	}
-	if len(d.reported) > maxOfNobody+maxReports || d.all()[dropStranger] != 10*maxReports {
+	if len(d.reported) > maxUnknownReports+maxReports || d.all()[dropStranger] != 10*maxReports {
 		t.Errorf("%d remembered, %v counted", len(d.reported), d.all())
 	}
 }

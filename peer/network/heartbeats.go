@@ -23,7 +23,7 @@ const (
 	targetsLast = 10 * time.Second
 	// maxBeats is how many heartbeats wait to be sent.
 	maxBeats = 2
-	// maxQueries is how many questions to the name service wait; more are dropped.
+	// maxQueries is how many claims wait for the name service; more are dropped.
 	maxQueries = 64
 	// maxTries is how often a heartbeat is sent while the kernel has no room for it, a
 	// millisecond apart.
@@ -40,6 +40,7 @@ type heartbeats struct {
 	keys      *keys      // nil without -key
 	confirmer *confirmer // nil without -key
 	socket    rawio.Socket
+	sources   *sources
 
 	queries chan query
 	beats   chan []byte // to be sent
@@ -59,15 +60,16 @@ type heartbeats struct {
 	turn    int       // whose name is looked up next
 }
 
-// query is a question to the name service: does addr, if valid, belong to host?
+// query is a question to the name service: does addr belong to host?
 type query struct {
 	host types.ID
 	addr netip.Addr
 }
 
-func newHeartbeats(self types.ID, t *tasks, b *addressBook, l *limits, d *drops, k *keys, socket rawio.Socket) *heartbeats {
-	h := &heartbeats{self: self, tasks: t, addresses: b, limits: l, drops: d, keys: k, socket: socket,
-		confirmer: newConfirmer(self, t, b, d, k, socket),
+func newHeartbeats(self types.ID, t *tasks, b *addressBook, l *limits, d *drops, k *keys, socket rawio.Socket, s *sources) *heartbeats {
+	from := sourced{socket, s}
+	h := &heartbeats{self: self, tasks: t, addresses: b, limits: l, drops: d, keys: k, socket: from, sources: s,
+		confirmer: newConfirmer(self, t, b, d, k, from),
 		queries:   make(chan query, maxQueries), beats: make(chan []byte, maxBeats), buffers: make(chan []byte, maxBeats)}
 	for range maxBeats {
 		h.buffers <- make([]byte, 0, rawio.MaxDatagram)
@@ -140,7 +142,7 @@ func (h *heartbeats) broadcast(b []byte) {
 // refreshTargets finds out where heartbeats go, and asks for the names that have no address yet.
 func (h *heartbeats) refreshTargets() {
 	h.found, h.changes = time.Now(), h.addresses.changes.Load()
-	attached, err := utils.Attached()
+	attached, err := h.sources.look()
 	if err != nil {
 		h.drops.failure("Error finding networks, so heartbeats go to each host by itself", err)
 	}
@@ -162,13 +164,13 @@ func (h *heartbeats) refreshTargets() {
 	h.resolveMissing()
 }
 
-// resolveMissing asks for the addresses of hosts that have none, of some at a time.
+// resolveMissing asks for the addresses of hosts that have none, or whose latest look-up failed, of some at a time.
 func (h *heartbeats) resolveMissing() {
 	hosts := h.addresses.len()
 	for range min(hosts, maxQueries/2) {
 		h.turn = h.turn%hosts + 1
-		if id := types.ID(h.turn); id != h.self && len(h.addresses.known(id)) == 0 {
-			h.ask(query{host: id})
+		if id := types.ID(h.turn); len(h.addresses.known(id)) == 0 || h.addresses.troubles.has(id) {
+			h.addresses.refresh(id)
 		}
 	}
 }
@@ -181,24 +183,32 @@ func (h *heartbeats) ask(q query) {
 	}
 }
 
-// resolve answers queries, one at a time, until the peer ends.
+// resolve answers queries until the peer ends, as many at the same time as may wait: the name service may answer
+// for some hosts and not for others.
 func (h *heartbeats) resolve() {
+	places := make(chan struct{}, maxQueries)
 	for {
 		select {
+		case places <- struct{}{}:
+		case <-h.tasks.ctx.Done():
+			return
+		}
+		select {
 		case q := <-h.queries:
-			h.answer(q)
+			h.tasks.run(func() {
+				h.answer(q)
+				<-places
+			})
 		case <-h.tasks.ctx.Done():
 			return
 		}
 	}
 }
 
-// answer asks the name service, and reports an address that belongs to no host.
+// answer asks the name service, and reports a first address that belongs to no host.
 func (h *heartbeats) answer(q query) {
-	if !q.addr.IsValid() {
-		h.addresses.refresh(h.tasks.ctx, q.host)
-	} else if !h.addresses.resolves(h.tasks.ctx, q.addr, q.host) && h.addresses.of(q.addr) == 0 {
-		h.drops.stranger(q.addr)
+	if !h.addresses.resolves(h.tasks.ctx, q.addr, q.host) && h.addresses.of(q.addr) == 0 {
+		h.drops.foreign(q.addr)
 	}
 }
 
@@ -322,11 +332,11 @@ func (h *heartbeats) question(addr netip.Addr, b []byte) {
 		h.ask(query{from, addr})
 		return
 	}
-	h.drops.stranger(addr)
+	h.drops.foreign(addr)
 }
 
 // spend counts a datagram, and returns how long to wait before the next is read. What comes meanwhile
-// is lost unless the kernel keeps it. The protocol asks over TCP whoever is not heard because of that.
+// is lost unless the kernel keeps it. The protocol probes members over TCP that are not heard because of that.
 func (h *heartbeats) spend() time.Duration {
 	wait := h.limits.datagrams.spend(time.Now(), 1)
 	if wait > 0 {

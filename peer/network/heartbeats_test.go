@@ -65,8 +65,9 @@ type fakeUDP struct {
 	before time.Time
 	ready  chan struct{} // nil for a socket that is polled from time to time
 	sent   []netip.AddrPort
-	fail   error // of writes
-	keep   bool  // what is written
+	source netip.Addr // of the last one sent; invalid if the system is to choose
+	fail   error      // of writes
+	keep   bool       // what is written
 	bytes  [][]byte
 }
 
@@ -87,7 +88,10 @@ func (f *fakeUDP) Next() ([]byte, netip.AddrPort, time.Duration, error) {
 
 func (f *fakeUDP) Ready() <-chan struct{} { return f.ready }
 
-func (f *fakeUDP) WriteTo(b []byte, to netip.AddrPort) error {
+func (f *fakeUDP) WriteTo(b []byte, to netip.AddrPort) error { return f.WriteFrom(b, netip.Addr{}, to) }
+
+func (f *fakeUDP) WriteFrom(b []byte, from netip.Addr, to netip.AddrPort) error {
+	f.source = from
 	f.sent = append(f.sent, to)
 	if f.keep {
 		f.bytes = append(f.bytes, bytes.Clone(b))
@@ -102,7 +106,7 @@ func newFakeHeartbeats(n *names, f *fakeUDP) (*heartbeats, *output) {
 	out := newOutput()
 	b := n.book()
 	b.set(1, []netip.Addr{addr("10.0.0.1")})
-	return newHeartbeats(1, newTasks(), b, newLimits(b.len(), usualBeat), newDrops(newLines(out, 0, nil)), nil, f), out
+	return newHeartbeats(1, b.tasks, b, newLimits(b.len(), usualBeat), newDrops(newLines(out, 0, nil)), nil, f, newSources(b, 1, netip.Addr{})), out
 }
 
 // Reading goes on after failures and datagrams of any kind; each is told once.
@@ -281,6 +285,30 @@ func TestHeartbeatFails(t *testing.T) {
 	}
 	if got := p.drops.all()[dropUnsent]; got != 3 {
 		t.Errorf("counted %d, want 3", got)
+	}
+}
+
+// Datagrams leave from the address that is listed for this host, if this machine has it and the sockets are not on the
+// loopback network alone.
+func TestHeartbeatsFromListedAddress(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ only, has, want string }{
+		{"", "10.0.0.7/24 10.0.0.1/24", "10.0.0.1"}, {"", "10.0.0.7/24", ""}, {"127.0.0.1", "10.0.0.1/24", ""},
+	} {
+		f := &fakeUDP{}
+		p, _ := newFakeHeartbeats(&names{}, f)
+		if c.only != "" {
+			p.sources.only = addr(c.only)
+		}
+		a := &attachment{}
+		for _, prefix := range strings.Fields(c.has) {
+			a.networks = append(a.networks, utils.Network{Prefix: netip.MustParsePrefix(prefix)})
+		}
+		p.sources.attached.Store(a)
+		p.socket.WriteTo([]byte("x"), netip.AddrPortFrom(addr("10.0.0.3"), config.UDPPort))
+		if got := f.source; got.IsValid() != (c.want != "") || got.IsValid() && got != addr(c.want) {
+			t.Errorf("%+v: sent from %v", c, got)
+		}
 	}
 }
 

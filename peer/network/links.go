@@ -1,23 +1,19 @@
 package network
 
 import (
-	"context"
-	"errors"
 	"net"
 	"net/netip"
 	"strconv"
 	"sync"
-	"syscall"
 	"time"
 
 	"memberly/peer/config"
-	"memberly/peer/connections"
+	"memberly/peer/network/connections"
 	"memberly/peer/types"
-	"memberly/peer/utils"
 )
 
 const (
-	// dialTimeout is how long a host has to answer a dial; the look-up of its name is part of it.
+	// dialTimeout is how long a host has to answer a dial; a wait for its name is part of it.
 	dialTimeout = time.Second
 	// maxShort has room for every message but a whole view.
 	maxShort = 128
@@ -33,8 +29,8 @@ type links struct {
 	addresses *addressBook
 	limits    *limits
 	drops     *drops
-	confirmer *confirmer // nil without -key
-	dialer    net.Dialer
+	sources   *sources
+	confirmer *confirmer           // nil without -key
 	run       func() time.Duration // the time, as an Instant.Run
 
 	table   *connections.Table[*connection, []byte]
@@ -159,68 +155,6 @@ func (l *links) dial(id types.ID, at netip.Addr) {
 		}
 		l.reader.converse(c, nil)
 	})
-}
-
-// connect returns a connection with id, by whichever of its addresses answers first; else the outcome.
-// That is a Refusal only if all addresses that the name service confirmed refused. If at is valid,
-// connect dials it alone, and the outcome says nothing about the host.
-func (l *links) connect(id types.ID, at netip.Addr) (net.Conn, types.Outcome) {
-	ctx, cancel := context.WithTimeout(l.tasks.ctx, dialTimeout)
-	defer cancel()
-	if at.IsValid() {
-		socket, _ := l.race(ctx, l.addresses.named(id, at))
-		if socket == nil {
-			l.addresses.expire(id)
-		}
-		return socket, types.NoAnswer
-	}
-	addrs, err := l.addresses.toDial(ctx, id)
-	if utils.NoSuchName(err) {
-		return nil, types.NoName
-	}
-	if len(addrs) == 0 {
-		return nil, types.Unresolved
-	}
-	socket, refused := l.race(ctx, addrs)
-	if socket != nil {
-		return socket, 0
-	}
-	l.addresses.expire(id)
-	if refused && err == nil && !l.addresses.moved(ctx, id, addrs) {
-		return nil, types.Refusal
-	}
-	return nil, types.NoAnswer
-}
-
-// race dials all addrs and returns the first connection, or reports whether all refused, of at least one.
-func (l *links) race(ctx context.Context, addrs []netip.Addr) (first net.Conn, refused bool) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	type attempt struct {
-		socket net.Conn
-		err    error
-	}
-	attempts := make(chan attempt, len(addrs))
-	for _, addr := range addrs {
-		go func() {
-			socket, err := l.dialer.DialContext(ctx, "tcp", endpoint(addr))
-			attempts <- attempt{socket, err}
-		}()
-	}
-	refused = len(addrs) > 0
-	for range addrs {
-		a := <-attempts
-		refused = refused && errors.Is(a.err, syscall.ECONNREFUSED)
-		switch {
-		case a.err != nil:
-		case first == nil:
-			first = a.socket
-			cancel()
-		default:
-			a.socket.Close()
-		}
-	}
-	return first, refused
 }
 
 // endpoint returns where the peer at addr listens.

@@ -8,8 +8,8 @@ import (
 	"testing"
 
 	"memberly/peer/config"
-	"memberly/peer/connections"
 	"memberly/peer/handlers"
+	"memberly/peer/network/connections"
 	"memberly/peer/types"
 )
 
@@ -141,28 +141,6 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
-// A name service that fails once an address is known leaves that one to be dialled.
-func TestResolvedBefore(t *testing.T) {
-	t.Parallel()
-	n := newSubnet(t)
-	c := n.config()
-	c.Hosts[1].Addr = netip.Addr{}
-	asked := 0
-	s := newStage(t, c, func(context.Context, string, string) ([]netip.Addr, error) {
-		if asked++; asked > 1 {
-			return nil, errors.New("server misbehaving")
-		}
-		return []netip.Addr{n.Host(2)}, nil
-	})
-	s.answer(send(probe(1, 2, 1)))
-	s.expect("undialed")
-	s.answer(send(probe(1, 2, 2)))
-	if st := s.expect("undialed"); asked < 2 || st.outcome != types.NoAnswer {
-		t.Errorf("after %d questions to the name service the outcome is %v, want %v", asked, st.outcome, types.NoAnswer)
-	}
-	s.answer(handlers.Output{})
-}
-
 // A name that does not resolve is asked for again: when it does, its host is reached.
 func TestNameComesUp(t *testing.T) {
 	t.Parallel()
@@ -174,7 +152,7 @@ func TestNameComesUp(t *testing.T) {
 	s := newStage(t, c, service.lookup)
 	s.answer(send(probe(1, 2, 1)))
 	s.expect("undialed")
-	service.addrs = map[string]string{"two": n.Host(2).String()}
+	service.set("two", n.Host(2).String())
 	s.answer(send(probe(1, 2, 2)))
 	if m := accept(t, two).hears(); m.Request != 2 {
 		t.Errorf("request %d came, want 2", m.Request)

@@ -17,8 +17,8 @@ import (
 	"time"
 
 	"memberly/peer/config"
-	"memberly/peer/connections"
 	"memberly/peer/handlers"
+	"memberly/peer/network/connections"
 	"memberly/peer/network/rawio"
 	"memberly/peer/seal"
 	"memberly/peer/types"
@@ -120,25 +120,28 @@ func open(c config.Config, h protocol, names utils.Resolver, stdout, stderr io.W
 	if k != nil {
 		p.sayKeys(c.Keys)
 	}
-	p.connect(self, listener, socket, newAddressBook(c.Hosts, names), k)
+	p.connect(self, listener, socket, newAddressBook(c.Hosts, names, newTasks()), k)
 	return p, nil
 }
 
 // connect makes the parts of the peer that use its sockets.
 func (p *Peer) connect(self netip.Addr, listener net.Listener, socket rawio.Socket, book *addressBook, k *keys) {
-	t, d, l := newTasks(), newDrops(p.notice), newLimits(book.len(), p.config.Heartbeat)
+	t, d, l := book.tasks, newDrops(p.notice), newLimits(book.len(), p.config.Heartbeat)
 	r := &reader{tasks: t, addresses: book, limits: l, drops: d, keys: k}
+	book.self, book.troubles = p.config.ID, newTroubles(p.notice, p.config.Hosts)
+	s := newSources(book, p.config.ID, self)
 	p.tasks, p.drops, p.addresses, p.keys = t, d, book, k
-	p.acceptor = &acceptor{tasks: t, reader: r, addresses: book, limits: l, drops: d, listener: listener}
-	p.heartbeats = newHeartbeats(p.config.ID, t, book, l, d, k, socket)
-	p.links = &links{tasks: t, reader: r, addresses: book, limits: l, drops: d, confirmer: p.heartbeats.confirmer,
-		dialer: dialFrom(self), run: p.run, table: connections.New[*connection, []byte](book.len())}
+	p.acceptor = &acceptor{tasks: t, reader: r, addresses: book, limits: l, drops: d, listener: listener, digest: p.config.Digest}
+	p.acceptor.corrections.allot(correctionRate, correctionRate)
+	p.heartbeats = newHeartbeats(p.config.ID, t, book, l, d, k, socket, s)
+	p.links = &links{tasks: t, reader: r, addresses: book, limits: l, drops: d, sources: s, confirmer: p.heartbeats.confirmer, run: p.run,
+		table: connections.New[*connection, []byte](book.len())}
 }
 
 // Listen has l told of every step from now on, after the listeners before it. It is called before Run.
 func (p *Peer) Listen(l handlers.Listener) { p.listeners = append(p.listeners, l) }
 
-// Say writes a line to stdout. It never waits: lines that nobody reads are dropped, the oldest first. Any
+// Say writes a line to stdout. It never waits: if stdout is not read, the oldest lines are dropped. Any
 // goroutine may call it.
 func (p *Peer) Say(format string, args ...any) { p.notice.printf(format, args...) }
 
@@ -174,7 +177,8 @@ func (p *Peer) Close() {
 func (p *Peer) loop(ctx context.Context) int {
 	p.looping.Lock()
 	defer p.looping.Unlock()
-	for _, task := range []func(){p.acceptor.accept, p.heartbeats.sendLoop, p.heartbeats.resolve} {
+	for _, task := range []func(){p.acceptor.accept, p.heartbeats.sendLoop, p.heartbeats.resolve,
+		func() { p.links.sources.watch(p.tasks, p.notice) }} {
 		p.tasks.run(task)
 	}
 	m := signals{leave: ctx.Done(), quit: p.quit}

@@ -226,7 +226,7 @@ func TestLooksBeforeTick(t *testing.T) {
 		f.reads = []datagram{{from: addr("10.0.0.3"), bytes: b}}
 		beats, _ := newFakeHeartbeats(&names{}, f)
 		defer beats.drops.notice.close(time.Second)
-		did := &diary{}
+		did := &stepLog{}
 		p := &Peer{start: time.Now(), protocol: did, heartbeats: beats, tasks: beats.tasks, timer: fakeTimer{time.NewTimer(time.Hour)}, schedule: schedule{wake: 10*pollEvery + pollEvery/4}}
 		defer p.timer.Close()
 		var none signals
@@ -246,18 +246,18 @@ func (t fakeTimer) Set(d time.Duration) { t.timer.Reset(d) }
 func (t fakeTimer) C() <-chan time.Time { return t.timer.C }
 func (t fakeTimer) Close()              { t.timer.Stop() }
 
-// diary is a protocol that writes down its steps.
-type diary struct {
+// stepLog is a protocol that writes down its steps.
+type stepLog struct {
 	protocol
 	steps []string
 }
 
-func (d *diary) Message(now handlers.Instant, _ types.ID, _ *types.Message) *handlers.Output {
+func (d *stepLog) Message(now handlers.Instant, _ types.ID, _ *types.Message) *handlers.Output {
 	d.steps = append(d.steps, fmt.Sprintf("heard at %v,", now.Run))
 	return &handlers.Output{}
 }
 
-func (d *diary) Tick(now handlers.Instant) *handlers.Output {
+func (d *stepLog) Tick(now handlers.Instant) *handlers.Output {
 	d.steps = append(d.steps, fmt.Sprintf("tick at %v", now.Run))
 	return &handlers.Output{}
 }

@@ -1,12 +1,13 @@
 package network
 
 import (
+	"fmt"
 	"hash/maphash"
 	"net/netip"
 	"sync"
 	"time"
 
-	"memberly/peer/connections"
+	"memberly/peer/network/connections"
 	"memberly/peer/types"
 )
 
@@ -44,6 +45,7 @@ const (
 	limitDatagrams limitID = iota + hostLimits
 	limitLookups
 	limitPending
+	limitLookedInto
 	limitOpen
 	limitQueued
 	limitReports
@@ -66,6 +68,9 @@ const (
 	writeTimeout = 2 * time.Second
 )
 
+// heldBack is what happens to a reader beyond a limit.
+var heldBack = fmt.Sprintf("read for %d ms", backoff.Milliseconds())
+
 // limitTable has every limit. A peer begins some five connections, JOINs and queries a second, sends
 // one heartbeat, and some thousand short frames while a group forms as fast as it can. More than a
 // few come at once only where this process stood still while they waited in the kernel. Each JOIN of a
@@ -77,21 +82,22 @@ var limitTable = [...]limit{
 	limitHeartbeats: {"heartbeats of one host", 20, 1000, true, nil, "dropped", []dropReason{dropHeartbeatRate}},
 	// With keys. To find out that none opens a datagram takes a key derivation for each.
 	limitUnopened: {"datagrams in the name of one host that no key opens", 20, 100, true, nil, "only the key in use is tried", []dropReason{dropUnopened}},
-	limitFrames:   {"frames of one host", 20_000, 5000, false, []int{types.MaxFrame}, "not read for 50 ms", nil},
+	limitFrames:   {"frames of one host", 20_000, 5000, false, []int{types.MaxFrame}, "not " + heldBack, nil},
 	// What is sent to a host counts as its bytes too, so that short questions do not draw long answers
 	// without end.
-	limitBytes: {"bytes of one host, and to it", 16 << 20, 4 << 20, false, nil, "not read for 50 ms", nil},
+	limitBytes: {"bytes of one host, and to it", 16 << 20, 4 << 20, false, nil, "not " + heldBack, nil},
 	// The rate grows by datagramsPerBeat for each host.
-	limitDatagrams: {"datagrams in all", 5000, 2048, false, nil, "none are read for 50 ms", nil},
+	limitDatagrams: {"datagrams in all", 5000, 2048, false, []int{datagramsPerBeat}, "none are " + heldBack, nil},
 	// The burst grows by one for each host.
 	limitLookups: {"look-ups of names that are claimed", 64, 64, false, nil, "not believed", []dropReason{dropStranger}},
 
-	limitPending: {"connections that have not said who they are", 0, maxPendingUnknown, false,
+	limitPending: {"connections that have not identified themselves", 0, maxPendingUnknown, false,
 		[]int{maxPendingOfHost, int(introduction / time.Second)}, "the oldest of that kind is closed", []dropReason{dropPendingFull, dropSilent}},
-	limitOpen:    {"open connections with one host", 0, connections.MaxOpen, false, nil, "the oldest is closed", nil},
-	limitQueued:  {"frames that wait to be written to a connection", 0, maxFrames, false, []int{int(writeTimeout / time.Second)}, "closed", []dropReason{dropStuck}},
-	limitReports: {"reports on stdout", 0, maxOfNobody, false, []int{maxReports}, "only counted", nil},
-	limitRecords: {what: "records that nobody reads from stderr"}, // none: each is kept
+	limitLookedInto: {"unidentified connections of unknown addresses that are looked up", 0, maxLookedInto, false, nil, "closed", []dropReason{dropPendingFull}},
+	limitOpen:       {"open connections with one host", 0, connections.MaxOpen, false, nil, "the oldest is closed", nil},
+	limitQueued:     {"frames that wait to be written to a connection", 0, maxFrames, false, []int{int(writeTimeout / time.Second)}, "closed", []dropReason{dropStuck}},
+	limitReports:    {"reports on stdout", 0, maxUnknownReports, false, []int{maxReports}, "only counted", nil},
+	limitRecords:    {what: "records that nobody reads from stderr"}, // none: each is kept
 }
 
 const (
@@ -170,7 +176,7 @@ func (b *bucket) spend(now time.Time, n int) time.Duration {
 type limits struct {
 	hosts     []allowance // by ID-1
 	strangers [strangerSlots]bucket
-	seed      maphash.Seed // so that nobody can know who shares a slot
+	seed      maphash.Seed // so that the addresses that share a slot cannot be predicted
 	datagrams bucket       // of all
 }
 

@@ -401,7 +401,7 @@ func (e *endless) Accept() (net.Conn, error) {
 }
 
 // The acceptor lets others have the processor now and then, however fast connections come.
-func TestDoorTakesTurns(t *testing.T) {
+func TestAcceptorPauses(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		x := trio(t)
@@ -461,6 +461,9 @@ func TestReadmeListsLimits(t *testing.T) {
 		}
 		if got, want := numbersIn(row[0]), l.numbers(); !slices.Equal(got, want) {
 			t.Errorf("%s: README has the numbers %v, want %v", l.what, got, want)
+		}
+		if got, want := strings.Contains(row[0], "real second"), l.rate > 0 && !l.perBeat; got != want {
+			t.Errorf("%s: README says a real second: %v, want %v", l.what, got, want)
 		}
 		var labels []string
 		for _, reason := range l.counted {

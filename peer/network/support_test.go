@@ -1,14 +1,12 @@
 package network
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"net"
 	"net/netip"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -36,45 +34,16 @@ func (s subnet) config() config.Config {
 		{Name: "one", Addr: s.Host(1)}, {Name: "two", Addr: s.Host(2)}}}
 }
 
-// output keeps what is written to it, and wakes those who wait for it.
-type output struct {
-	mu      sync.Mutex
-	text    bytes.Buffer
-	changed chan struct{} // closed and replaced at every change
-}
+// output collects what is written to it.
+type output struct{ loopback.Output }
 
-func newOutput() *output { return &output{changed: make(chan struct{})} }
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	close(o.changed)
-	o.changed = make(chan struct{})
-	return o.text.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
+func newOutput() *output { return &output{} }
 
 // await waits until text was written.
 func (o *output) await(t *testing.T, text string) {
 	t.Helper()
-	timeout := time.After(patience)
-	for {
-		o.mu.Lock()
-		got, changed := o.text.String(), o.changed
-		o.mu.Unlock()
-		if strings.Contains(got, text) {
-			return
-		}
-		select {
-		case <-changed:
-		case <-timeout:
-			t.Fatalf("%q was not written, but\n%s", text, got)
-		}
+	if !o.Await(patience, nil, func() bool { return strings.Contains(o.String(), text) }) {
+		t.Fatalf("%q was not written, but\n%s", text, o)
 	}
 }
 

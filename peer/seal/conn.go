@@ -137,14 +137,14 @@ func newConn(ring Keyring, shared, own, other []byte, dialer bool) *Conn {
 	return c
 }
 
-// Append appends a frame with message, of 1 to types.MaxFrame-Overhead bytes, to b. Every message
+// Append appends a frame with message, of 1 to types.MaxFrame-tagSize bytes, to b. Every message
 // of the protocol fits. The other end can open a frame only after all that were appended before it.
 func (c *Conn) Append(b, message []byte) []byte {
 	o := &c.out
 	if o.aead == nil {
 		return appendFrame(b, message)
 	}
-	b = binary.BigEndian.AppendUint32(b, uint32(len(message)+Overhead))
+	b = binary.BigEndian.AppendUint32(b, uint32(len(message)+tagSize))
 	body := len(b)
 	b = append(b, message...)
 	b = o.aead.Seal(b[:body], o.nonce.of(o.counter), b[body:], nil)

@@ -26,7 +26,7 @@ func sum(parts ...[]byte) []byte {
 	return s[:]
 }
 
-// gcm is AES-256-GCM under HKDF-SHA256, as the design has it.
+// gcm returns AES-256-GCM with a key from HKDF-SHA256.
 func gcm(t *testing.T, secret, salt []byte, info string) cipher.AEAD {
 	t.Helper()
 	k, err := hkdf.Key(sha256.New, secret, salt, info, 32)
@@ -50,7 +50,7 @@ const (
 	accepting types.ID = 2
 )
 
-// hello returns the hello frame of an end that has these dice.
+// hello returns the hello frame of an end with this seed.
 func hello(t testing.TB, self types.ID, seed byte) []byte {
 	t.Helper()
 	payload, _, err := newHello(dice(seed), self)
@@ -60,14 +60,14 @@ func hello(t testing.TB, self types.ID, seed byte) []byte {
 	return appendFrame(nil, payload)
 }
 
-// shake is Shake of an end that receives these bytes.
+// shake calls Handshake for an end that receives these bytes.
 func shake(ring Keyring, self types.ID, seed byte, received []byte) (c *Conn, peer types.ID, sent []byte, err error) {
 	var out bytes.Buffer
 	c, peer, err = Handshake(bufio.NewReader(bytes.NewReader(received)), &out, dice(seed), ring, self, self == dialing)
 	return c, peer, out.Bytes(), err
 }
 
-// meet returns both ends of a connection, whose nonces are by the seed.
+// meet returns both ends of a connection, whose nonces come from seed.
 func meet(t testing.TB, dialers, acceptors Keyring, seed byte) (dialer, acceptor *Conn) {
 	t.Helper()
 	first, second := hello(t, dialing, seed), hello(t, accepting, seed+100)
@@ -82,7 +82,7 @@ func meet(t testing.TB, dialers, acceptors Keyring, seed byte) (dialer, acceptor
 	return dialer, acceptor
 }
 
-// readAll returns the messages that c reads, and the error that ends it.
+// readAll returns the messages that c reads, and the error that follows them.
 func readAll(c *Conn, stream []byte) (messages []string, err error) {
 	r := bufio.NewReaderSize(iotest.HalfReader(bytes.NewReader(stream)), 16)
 	for {
@@ -94,7 +94,7 @@ func readAll(c *Conn, stream []byte) (messages []string, err error) {
 	}
 }
 
-// passes checks that messages come through from one end to the other.
+// passes checks that messages pass from one end to the other.
 func passes(t *testing.T, from, to *Conn, messages ...string) {
 	t.Helper()
 	var stream []byte
@@ -109,7 +109,7 @@ func passes(t *testing.T, from, to *Conn, messages ...string) {
 func TestConn(t *testing.T) {
 	t.Parallel()
 	dialer, acceptor := meet(t, ring(t, 1), ring(t, 1), 0)
-	longest := strings.Repeat("m", types.MaxFrame-Overhead)
+	longest := strings.Repeat("m", types.MaxFrame-tagSize)
 	passes(t, dialer, acceptor, "one", "t", longest, "three")
 	passes(t, acceptor, dialer, longest, "back")
 	passes(t, dialer, acceptor, "four", "five")
@@ -135,7 +135,7 @@ func agreed(t *testing.T, seed byte, public []byte) []byte {
 	return shared
 }
 
-// The bytes, and what they are sealed with, step by step, so that nothing moves unnoticed.
+// The bytes and the keys, step by step, so that no change of the wire format goes unnoticed.
 func TestConnBytes(t *testing.T) {
 	t.Parallel()
 	dialer, acceptor := meet(t, ring(t, 7), ring(t, 7), 0)
@@ -164,7 +164,7 @@ func TestConnBytes(t *testing.T) {
 	}
 }
 
-// The longest message has room for what sealing adds.
+// The longest message fits a frame when it is sealed.
 func TestLongestMessage(t *testing.T) {
 	t.Parallel()
 	m := &types.Message{Kind: types.NewView, From: 1, View: &types.View{Leader: 1}, Group: types.Group{Made: 1, Maker: 1}, Number: 1}
@@ -176,12 +176,12 @@ func TestLongestMessage(t *testing.T) {
 	}
 	m.Change = types.Change{Operation: types.Del, Member: types.Member{ID: 1, Incarnation: 1}, Cause: types.Left}
 	b, err := types.AppendMessage(nil, m)
-	if err != nil || len(b)+Overhead > types.MaxFrame {
-		t.Errorf("the longest message has %d bytes, %v: with %d more it must fit %d", len(b), err, Overhead, types.MaxFrame)
+	if err != nil || len(b)+tagSize > types.MaxFrame {
+		t.Errorf("the longest message has %d bytes, %v: with %d more it must fit %d", len(b), err, tagSize, types.MaxFrame)
 	}
 }
 
-// Without keys the frames are those of a peer of before, and nothing else is sent.
+// Without keys the frames are plain, and nothing else is sent.
 func TestPlainConn(t *testing.T) {
 	t.Parallel()
 	c, peer, sent, err := shake(Keyring{}, dialing, 0, nil)
@@ -250,7 +250,7 @@ func TestShakeRefuses(t *testing.T) {
 	}
 }
 
-// frames returns frames of c, each by itself.
+// frames returns one frame of c for each message.
 func frames(c *Conn, messages ...string) (all [][]byte) {
 	for _, m := range messages {
 		all = append(all, c.Append(nil, []byte(m)))
@@ -258,7 +258,7 @@ func frames(c *Conn, messages ...string) (all [][]byte) {
 	return all
 }
 
-// What somebody between the two ends may do to the stream: what he changes does not open.
+// Whatever an attacker between the two ends changes in the stream does not open.
 func TestConnRefuses(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -306,7 +306,7 @@ func TestConnRefuses(t *testing.T) {
 	}
 }
 
-// What was recorded of one life, hello and all, opens in no other.
+// A recording of one life, including its hello, opens in no other.
 func TestConnReplay(t *testing.T) {
 	t.Parallel()
 	dialer, _ := meet(t, ring(t, 1), ring(t, 1), 0)
@@ -354,8 +354,8 @@ func TestConnForwardSecrecy(t *testing.T) {
 	}
 }
 
-// Any bit that is changed on the way, of a hello's id or nonce or of a frame, is noticed, and
-// so is a frame that was made shorter.
+// Any changed bit, in the id or nonce of a hello or in a frame, is detected, and so is a shortened
+// frame.
 func TestConnTampering(t *testing.T) {
 	t.Parallel()
 	keyring := ring(t, 1, 2)
@@ -383,7 +383,7 @@ func TestConnTampering(t *testing.T) {
 	}
 }
 
-// opened returns the first message that an acceptor with the nonce of meet opens; "" if none.
+// opened returns the first message that an acceptor with meet's nonce opens, or "".
 func opened(ring Keyring, stream []byte) string {
 	r := bufio.NewReader(bytes.NewReader(stream))
 	c, _, err := Handshake(r, io.Discard, dice(100), ring, accepting, false)
@@ -397,7 +397,7 @@ func opened(ring Keyring, stream []byte) string {
 	return string(m)
 }
 
-// Which rings open what which rings seal: the first seals, all open.
+// Which keyrings open what which others seal: the first key seals, all open.
 func TestConnKeys(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -422,8 +422,8 @@ func TestConnKeys(t *testing.T) {
 	}
 }
 
-// A group of two changes its key in three steps, one peer after the other. At each moment what
-// is open passes messages until it is found stale, and a new connection passes them at once.
+// Two peers change their key in three steps, one after the other. At each moment open connections pass
+// messages until they are stale, and new connections pass messages at once.
 func TestConnRotates(t *testing.T) {
 	t.Parallel()
 	rings := [2]Keyring{ring(t, 1), ring(t, 1)}
@@ -484,8 +484,7 @@ func TestStale(t *testing.T) {
 	}
 }
 
-// The goroutines of both directions, and the one that asks for staleness, share nothing that
-// the race detector objects to.
+// One goroutine per direction and one that calls Stale run without a data race.
 func TestConnAtOnce(t *testing.T) {
 	t.Parallel()
 	dialer, acceptor := meet(t, ring(t, 2, 1), ring(t, 1, 2), 0)
@@ -504,7 +503,7 @@ func TestConnAtOnce(t *testing.T) {
 	}
 }
 
-// Once the first frame is through, neither end takes memory.
+// After the first frame, neither end allocates.
 func TestConnAllocations(t *testing.T) {
 	dialer, acceptor := meet(t, ring(t, 1), ring(t, 1), 0)
 	passes(t, dialer, acceptor, "first")
@@ -525,8 +524,8 @@ func TestConnAllocations(t *testing.T) {
 	}
 }
 
-// FuzzConn is a stream from a stranger without a key: whatever it is, nothing opens, unless
-// it is what the true dialer sent to this very acceptor.
+// FuzzConn reads a stream from a sender without a key. Nothing opens, except what the true dialer sent
+// to this acceptor.
 func FuzzConn(f *testing.F) {
 	keyring := ring(f, 1, 2)
 	dialer, _, _, err := shake(keyring, dialing, 0, hello(f, accepting, 100))
@@ -550,7 +549,7 @@ func BenchmarkConn(b *testing.B) {
 	for _, size := range []int{100, 10_000} {
 		b.Run(fmt.Sprintf("bytes=%d", size), func(b *testing.B) {
 			dialer, acceptor := meet(b, ring(b, 1), ring(b, 1), 0)
-			message, buf := make([]byte, size), make([]byte, 0, size+Overhead)
+			message, buf := make([]byte, size), make([]byte, 0, size+tagSize)
 			var frame []byte
 			source := bytes.NewReader(nil)
 			r := bufio.NewReader(source)

@@ -24,7 +24,7 @@ func newDatagrams(t testing.TB, ring Keyring, self types.ID, seed byte) *Datagra
 	return l
 }
 
-// open is Open, whose results stay as they are.
+// open calls Open, and copies the results, so that they stay valid.
 func open(to *Datagrams, from types.ID, b []byte, now time.Duration) (message string, reply []byte, err error) {
 	before := bytes.Clone(b)
 	m, reply, err := to.Open(from, b, now)
@@ -34,7 +34,7 @@ func open(to *Datagrams, from types.ID, b []byte, now time.Duration) (message st
 	return string(m), bytes.Clone(reply), err
 }
 
-// introduced returns two lanes of peers 1 and 2; the second knows the first.
+// introduced returns the Datagrams of peers 1 and 2. The second knows the session of the first.
 func introduced(t testing.TB, first, second Keyring) (one, two *Datagrams) {
 	t.Helper()
 	one, two = newDatagrams(t, first, 1, 1), newDatagrams(t, second, 2, 2)
@@ -42,7 +42,7 @@ func introduced(t testing.TB, first, second Keyring) (one, two *Datagrams) {
 	return one, two
 }
 
-// introduce has two hear one for the first time.
+// introduce makes two accept the session of one.
 func introduce(t testing.TB, one, two *Datagrams, now time.Duration) {
 	t.Helper()
 	if m, err := exchange(one, two, one.SealHeartbeat(nil, []byte("hello"), now), now); m != "hello" || err != nil {
@@ -50,8 +50,8 @@ func introduce(t testing.TB, one, two *Datagrams, now time.Duration) {
 	}
 }
 
-// exchange has to open b of from, and both answer each other until nothing is left to say. It
-// returns the last message that came to to.
+// exchange makes to open b, and passes replies between both until there are none. It returns the last
+// message that to received.
 func exchange(from, to *Datagrams, b []byte, now time.Duration) (message string, err error) {
 	for len(b) > 0 {
 		m, reply, err := open(to, from.self, b, now)
@@ -68,7 +68,8 @@ func exchange(from, to *Datagrams, b []byte, now time.Duration) (message string,
 	return message, nil
 }
 
-// Two meet: nothing that comes first is believed, the answer is, with the heartbeat in it.
+// When two peers meet, they trust no first datagram, but the answer to the challenge, which includes
+// the heartbeat.
 func TestDatagramsMeets(t *testing.T) {
 	t.Parallel()
 	one, two := newDatagrams(t, ring(t, 1), 1, 1), newDatagrams(t, ring(t, 1), 2, 2)
@@ -90,11 +91,11 @@ func TestDatagramsMeets(t *testing.T) {
 		}
 	}
 	if m, challenge, err := open(one, 2, two.Seal(nil, []byte("x")), 0); m != "" || len(challenge) == 0 || err != nil {
-		t.Errorf("the other way nobody is known yet, but got %q, %x, %v", m, challenge, err)
+		t.Errorf("the other way no session is known yet, but got %q, %x, %v", m, challenge, err)
 	}
 }
 
-// The bytes, and what they are sealed with, so that nothing moves unnoticed.
+// The bytes and the keys, so that no change of the wire format goes unnoticed.
 func TestDatagramsBytes(t *testing.T) {
 	t.Parallel()
 	one, two := newDatagrams(t, ring(t, 9), 0x102, 1), newDatagrams(t, ring(t, 9), 2, 2)
@@ -114,8 +115,8 @@ func TestDatagramsBytes(t *testing.T) {
 	if want := append([]byte("before"), sealed(0, "\x00beat")...); !bytes.Equal(first, want) {
 		t.Errorf("a message is %x, want %x", first, want)
 	}
-	if n := len(first) - len("beforebeat"); n != DatagramOverhead {
-		t.Errorf("it grew by %d bytes, want %d", n, DatagramOverhead)
+	if n, want := len(first)-len("beforebeat"), datagramHeader+1+tagSize; n != want {
+		t.Errorf("it grew by %d bytes, want %d", n, want)
 	}
 	_, challenge, _ := open(two, 0x102, first[len("before"):], 0)
 	if _, answer, _ := open(one, 2, challenge, 0); !bytes.Equal(answer, sealed(1, "\x02"+string(number[:])+"beat")) {
@@ -126,7 +127,7 @@ func TestDatagramsBytes(t *testing.T) {
 	}
 }
 
-// A peer without keys is told what to do by what one with keys sends, whatever it is.
+// A peer without keys reports the remedy for any datagram of a peer with keys.
 func TestUnsealedPeerIsTold(t *testing.T) {
 	t.Parallel()
 	lane := newDatagrams(t, ring(t, 1), 2, 0)
@@ -139,7 +140,7 @@ func TestUnsealedPeerIsTold(t *testing.T) {
 	}
 }
 
-// Without keys, datagrams are those of a peer of before.
+// Without keys, datagrams are plain.
 func TestPlainDatagrams(t *testing.T) {
 	t.Parallel()
 	one := newDatagrams(t, Keyring{}, 1, 1)
@@ -151,7 +152,7 @@ func TestPlainDatagrams(t *testing.T) {
 	}
 }
 
-// A lane can get its first keys later, and lose all of them.
+// Rekey can add the first keys, and remove all.
 func TestDatagramsKeysComeAndGo(t *testing.T) {
 	t.Parallel()
 	one, two := newDatagrams(t, Keyring{}, 1, 1), newDatagrams(t, Keyring{}, 2, 2)
@@ -168,7 +169,7 @@ func TestDatagramsKeysComeAndGo(t *testing.T) {
 	}
 }
 
-// Every reason why a datagram is dropped. Peer 2 opens; it knows peer 1, but not peer 3.
+// Every reason to drop a datagram. Peer 2 opens, and knows the session of peer 1, but not of peer 3.
 func TestDatagramsRefuses(t *testing.T) {
 	t.Parallel()
 	beat, err := types.AppendMessage(nil, &types.Message{Kind: types.Heartbeat, From: 1})
@@ -196,7 +197,7 @@ func TestDatagramsRefuses(t *testing.T) {
 		{"another key", 1, func(*Datagrams) []byte { return newDatagrams(t, ring(t, 9), 1, 1).Seal(nil, []byte("x")) }, ErrUnopened},
 		{"another key, another life", 1, func(*Datagrams) []byte { return newDatagrams(t, ring(t, 9), 1, 5).Seal(nil, []byte("x")) }, ErrUnopened},
 		{"says nothing", 1, func(one *Datagrams) []byte { return resealed(one, nil) }, ErrUnopened},
-		{"says what nobody does", 1, func(one *Datagrams) []byte { return says(one, 3, "x") }, ErrUnopened},
+		{"unknown kind", 1, func(one *Datagrams) []byte { return says(one, 3, "x") }, ErrUnopened},
 		{"a challenge without number", 1, func(one *Datagrams) []byte { return resealed(one, []byte{saysChallenge, 1, 2, 3, 4, 5, 6, 7}) }, ErrUnopened},
 		{"an answer to nothing", 1, func(one *Datagrams) []byte { return says(one, saysAnswer, "x") }, ErrReplayed},
 		{"an answer of an earlier life", 1, func(*Datagrams) []byte { return says(newDatagrams(t, ring(t, 1), 1, 5), saysAnswer, "x") }, ErrReplayed},
@@ -216,15 +217,14 @@ func TestDatagramsRefuses(t *testing.T) {
 	}
 }
 
-// resealed returns a datagram of l that holds plain.
+// resealed returns a datagram of l with this plaintext.
 func resealed(l *Datagrams, plain []byte) []byte {
 	b := l.Seal(nil, nil)[:datagramHeader]
 	counter := binary.BigEndian.Uint64(b[headerSize+numberLen:])
 	return l.own.aead.Seal(b, l.nonce.of(counter), plain, b)
 }
 
-// Any bit that is changed, and any byte that is cut off, is noticed; whether the session is
-// known, or the datagram is a challenge or an answer.
+// Any changed bit and any missing byte is detected, for a known session, a challenge and an answer.
 func TestDatagramsTampering(t *testing.T) {
 	t.Parallel()
 	one, two := introduced(t, ring(t, 1), ring(t, 1, 2))
@@ -259,8 +259,7 @@ func TestDatagramsTampering(t *testing.T) {
 	}
 }
 
-// Of datagrams that come in another order, those that are older than the newest are not handed on;
-// what came, or may have, is told.
+// Datagrams older than the newest are not handed on. Those that came before, or may have, are errors.
 func TestDatagramsWindow(t *testing.T) {
 	t.Parallel()
 	one, two := introduced(t, ring(t, 1), ring(t, 1))
@@ -285,8 +284,8 @@ func TestDatagramsWindow(t *testing.T) {
 	}
 }
 
-// What was recorded on its way to another host is of no use, during the sender's life and after it,
-// even to one that lost some; neither is a copy that comes to another address of this host.
+// A recording of a datagram to another host does not open, during its sender's life and later, even at
+// a host that lost some datagrams. Neither does a copy for another address of this host.
 func TestDatagramsRecordedElsewhere(t *testing.T) {
 	t.Parallel()
 	one, two := introduced(t, ring(t, 1), ring(t, 1))
@@ -314,8 +313,8 @@ func TestDatagramsRecordedElsewhere(t *testing.T) {
 	}
 }
 
-// A challenge is answered by the session that it names alone, as often as it comes, but no more
-// than its pace; another is answered at once all the same.
+// Only the session that a challenge names answers it, as often as it comes within the rate limit.
+// Another challenge is answered at once.
 func TestDatagramsChallengeIsForOne(t *testing.T) {
 	t.Parallel()
 	one, two := newDatagrams(t, ring(t, 1), 1, 1), newDatagrams(t, ring(t, 1), 2, 2)
@@ -406,8 +405,8 @@ func TestDatagramsOnlyKnown(t *testing.T) {
 	}
 }
 
-// Where an answer takes longer than the pause between challenges, or something of an earlier life
-// comes all the time, a new life is heard all the same.
+// A new life is heard even if its answer takes longer than the pause between challenges, or if
+// datagrams of an earlier life keep coming.
 func TestDatagramsSlowAnswers(t *testing.T) {
 	t.Parallel()
 	const ms = time.Millisecond
@@ -447,8 +446,8 @@ func TestDatagramsSlowAnswers(t *testing.T) {
 	}
 }
 
-// What was sealed before the answer that introduced its session is not taken after it: it may
-// have been held back.
+// Datagrams sealed before the answer that introduced their session are dropped, because an attacker may
+// have delayed them.
 func TestDatagramsIntroductionStartsWindow(t *testing.T) {
 	t.Parallel()
 	one, two := newDatagrams(t, ring(t, 1), 1, 1), newDatagrams(t, ring(t, 1), 2, 2)
@@ -459,7 +458,7 @@ func TestDatagramsIntroductionStartsWindow(t *testing.T) {
 	}
 }
 
-// A peer that restarts believes nothing that was recorded, nor do the others of one that did.
+// A peer that restarts opens no recordings, nor do others open those of its earlier life.
 func TestDatagramsReplayFromEarlierLife(t *testing.T) {
 	t.Parallel()
 	one, two := newDatagrams(t, ring(t, 1), 1, 1), newDatagrams(t, ring(t, 1), 2, 2)
@@ -488,7 +487,8 @@ func TestDatagramsReplayFromEarlierLife(t *testing.T) {
 	}
 }
 
-// What a host sealed for one is nothing to its own lane, nor to a third that expects an answer.
+// A host's datagram for one peer does not open at the host itself, nor at a third that expects an
+// answer.
 func TestDatagramsReflection(t *testing.T) {
 	t.Parallel()
 	one, two := introduced(t, ring(t, 1), ring(t, 1))
@@ -504,8 +504,8 @@ func TestDatagramsReflection(t *testing.T) {
 	}
 }
 
-// Challenges and answers are few, whatever comes; each number and each heartbeat is good for
-// a while, and a number for one answer.
+// Challenges and answers are rate-limited. Each number and each heartbeat is valid for a while, and a
+// number for one answer.
 func TestDatagramsPace(t *testing.T) {
 	t.Parallel()
 	const ms = time.Millisecond
@@ -555,7 +555,7 @@ func TestDatagramsPace(t *testing.T) {
 	}
 }
 
-// An answer of the session that is known goes through its window: it opens nothing again.
+// An answer of the known session passes through its window, so it does not open twice.
 func TestDatagramsAnswerOfKnownSession(t *testing.T) {
 	t.Parallel()
 	one, two := introduced(t, ring(t, 1), ring(t, 1))
@@ -577,8 +577,8 @@ func TestDatagramsAnswerOfKnownSession(t *testing.T) {
 	}
 }
 
-// A group of two changes its key in three steps, one peer after the other: no message is lost,
-// and nobody needs to be introduced again.
+// Two peers change their key in three steps, one after the other. No message is lost, and no session
+// has to be challenged again.
 func TestDatagramsRotates(t *testing.T) {
 	t.Parallel()
 	one, two := introduced(t, ring(t, 1), ring(t, 1))
@@ -608,7 +608,7 @@ func TestDatagramsRotates(t *testing.T) {
 	}
 }
 
-// What is under way while a sender changes keys, may come in any order.
+// Datagrams that are in flight while their sender changes keys may arrive in any order.
 func TestDatagramsKeysMixed(t *testing.T) {
 	t.Parallel()
 	one, two := introduced(t, ring(t, 1, 2), ring(t, 1, 2))
@@ -627,8 +627,8 @@ func TestDatagramsKeysMixed(t *testing.T) {
 	}
 }
 
-// A key that is taken away opens nothing more, and whom it introduced must be introduced anew:
-// so nobody who stole it can have spoilt the counters for good.
+// A removed key opens nothing, and its sessions are challenged again, so a thief of the key cannot have
+// exhausted the counters for ever.
 func TestDatagramsKeyTakenAway(t *testing.T) {
 	t.Parallel()
 	one, two := introduced(t, ring(t, 1), ring(t, 1, 2))
@@ -689,7 +689,7 @@ func TestDatagramsAtOnce(t *testing.T) {
 	all.Wait()
 }
 
-// A heartbeat costs no memory to seal, nor to open.
+// Sealing and opening a heartbeat do not allocate.
 func TestDatagramsAllocations(t *testing.T) {
 	one, two := introduced(t, ring(t, 1), ring(t, 1))
 	message := make([]byte, 100)
@@ -705,8 +705,8 @@ func TestDatagramsAllocations(t *testing.T) {
 	}
 }
 
-// FuzzDatagrams is a datagram of a stranger, which does not open unless it is one that was sealed;
-// and what a member gone mad seals, which is handed on only if it is a message.
+// FuzzDatagrams opens datagrams of a sender without a key, which open only if they were sealed before,
+// and those of a faulty member, which are handed on only if they are messages.
 func FuzzDatagrams(f *testing.F) {
 	one, two := introduced(f, ring(f, 1), ring(f, 1, 2))
 	sound := one.Seal(nil, []byte("message"))
@@ -742,8 +742,8 @@ func BenchmarkSealHeartbeat(b *testing.B) {
 	}
 }
 
-// What opening costs: a heartbeat (it is sealed too), and a stranger's datagrams, by the
-// number of keys that do not open them.
+// Benchmarks of opening: a heartbeat (including its sealing), and a stranger's datagrams, by the number
+// of keys that do not open them.
 func BenchmarkOpen(b *testing.B) {
 	b.Run("heartbeat", func(b *testing.B) {
 		one, two := introduced(b, ring(b, 1), ring(b, 1))

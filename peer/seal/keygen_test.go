@@ -53,7 +53,7 @@ func TestKeygen(t *testing.T) {
 	}
 }
 
-// A key that cannot be told is an error, as on a disk that is full.
+// A key that cannot be written, for instance to a full disk, is an error.
 func TestKeygenFails(t *testing.T) {
 	t.Parallel()
 	var stderr strings.Builder

@@ -41,7 +41,7 @@ func Read(path string) (Keyring, error) {
 	return ring, nil
 }
 
-// Reread is Read for a file that was read before. It refuses a pipe, which would keep it waiting for ever.
+// Reread is Read for a file that was read before. It refuses a pipe, which could block for ever.
 func Reread(path string) (Keyring, error) {
 	if about, err := os.Stat(path); err == nil && !about.Mode().IsRegular() {
 		return Keyring{}, fmt.Errorf("key file %q: it is not a regular file, and was read once: restart the peer to change its keys", path)

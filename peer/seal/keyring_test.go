@@ -13,12 +13,12 @@ import (
 	"testing/iotest"
 )
 
-// line returns the line of the key that is 32 times b.
+// line returns the line of the key whose 32 bytes are all b.
 func line(b byte) string {
 	return base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{b}, keySize))
 }
 
-// ring returns the ring of keys that are 32 times a byte each.
+// ring returns a keyring of keys whose 32 bytes are all the same.
 func ring(t testing.TB, keys ...byte) Keyring {
 	t.Helper()
 	var content strings.Builder
@@ -35,7 +35,7 @@ func ring(t testing.TB, keys ...byte) Keyring {
 	return r
 }
 
-// dice returns randomness that is the same for the same seed.
+// dice returns reproducible randomness.
 func dice(seed byte) *rand.ChaCha8 { return rand.NewChaCha8([32]byte{seed}) }
 
 func TestParse(t *testing.T) {
@@ -111,7 +111,7 @@ func TestBadKeyFile(t *testing.T) {
 			}
 			for l := range strings.FieldsSeq(c.content) {
 				if len(l) > 20 && strings.Contains(err.Error(), l[:20]) {
-					t.Errorf("the error tells key material: %v", err)
+					t.Errorf("the error reveals key material: %v", err)
 				}
 			}
 		})
@@ -131,7 +131,7 @@ func write(t *testing.T, content string, mode os.FileMode) string {
 	return path
 }
 
-// wants reports whether err holds all of the words, on one line.
+// wants checks that err contains all of the words, on one line.
 func wants(t *testing.T, err error, words ...string) {
 	t.Helper()
 	if err == nil {
@@ -161,7 +161,7 @@ func TestReadModes(t *testing.T) {
 	}
 }
 
-// The mode that counts is that of the file, not that of a link to it.
+// The mode of the file counts, not that of a link to it.
 func TestReadLink(t *testing.T) {
 	t.Parallel()
 	for mode, open := range map[os.FileMode]bool{0o600: true, 0o604: false} {
@@ -198,7 +198,7 @@ func TestUnreadable(t *testing.T) {
 	}
 }
 
-// A key may come through a pipe, which is nobody else's.
+// A key may come through a pipe, which other users cannot read.
 func TestReadPipe(t *testing.T) {
 	t.Parallel()
 	r, w, err := os.Pipe()
@@ -241,8 +241,8 @@ func TestNewKey(t *testing.T) {
 	}
 }
 
-// FuzzParse: what is taken for a key file holds that many different keys, and each is spelt
-// in it as it would be written.
+// FuzzParse checks that a valid key file has as many different keys as Parse returns, each in canonical
+// form.
 func FuzzParse(f *testing.F) {
 	f.Add(keys(3))
 	f.Add("\ufeff# comment\r\n\r\n" + line(9) + "\r\n")

@@ -45,15 +45,8 @@ var (
 	ErrImpostor = errors.New("it bears an id that is not its sender's")
 )
 
-// Overhead is how many bytes sealing adds to a frame. The longest message and Overhead fit into
-// types.MaxFrame.
-const Overhead = tagSize
-
-// DatagramOverhead is how many bytes sealing adds to a datagram with a message.
-const DatagramOverhead = datagramHeader + 1 + tagSize
-
 const (
-	tagSize   = 16
+	tagSize   = 16 // what sealing adds to a frame: the longest message still fits types.MaxFrame
 	nonceSize = 12
 	numberLen = 8 // of counters, sessions and the numbers of challenges
 )

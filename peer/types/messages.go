@@ -5,24 +5,24 @@ import (
 	"time"
 )
 
-// Kind is what a message is for: the table of docs/protocol.md, section 3.
+// Kind is the kind of a message: see the table of docs/protocol.md, section 3.
 type Kind uint8
 
 // The messages. All but HEARTBEAT go over TCP.
 const (
-	Join            Kind = iota + 1 // a fresh peer asks to be let in
+	Join            Kind = iota + 1 // a fresh peer asks to join
 	Req                             // a leader proposes a change
-	OK                              // the answer to REQ and NEWVIEW
-	NewView                         // this is the view now
-	NewLeader                       // a candidate asks to lead
-	PendingResponse                 // the answer to NEWLEADER: the promise, and what was accepted
-	Heartbeat                       // I am here; over UDP
-	Leave                           // a member asks the leader to take it out
-	Probe                           // are you there?
-	State                           // the answer to PROBE, and to a JOIN that only a leader can help
-	Refused                         // no, and why
-	Echo                            // a doctor asks whether this comes through; over TCP and UDP, outside the protocol
-	Echoed                          // the answer to ECHO, on the same lane; over TCP on a new connection too
+	OK                              // answers REQ and NEWVIEW
+	NewView                         // announces the present view
+	NewLeader                       // a candidate asks for promises
+	PendingResponse                 // answers NEWLEADER with a promise and the pending change
+	Heartbeat                       // shows over UDP that its sender runs
+	Leave                           // a member asks the leader to remove it
+	Probe                           // asks for the receiver's STATE
+	State                           // answers PROBE, and a JOIN to a peer that does not lead
+	Refused                         // refuses a request, with a reason
+	Echo                            // a doctor tests a connection; over TCP and UDP, not part of the protocol
+	Echoed                          // answers ECHO on the same route; over TCP also on a new connection
 )
 
 func (k Kind) String() string {
@@ -30,9 +30,8 @@ func (k Kind) String() string {
 		"HEARTBEAT", "LEAVE", "PROBE", "STATE", "REFUSED", "ECHO", "ECHOED")
 }
 
-// Hosts returns how many hosts the ids in a message of this kind may be of, where the hosts
-// file lists so many. Those who ask, and who refuse, may have another file: it must be
-// possible to tell them.
+// Hosts returns the highest id that a message of this kind may contain, if the hosts file lists this many
+// hosts. Kinds that peers with different files exchange, to find that out, may contain any id.
 func (k Kind) Hosts(listed int) int {
 	switch k {
 	case Join, Probe, Refused, Echo, Echoed:
@@ -41,78 +40,79 @@ func (k Kind) Hosts(listed int) int {
 	return listed
 }
 
-// Standing is what a peer is at the moment.
+// Standing is the relation of a peer to its group.
 type Standing uint8
 
 // The standings of a peer.
 const (
-	Fresh  Standing = iota + 1 // holds no view and asks to join
-	Out                        // was expelled, and stays out
-	Joined                     // holds a view
+	Fresh  Standing = iota + 1 // it holds no view, and asks to join
+	Out                        // it was expelled, and stays out
+	Joined                     // it holds a view
 )
 
 func (s Standing) String() string { return name(s, "?", "fresh", "out", "member") }
 
-// Reason says why a message was refused.
+// Reason is why a message was refused.
 type Reason uint8
 
 // The reasons of a refusal.
 const (
-	Promised  Reason = iota + 1 // a higher term was promised: Term
-	HasLeader                   // NEWLEADER: somebody leads already
-	Behind                      // the sender of the refusal holds an earlier view
-	Differs                     // JOIN, PROBE: the hosts files differ
-	Twice                       // another process of the same host runs at another address: Lives
+	Promised  Reason = iota + 1 // the sender has promised a higher term, which is in Term
+	HasLeader                   // to NEWLEADER: the sender has a leader
+	Behind                      // the sender holds an earlier view
+	Differs                     // to JOIN and PROBE: the hosts files differ
+	Twice                       // the host runs two processes, at the addresses in Lives
+	Elsewhere                   // to JOIN and PROBE: the sender lists the host at another address: Lives
 )
 
 func (r Reason) String() string {
-	return name(r, "?", "promised", "has a leader", "behind", "hosts files differ", "runs twice")
+	return name(r, "?", "promised", "has a leader", "behind", "hosts files differ", "runs twice", "is elsewhere")
 }
 
-// Addr is where a process is: an IP address, as a value. The protocol compares it and hands it on.
+// Addr is the IP address of a process. The protocol only compares it and passes it on.
 type Addr = netip.Addr
 
-// Message is every message of the protocol; which fields a kind uses is in its table
-// (docs/protocol.md), and the others are zero.
+// Message is any message of the protocol. docs/protocol.md lists the fields that each kind uses; the
+// others are zero.
 type Message struct {
 	Kind        Kind
 	From, To    ID
 	Incarnation Incarnation // the sender's
-	For         Incarnation // the receiver's that is meant; 0 in JOIN, PROBE and HEARTBEAT
+	For         Incarnation // the receiver's, as the sender knows it; 0 in JOIN, PROBE and HEARTBEAT
 	Group       Group       // the sender's; zero if it holds no view
-	Number      int64       // of the view that the message is about; 0 for none
-	Request     uint64      // which request this is, or answers. HEARTBEAT: when it was sent, by the sender's clock
-	Heard       uint64      // HEARTBEAT: the newest time of Term's peer that the sender has heard, by that one's clock
-	Term        Term        // of the sender; in a refusal, the promise; in STATE of a follower, its leader's
+	Number      int64       // the number of the view that the message is about; 0 for none
+	Request     uint64      // the number of this request, or of the one that it answers. HEARTBEAT: when it was sent, by the sender's clock
+	Heard       uint64      // HEARTBEAT: the Request of the newest heartbeat that the sender has heard from Term.Peer
+	Term        Term        // the sender's. REFUSED: its promise. STATE of a follower: its leader's
 
-	Change      Change // REQ: proposed. OK, PENDINGRESPONSE: accepted. NEWVIEW: what made the view. NEWLEADER: PENDING
+	Change      Change // REQ: the proposed one. OK, PENDINGRESPONSE: the accepted one. NEWVIEW: the one that made the view. NEWLEADER: Pending
 	Accepted    Term   // OK, PENDINGRESPONSE: the term in which Change was accepted
-	View        *View  // NEWVIEW: the whole view; nil to one that holds the view before
-	Unreachable []ID   // REQ, NEWVIEW, NEWLEADER: whom the sender holds unreachable. HEARTBEAT: some whom it does not hear
+	View        *View  // NEWVIEW: the whole view; nil to a peer that holds the view before
+	Unreachable []ID   // REQ, NEWVIEW, NEWLEADER: members that the sender finds unreachable. HEARTBEAT: some members that it does not hear
 
 	Standing  Standing    // STATE; ECHOED: 0 from a doctor
 	Leads     bool        // STATE, HEARTBEAT: the sender leads
 	HasLeader bool        // STATE: the sender has a leader, or leads
 	Last      Incarnation // STATE: the last incarnation of the receiver's host that the sender knows
 	Reason    Reason      // REFUSED
-	Lives     [2]Addr     // REFUSED, Twice: where the two processes are; first the member, or the leader
-	Digest    uint64      // JOIN, PROBE, ECHO, ECHOED: of the hosts file
+	Lives     [2]Addr     // REFUSED, Twice: the addresses of the two processes; first the member's or the leader's. Elsewhere: where the sender lists the host, and where the host sends from
+	Digest    uint64      // JOIN, PROBE, ECHO, ECHOED: that of the sender's hosts file
 	Broadcast bool        // ECHO, ECHOED: the question was sent by broadcast
 
 	// Not sent.
-	Waited time.Duration // how long it lay with the receiver unread, as far as is known
-	Addr   Addr          // received: where it came from. To be sent: the only address to send it to; invalid for any of the host's
+	Waited time.Duration // how long it waited unread at the receiver, as far as known
+	Addr   Addr          // of a received message, its source; of one to send, the only address to send it to, or invalid for any of the host's
 }
 
-// Outcome is what came of trying to connect to a host.
+// Outcome is the result of an attempt to connect to a host.
 type Outcome uint8
 
 // The outcomes of a dial that failed.
 const (
-	NoAnswer   Outcome = iota + 1 // an address is known, and nothing came back in time, or the network said no: silence
+	NoAnswer   Outcome = iota + 1 // no address of the host answered in time, or the network reported an error: silence
 	Refusal                       // every address of the host refused the connection
-	NoName                        // the name service says that there is no such name
-	Unresolved                    // no address is known: the name service gave none, and did not say that there is no such name
+	NoName                        // the name service answered that there is no such name
+	Unresolved                    // the name service gave no address, nor answered that there is no such name
 )
 
 func (o Outcome) String() string {

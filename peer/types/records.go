@@ -5,17 +5,17 @@ import (
 	"strconv"
 )
 
-// Record is a line on stderr: a view that was installed, or a message. Programs read these
-// lines: their form is an interface (README).
+// Record is a line on stderr: a view that the peer installed, or a message. Programs read these lines, so
+// their form must not change (README).
 type Record struct {
 	Peer    ID
 	View    int64
-	Leader  ID     // whose lead the writer follows at that moment
+	Leader  ID     // the peer whose lead the writer follows at that moment
 	Members []ID   // of the view, in the order of joining; unused if Message is set
 	Message string // "peer 5 unreachable", "crashing", "leaving", …; empty for a view
 }
 
-// Append appends the record's bytes to b, without an end of line.
+// Append appends the record to b, without a newline.
 func (r Record) Append(b []byte) []byte {
 	b = slices.Grow(b, 80+len(r.Message)+5*len(r.Members)) // room for all but huge numbers
 	b = append(b, "{peer_id:"...)
@@ -39,5 +39,5 @@ func (r Record) Append(b []byte) []byte {
 	return append(b, ">]}"...)
 }
 
-// String returns the record as it is written.
+// String returns the record as Append writes it.
 func (r Record) String() string { return string(r.Append(nil)) }

@@ -2,7 +2,7 @@ package types
 
 import "testing"
 
-// The lines are those of README and of the golden transcripts: programs read them.
+// The records of README and of the golden transcripts, which programs read.
 func TestRecordBytes(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

@@ -1,17 +1,15 @@
-// Package types holds the words of the protocol: ids, incarnations, views,
-// changes and messages, their bytes on the wire, and the records a peer writes.
-// It decides nothing and imports nothing of this project.
+// Package types has the data types of the protocol: ids, incarnations, views, changes and messages, their
+// wire format, and the records that a peer writes. It has no protocol logic, and imports no other package
+// of this project.
 package types
 
-import (
-	"slices"
-)
+import "slices"
 
-// ID is a host's 1-based line number in the hosts file. Zero means nobody.
+// ID is a host's place in the hosts file, from 1. Zero means no host.
 type ID int
 
-// Incarnation numbers one life of a peer as a (would-be) member. It is positive,
-// and larger than any earlier one of the same host. Zero means none.
+// Incarnation identifies one life of a peer, from its wish to join until it is removed or ends. It is
+// positive, and larger than all earlier ones of the same host. Zero means none.
 type Incarnation int64
 
 // Member is a host in one of its incarnations.
@@ -20,19 +18,19 @@ type Member struct {
 	Incarnation Incarnation
 }
 
-// Group names one chain of views: the incarnation its maker made it with, and the maker.
-// The zero Group is no group.
+// Group identifies one chain of views by the peer that made it, and that peer's incarnation. The zero
+// Group means none.
 type Group struct {
 	Made  Incarnation
 	Maker ID
 }
 
-// Before reports whether g was made earlier than o: it has the smaller name.
+// Before reports whether g is ordered before o, as a group that was made earlier is.
 func (g Group) Before(o Group) bool {
 	return g.Made < o.Made || g.Made == o.Made && g.Maker < o.Maker
 }
 
-// Term is the right to lead, ordered by counter, then by the peer that leads under it.
+// Term is a candidate's right to lead. Terms are ordered by counter, then by the peer that leads.
 type Term struct {
 	Counter uint64
 	Peer    ID
@@ -43,7 +41,7 @@ func (t Term) Below(o Term) bool {
 	return t.Counter < o.Counter || t.Counter == o.Counter && t.Peer < o.Peer
 }
 
-// Cause says why a member was removed; Present that it was not.
+// Cause is why a member was removed. Present means that it was not.
 type Cause uint8
 
 // The causes of a removal.
@@ -59,10 +57,11 @@ func (c Cause) String() string {
 	return name(c, "present", "unreachable", "restarted", "left", "expelled")
 }
 
-// Operation is what a Change does, or what is asked about one.
+// Operation is the kind of a Change.
 type Operation uint8
 
-// The operations. Nothing answers that no change is pending; Pending asks for one.
+// The operations. NEWLEADER has Pending, which asks for the pending change; Nothing answers that there is
+// none.
 const (
 	Nothing Operation = iota
 	Add
@@ -72,36 +71,36 @@ const (
 
 func (o Operation) String() string { return name(o, "NOTHING", "ADD", "DEL", "PENDING") }
 
-// Change turns one view into the next: ADD of a member, or DEL of one with a cause.
-// The zero Change is NOTHING.
+// Change turns one view into the next: it adds a member, or removes one for a cause. The zero Change has
+// the operation Nothing.
 type Change struct {
 	Operation Operation
 	Member    Member
 	Cause     Cause
 }
 
-// Accepted is a change that a member has accepted for the view after its own, and the
-// term it came in: the pending operation. The zero Accepted is none.
+// Accepted is the pending change: the one that a member accepted for the view after its own, and the term
+// of its proposal. The zero Accepted means none.
 type Accepted struct {
 	Term   Term
 	Change Change
 }
 
-// Past is what a view remembers of a host: its last incarnation, and the cause of its
-// removal. An incarnation with cause Present is a member; without one the host never was.
+// Past is what a view records about a host: the last incarnation that was a member, and the cause of its
+// removal, which is Present for a member. A host that never was a member has the zero Past.
 type Past struct {
 	Incarnation Incarnation
 	Cause       Cause
 }
 
-// View is one numbered membership of a group. A View is never modified once made:
-// With returns a new one, so copies may share their slices.
+// View is one numbered membership of a group. A View is immutable, so copies may share slices: With
+// returns a new one.
 type View struct {
 	Group   Group
-	Number  int64  // 0 in the zero View, which is no view
-	Leader  ID     // of the view before if still a member, else the lowest id
+	Number  int64  // from 1; 0 in the zero View, which means none
+	Leader  ID     // that of the view before if it is still a member, else the member with the lowest id
 	Members []ID   // in the order of joining
-	Last    []Past // by ID-1, one for each host of the file
+	Last    []Past // one for each host of the hosts file, by ID-1
 }
 
 // Incarnation returns the incarnation of the member id, or 0 if it is no member.
@@ -112,7 +111,7 @@ func (v *View) Incarnation(id ID) Incarnation {
 	return 0
 }
 
-// Past returns what v remembers of host id; the zero Past of an unknown one.
+// Past returns what v records about host id, or the zero Past for an unknown host.
 func (v *View) Past(id ID) Past {
 	if id < 1 || int(id) > len(v.Last) {
 		return Past{}
@@ -123,11 +122,11 @@ func (v *View) Past(id ID) Past {
 // Has reports whether id is a member, in any incarnation.
 func (v *View) Has(id ID) bool { return v.Incarnation(id) != 0 }
 
-// Holds reports whether m is a member in just that incarnation.
+// Holds reports whether m is a member in exactly that incarnation.
 func (v *View) Holds(m Member) bool { return m.Incarnation > 0 && v.Incarnation(m.ID) == m.Incarnation }
 
-// Quorum reports whether the members for whom in answers true are a quorum of v: more than
-// half of all, or exactly half with the view's leader among them (docs/protocol.md, section 2).
+// Quorum reports whether the members for which in returns true are a quorum of v: more than half of all,
+// or exactly half including the view's leader (docs/protocol.md, section 2).
 func (v *View) Quorum(in func(ID) bool) bool {
 	n := 0
 	for _, id := range v.Members {
@@ -138,13 +137,14 @@ func (v *View) Quorum(in func(ID) bool) bool {
 	return v.Enough(n, in(v.Leader))
 }
 
-// Enough reports whether n members are a quorum of v, the view's leader among them or not.
+// Enough reports whether n members are a quorum of v. leader says whether the view's leader is one of
+// them.
 func (v *View) Enough(n int, leader bool) bool {
 	return 2*n > len(v.Members) || 2*n == len(v.Members) && n > 0 && leader
 }
 
-// Admits reports whether c may turn v into the next view: an ADD of a host that has no member,
-// above its last incarnation, or a DEL of a present member that is not the only one.
+// Admits reports whether c can turn v into the next view: it adds a host that is no member, with a higher
+// incarnation than its last one, or removes a member that is not the only one.
 func (v *View) Admits(c Change) bool {
 	switch c.Operation {
 	case Add:
@@ -157,7 +157,7 @@ func (v *View) Admits(c Change) bool {
 	return false
 }
 
-// With returns the view that follows v by c, which v must admit.
+// With returns the view that c makes of v. v must admit c.
 func (v *View) With(c Change) View {
 	next := View{Group: v.Group, Number: v.Number + 1, Leader: v.Leader, Last: slices.Clone(v.Last)}
 	if c.Operation == Add {
@@ -172,7 +172,7 @@ func (v *View) With(c Change) View {
 	return next
 }
 
-// Same reports whether v and o are one view: the same group, number, members and leader.
+// Same reports whether v and o are equal.
 func (v *View) Same(o *View) bool {
 	return v.Group == o.Group && v.Number == o.Number && v.Leader == o.Leader &&
 		slices.Equal(v.Members, o.Members) && slices.Equal(v.Last, o.Last)

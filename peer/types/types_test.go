@@ -20,7 +20,7 @@ func viewOf(leader ID, members ...ID) View {
 	return v
 }
 
-// among returns what reports whether an id is one of these.
+// among returns a function that reports whether an id is one of these.
 func among(ids ...ID) func(ID) bool {
 	return func(id ID) bool { return slices.Contains(ids, id) }
 }
@@ -49,7 +49,7 @@ func TestQuorum(t *testing.T) {
 		{"the leader of two", viewOf(1, 1, 2), []ID{1}, true},
 		{"the other of two", viewOf(1, 1, 2), []ID{2}, false},
 		{"the only one", viewOf(1, 1), []ID{1}, true},
-		{"nobody", viewOf(1, 1), nil, false},
+		{"no members", viewOf(1, 1), nil, false},
 		{"others do not count", viewOf(1, 1, 2, 3), []ID{1, 4, 5}, false},
 		{"of no view", View{}, []ID{1, 2, 3}, false},
 	}
@@ -64,7 +64,7 @@ func TestQuorum(t *testing.T) {
 	}
 }
 
-// Of any set of members and the rest, exactly one is a quorum (docs/protocol.md, section 2).
+// Of any set of members and its complement, exactly one is a quorum (docs/protocol.md, section 2).
 func TestQuorumOfAnyCut(t *testing.T) {
 	t.Parallel()
 	all := []ID{3, 1, 5, 2, 4}
@@ -105,7 +105,7 @@ func TestAdmits(t *testing.T) {
 		{"remove one that was removed", v, del(4, 40, Unreachable), false},
 		{"remove without a cause", v, del(2, 20, Present), false},
 		{"remove the last member", alone, del(1, 10, Left), false},
-		{"remove nobody", v, del(0, 0, Left), false},
+		{"remove no host", v, del(0, 0, Left), false},
 		{"nothing", v, Change{}, false},
 		{"pending", v, Change{Operation: Pending}, false},
 		{"add to no view", View{}, add(1, 1), false},
@@ -162,8 +162,8 @@ func TestWith(t *testing.T) {
 	}
 }
 
-// Copies of a view share its slices, so a view may never change: not by With either, and not
-// when two views follow the same one.
+// Copies of a view share its slices, so With must not modify them, not even if two views follow the
+// same one.
 func TestWithLeavesTheViewAsItWas(t *testing.T) {
 	t.Parallel()
 	v := viewOf(1, 1, 2, 3)
@@ -275,7 +275,7 @@ func TestNames(t *testing.T) {
 		{Nothing, "NOTHING"}, {Add, "ADD"}, {Del, "DEL"}, {Pending, "PENDING"}, {Pending + 1, "?"},
 		{Present, "present"}, {Unreachable, "unreachable"}, {Restarted, "restarted"}, {Left, "left"}, {Expelled, "expelled"},
 		{Fresh, "fresh"}, {Out, "out"}, {Joined, "member"},
-		{Promised, "promised"}, {HasLeader, "has a leader"}, {Behind, "behind"}, {Differs, "hosts files differ"}, {Twice, "runs twice"},
+		{Promised, "promised"}, {HasLeader, "has a leader"}, {Behind, "behind"}, {Differs, "hosts files differ"}, {Twice, "runs twice"}, {Elsewhere, "is elsewhere"},
 		{NoAnswer, "no answer"}, {Refusal, "refused"}, {NoName, "no such name"}, {Unresolved, "not resolved"},
 	}
 	for _, tt := range tests {

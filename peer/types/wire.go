@@ -9,37 +9,37 @@ import (
 	"net/netip"
 )
 
-// Version is the wire version that this program speaks. It is the first byte of every
-// message; the kind is the second, and the sender's id the third and fourth, in all versions.
+// Version is the wire version of this program. In all versions a message begins with the version in one
+// byte, the kind in one, and the sender's id in two.
 const Version = 1
 
-// SealedVersion is the version of how payloads are sealed with a key.
+// SealedVersion is the version in which payloads are encrypted with a key.
 const SealedVersion = 2
 
-// Sealed is what a payload that is sealed with a key has for its Version. Kind and sender
-// follow as in any other; the kind is one of peer/seal. DecodeMessage knows only to say so.
+// Sealed is the Version of a payload that is encrypted with a key. Its kind is one of package seal, and
+// the sender follows as in any other payload. DecodeMessage rejects it with ErrSealed.
 const Sealed = sealedBit | SealedVersion
 
-// sealedBit is set in the version byte of sealed payloads only.
+// sealedBit is set in the version byte of encrypted payloads only.
 const sealedBit = 1 << 7
 
-// MaxHosts is how many hosts a hosts file may list: a NEWVIEW among so many still fits a frame.
+// MaxHosts is the maximum number of hosts in a hosts file. A NEWVIEW with that many fits a frame.
 const MaxHosts = 4096
 
-// MaxFrame is the longest message, in bytes without the frame's length.
+// MaxFrame is the maximum length of a frame's payload in bytes.
 const MaxFrame = 1 << 16
 
-// ErrVersion is wrapped by the error for a message of another wire version.
+// ErrVersion is the error for a message of another wire version.
 var ErrVersion = errors.New("unknown wire version")
 
-// ErrSealed is wrapped, besides ErrVersion, by the error for a message that is sealed.
+// ErrSealed is the error for a sealed message. Such an error wraps ErrVersion too.
 var ErrSealed = errors.New("it is sealed with a key, and this peer has none: start all with the same -key, or none")
 
-// frameLength is how many bytes a frame's length takes.
+// frameLength is the size of a frame's length field in bytes.
 const frameLength = 4
 
-// AppendFrame appends m as a frame for TCP: its length, four bytes, then AppendMessage's bytes.
-// If m breaks the rules of the wire, it returns b as it was, and an error that names the fault.
+// AppendFrame appends m to b as a frame for TCP: the length in four bytes, then the bytes of
+// AppendMessage. If m is invalid, it returns b unchanged and an error that names the fault.
 func AppendFrame(b []byte, m *Message) ([]byte, error) {
 	start := len(b)
 	framed, err := AppendMessage(append(b, make([]byte, frameLength)...), m)
@@ -50,10 +50,9 @@ func AppendFrame(b []byte, m *Message) ([]byte, error) {
 	return framed, nil
 }
 
-// AppendMessage appends m without a frame's length, as a UDP datagram holds it. Only the
-// fields that m.Kind uses are written; To never is. It only reads m, so several goroutines
-// may send one message. If m breaks the rules of the wire, it returns b as it was, and an
-// error that names the fault.
+// AppendMessage appends m to b without a frame's length, as in a UDP datagram. It writes only the fields
+// that m.Kind uses, and never To. It does not modify m, so several goroutines may send one message. If m
+// is invalid, it returns b unchanged and an error that names the fault.
 func AppendMessage(b []byte, m *Message) ([]byte, error) {
 	c := codec{bytes: b, hosts: MaxHosts}
 	c.message(m)
@@ -63,10 +62,10 @@ func AppendMessage(b []byte, m *Message) ([]byte, error) {
 	return c.bytes, nil
 }
 
-// DecodeMessage sets m to the message that b holds, in a group with so many hosts in its
-// file. It trusts nothing: an unknown kind, an id of no host (see Kind.Hosts), an impossible
-// view, bytes missing or left over are errors that name the fault, and leave m zero; another
-// wire version is ErrVersion. m shares no memory with b. Decoding a HEARTBEAT does not allocate.
+// DecodeMessage decodes b into m, for a hosts file with this many hosts. It trusts nothing: for an
+// unknown kind, an id of no host (see Kind.Hosts), an impossible view, or missing or spare bytes it
+// returns an error that names the fault, and sets m to zero. Another wire version is ErrVersion. m shares
+// no memory with b. Decoding a HEARTBEAT does not allocate.
 func DecodeMessage(b []byte, hosts int, m *Message) error {
 	*m = Message{}
 	c := codec{bytes: b, decoding: true, hosts: min(hosts, MaxHosts)}
@@ -82,7 +81,7 @@ func DecodeMessage(b []byte, hosts int, m *Message) error {
 	return nil
 }
 
-// title names what b is, for errors.
+// title names the message b in errors.
 func title(b []byte, k Kind) string {
 	if len(b) > 0 && isSealed(b[0]) {
 		return "sealed message"
@@ -92,11 +91,10 @@ func title(b []byte, k Kind) string {
 
 func isSealed(version uint8) bool { return version&sealedBit != 0 }
 
-// ReadFrame reads one frame from r and returns its message's bytes, in buf's memory as far as
-// that reaches. Memory grows with what was received, not with what the length claims. The
-// error is io.EOF if r ended before a frame began, wraps io.ErrUnexpectedEOF if it ended
-// within one, and else wraps r's own; a length of zero or above MaxFrame is an error too.
-// After any error the stream is of no more use.
+// ReadFrame reads one frame from r and returns its payload, in the memory of buf if it fits. It allocates
+// for the bytes received, not for the length claimed. The error is io.EOF if r ends before a frame, wraps
+// io.ErrUnexpectedEOF if r ends within one, and otherwise wraps r's error or reports a length of zero or
+// above MaxFrame. After an error the stream must be closed.
 func ReadFrame(r *bufio.Reader, buf []byte) ([]byte, error) {
 	length, err := readLength(r)
 	if err != nil {
@@ -105,9 +103,9 @@ func ReadFrame(r *bufio.Reader, buf []byte) ([]byte, error) {
 	buf = buf[:0]
 	for len(buf) < length {
 		if _, err := r.Peek(1); err != nil {
-			return nil, fmt.Errorf("%d of a frame's %d bytes came: %w", len(buf), length, unexpected(err))
+			return nil, fmt.Errorf("reading a frame, of which %d of %d bytes came: %w", len(buf), length, unexpected(err))
 		}
-		// What is buffered can be neither short nor fail.
+		// Peek of buffered bytes cannot fail.
 		chunk, _ := r.Peek(min(r.Buffered(), length-len(buf)))
 		buf = append(buf, chunk...)
 		r.Discard(len(chunk))
@@ -126,7 +124,7 @@ func readLength(r *bufio.Reader) (int, error) {
 	length := binary.BigEndian.Uint32(b)
 	r.Discard(frameLength)
 	if length == 0 || length > MaxFrame {
-		return 0, fmt.Errorf("a frame of %d bytes is claimed, not 1 to %d: its sender is no peer", length, MaxFrame)
+		return 0, fmt.Errorf("a frame claims %d bytes, not 1 to %d: its sender is no peer", length, MaxFrame)
 	}
 	return int(length), nil
 }
@@ -138,18 +136,17 @@ func unexpected(err error) error {
 	return err
 }
 
-// codec goes over the fields of a message in their order on the wire, and writes each or
-// reads each. One description serves both directions, and the same rules hold in both, so
-// neither can drift from the other. Writing never touches the message.
+// codec encodes or decodes the fields of a message in their order on the wire. One description serves
+// both directions, with the same checks, so they cannot drift apart. Encoding never modifies the message.
 type codec struct {
-	bytes    []byte // writing: all so far. Reading: what is left
+	bytes    []byte // encoding: all so far. Decoding: the rest
 	decoding bool
 	hosts    int   // in the file
-	err      error // the first fault; what comes after it means nothing
+	err      error // the first fault; after it, decoded values are meaningless
 }
 
-// message is the wire format. Integers are big endian and of fixed size: ids and counts take
-// two bytes, flags and enumerations one, everything else eight.
+// message is the wire format. Integers are big-endian: ids and counts take two bytes, flags and
+// enumerations one, all others eight.
 func (c *codec) message(m *Message) {
 	c.version()
 	enum(c, &m.Kind, Join, Echoed, "kind")
@@ -161,7 +158,7 @@ func (c *codec) message(m *Message) {
 	c.body(m)
 }
 
-// body is what the kinds differ in.
+// body has the fields that depend on the kind.
 func (c *codec) body(m *Message) {
 	switch m.Kind {
 	case Join, Probe:
@@ -197,8 +194,8 @@ func (c *codec) body(m *Message) {
 		c.incarnation(&m.Last, 0)
 	case Refused:
 		c.addressed(m)
-		enum(c, &m.Reason, Promised, Twice, "reason")
-		if m.Reason == Twice {
+		enum(c, &m.Reason, Promised, Elsewhere, "reason")
+		if m.Reason == Twice || m.Reason == Elsewhere {
 			c.lives(&m.Lives)
 		}
 	case Echo, Echoed:
@@ -209,14 +206,14 @@ func (c *codec) body(m *Message) {
 	}
 }
 
-// addressed is what requests to one incarnation, and their answers, have in common.
+// addressed has the fields that requests to one incarnation share with their answers.
 func (c *codec) addressed(m *Message) {
 	c.incarnation(&m.For, 0)
 	code64(c, &m.Request)
 	c.term(&m.Term)
 }
 
-// lives are two different addresses of 16 bytes each, IPv4 ones as ::ffff:a.b.c.d.
+// lives has two different addresses of 16 bytes each, IPv4 ones as ::ffff:a.b.c.d.
 func (c *codec) lives(lives *[2]netip.Addr) {
 	for i := range lives {
 		c.addr(&lives[i])
@@ -269,7 +266,7 @@ func (c *codec) change(m *Message) {
 	change := &m.Change
 	enum(c, &change.Operation, Nothing, Pending, "operation")
 	if !suits(change.Operation, m.Kind) {
-		c.fail("%v says nothing in a %v", change.Operation, m.Kind)
+		c.fail("%v is not allowed in %v", change.Operation, m.Kind)
 	}
 	if change.Operation == Add || change.Operation == Del {
 		c.id(&change.Member.ID, 1)
@@ -290,7 +287,7 @@ func suits(o Operation, k Kind) bool {
 	return o != Pending
 }
 
-// view is a flag, and the view if the flag is set. Its group and number are the message's.
+// view has a flag, and if it is set the view, whose group and number are the message's.
 func (c *codec) view(m *Message) {
 	whole := m.View != nil
 	c.flag(&whole)
@@ -301,7 +298,7 @@ func (c *codec) view(m *Message) {
 		m.View = &View{Group: m.Group, Number: m.Number}
 	}
 	if m.View.Group != m.Group || m.View.Number != m.Number {
-		c.fail("about view %d of %v, it carries view %d of %v", m.Number, m.Group, m.View.Number, m.View.Group)
+		c.fail("a message about view %d of %v has view %d of %v", m.Number, m.Group, m.View.Number, m.View.Group)
 	}
 	c.id(&m.View.Leader, 1)
 	c.ids(&m.View.Members)
@@ -309,7 +306,7 @@ func (c *codec) view(m *Message) {
 	c.sound(m.View)
 }
 
-// ids is a list of different hosts in any order.
+// ids has a list of different hosts, in any order.
 func (c *codec) ids(ids *[]ID) {
 	n := c.count(len(*ids), 2)
 	if n == 0 {
@@ -332,7 +329,7 @@ func (c *codec) ids(ids *[]ID) {
 	}
 }
 
-// pasts is what a view remembers of each host of the file.
+// pasts has the Past of each host of the file.
 func (c *codec) pasts(last *[]Past) {
 	n := c.count(len(*last), 9)
 	if c.decoding {
@@ -347,12 +344,12 @@ func (c *codec) pasts(last *[]Past) {
 		c.incarnation(&past.Incarnation, 0)
 		enum(c, &past.Cause, Present, Expelled, "cause of a removal")
 		if past.Incarnation == 0 && past.Cause != Present {
-			c.fail("host %d never was a member, yet it was removed: %v", i+1, past.Cause)
+			c.fail("host %d never was a member, but has the cause of removal %v", i+1, past.Cause)
 		}
 	}
 }
 
-// sound faults a view that no chain of changes can have made.
+// sound fails for a view that no chain of changes can have made.
 func (c *codec) sound(v *View) {
 	if v.Number < 1 || v.Group == (Group{}) {
 		c.fail("a view needs a group and a number: %d of %v", v.Number, v.Group)
@@ -362,7 +359,7 @@ func (c *codec) sound(v *View) {
 	}
 	for _, id := range v.Members {
 		if !v.Has(id) {
-			c.fail("peer %d is listed as a member, but is none", id)
+			c.fail("peer %d is listed as a member, but the view does not hold it", id)
 		}
 	}
 	present := 0
@@ -376,7 +373,7 @@ func (c *codec) sound(v *View) {
 	}
 }
 
-// id is a host's, or nobody's if least is zero.
+// id has the id of a host, or zero if least is zero.
 func (c *codec) id(id *ID, least ID) {
 	code16(c, id)
 	if *id < least || int(*id) > c.hosts {
@@ -398,8 +395,8 @@ func (c *codec) number(n *int64) {
 	}
 }
 
-// count is how many elements of so many bytes each follow; zero after a fault.
-// A list that the bytes at hand cannot hold is found out before memory is taken for it.
+// count has the number of elements, of this size each, that follow. It returns zero after a fault, so that
+// no memory is allocated for a list that the remaining bytes cannot hold.
 func (c *codec) count(n, size int) int {
 	code16(c, &n)
 	if n > c.hosts {
@@ -459,10 +456,10 @@ func code64[T ~int64 | ~uint64](c *codec, v *T) {
 	}
 }
 
-// take cuts the next n bytes off, or returns nil if there are too few.
+// take returns the next n bytes, or nil if there are fewer.
 func (c *codec) take(n int) []byte {
 	if len(c.bytes) < n {
-		c.fail("cut short: a field of %d bytes has %d", n, len(c.bytes))
+		c.fail("cut short: %d bytes are left of a field of %d", len(c.bytes), n)
 		c.bytes = nil
 		return nil
 	}

@@ -66,7 +66,8 @@ func encoded(t testing.TB, m *Message) []byte {
 	return b
 }
 
-// The bytes, field by field, so that nothing moves unnoticed: a change here is a new Version.
+// The bytes, field by field, so that no change of the wire format goes unnoticed: one needs a new
+// Version.
 func TestLayout(t *testing.T) {
 	t.Parallel()
 	const (
@@ -109,7 +110,7 @@ func TestLayout(t *testing.T) {
 	}
 }
 
-// A refusal because a host runs twice carries both addresses, and is strict about them.
+// A refusal with the reason Twice has two addresses, which are checked strictly.
 func TestLives(t *testing.T) {
 	t.Parallel()
 	ipv4, ipv6 := netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("fd00::2")
@@ -133,7 +134,7 @@ func TestLives(t *testing.T) {
 	}
 }
 
-// twice is a refusal because a host runs at both addresses.
+// twice returns a refusal because a host runs at both addresses.
 func twice(first, second netip.Addr) *Message {
 	m := sample(Refused, 5)
 	m.Reason, m.Lives = Twice, [2]netip.Addr{first, second}
@@ -179,7 +180,7 @@ func checkRoundTrip(t *testing.T, m *Message, hosts int) {
 	}
 }
 
-// randomMessage returns a message of any kind, with each field that the kind uses at random.
+// randomMessage returns a message of any kind, with random values in each field that the kind uses.
 func randomMessage(rng *rand.Rand, hosts int) *Message {
 	v := randomView(rng, hosts)
 	m := &Message{
@@ -216,14 +217,14 @@ func randomMessage(rng *rand.Rand, hosts int) *Message {
 		m.Standing, m.Last = Fresh+Standing(rng.IntN(3)), Incarnation(rng.Int64())
 		m.Leads, m.HasLeader = rng.IntN(2) == 1, rng.IntN(2) == 1
 	case Refused:
-		if m.Reason = Promised + Reason(rng.IntN(5)); m.Reason == Twice {
+		if m.Reason = Promised + Reason(rng.IntN(6)); m.Reason == Twice || m.Reason == Elsewhere {
 			m.Lives = [2]netip.Addr{randomAddr(rng), randomAddr(rng)}
 		}
 	}
 	return m
 }
 
-// randomView returns a view that a chain of changes has made.
+// randomView returns a view that random changes have made.
 func randomView(rng *rand.Rand, hosts int) View {
 	maker, made := randomID(rng, hosts), 1+Incarnation(rng.Int64N(1<<62))
 	v := View{Group: Group{made, maker}, Number: 1 + rng.Int64N(1<<62), Leader: maker,
@@ -277,7 +278,7 @@ func randomIDs(rng *rand.Rand, hosts int) []ID {
 	return ids
 }
 
-// The largest message there is: the whole view of the longest hosts file, and all unreachable.
+// The largest message: the whole view of the longest hosts file, with all members unreachable.
 func TestLargestMessageFitsAFrame(t *testing.T) {
 	t.Parallel()
 	m := sample(NewView, MaxHosts)
@@ -303,8 +304,7 @@ func TestDecodeTruncatedOrTrailing(t *testing.T) {
 	}
 }
 
-// wantFault checks that b is no message among five hosts, for this reason, and that nothing
-// of it is handed out.
+// wantFault checks that b does not decode, for this reason, and that m stays zero.
 func wantFault(t *testing.T, b []byte, want string) {
 	t.Helper()
 	m := *sample(NewView, 5)
@@ -317,7 +317,7 @@ func wantFault(t *testing.T, b []byte, want string) {
 	}
 }
 
-// Where fields begin, in the messages of sample.
+// The offsets of fields in the messages of sample.
 const (
 	atKind        = 1
 	atFrom        = 2
@@ -335,10 +335,10 @@ const (
 	atLast        = atHosts + 2
 )
 
-// patch is bytes to put in place, by where.
+// patch has the bytes to replace, by offset.
 type patch map[int][]byte
 
-// malformed is a message of sample, patched, and what is to be said of it.
+// malformed is a patched message of sample, and the error that it must cause.
 type malformed struct {
 	name  string
 	kind  Kind
@@ -370,10 +370,10 @@ func TestDecodeMalformedHeader(t *testing.T) {
 		{"another version", Heartbeat, patch{0: {2}}, "unknown wire version 2, this peer speaks 1"},
 		{"no kind", Heartbeat, patch{atKind: {0}}, "there is no kind 0"},
 		{"unknown kind", Heartbeat, patch{atKind: {byte(Echoed) + 1}}, "there is no kind 14"},
-		{"from nobody", Heartbeat, patch{atFrom: {0, 0}}, "peer 0 is none of the 5 hosts"},
+		{"from no host", Heartbeat, patch{atFrom: {0, 0}}, "peer 0 is none of the 5 hosts"},
 		{"from beyond the file", Heartbeat, patch{atFrom: {0, 6}}, "peer 6 is none of the 5 hosts"},
 		{"from far beyond the file", Heartbeat, patch{atFrom: {0xff, 0xff}}, "peer 65535 is none of the 5 hosts"},
-		{"JOIN from nobody", Join, patch{atFrom: {0, 0}}, "peer 0 is none of the 4096 hosts"},
+		{"JOIN from no host", Join, patch{atFrom: {0, 0}}, "peer 0 is none of the 4096 hosts"},
 		{"JOIN from beyond any file", Join, patch{atFrom: {0x10, 1}}, "peer 4097 is none of the 4096 hosts"},
 		{"PROBE from beyond any file", Probe, patch{atFrom: {0x10, 1}}, "peer 4097 is none of the 4096 hosts"},
 		{"refusal from beyond any file", Refused, patch{atFrom: {0x10, 1}}, "peer 4097 is none of the 4096 hosts"},
@@ -394,11 +394,11 @@ func TestDecodeMalformedBody(t *testing.T) {
 		{"for a negative incarnation", Leave, patch{atBody: negative}, "incarnation -1 is below 0"},
 		{"term beyond the file", Req, patch{atTermPeer: {1, 0}}, "peer 256 is none"},
 		{"unknown operation", Req, patch{atChange: {4}}, "there is no operation 4"},
-		{"REQ of nothing", Req, patch{atChange: {byte(Nothing)}}, "NOTHING says nothing in a REQ"},
-		{"REQ that asks", Req, patch{atChange: {byte(Pending)}}, "PENDING says nothing in a REQ"},
-		{"NEWLEADER of a change", NewLeader, patch{atChange: {byte(Add)}}, "ADD says nothing in a NEWLEADER"},
-		{"OK that asks", OK, patch{atChange: {byte(Pending)}}, "PENDING says nothing in a OK"},
-		{"change of nobody", Req, patch{atChange + 1: {0, 0}}, "peer 0 is none"},
+		{"REQ of nothing", Req, patch{atChange: {byte(Nothing)}}, "NOTHING is not allowed in REQ"},
+		{"REQ that asks", Req, patch{atChange: {byte(Pending)}}, "PENDING is not allowed in REQ"},
+		{"NEWLEADER of a change", NewLeader, patch{atChange: {byte(Add)}}, "ADD is not allowed in NEWLEADER"},
+		{"OK that asks", OK, patch{atChange: {byte(Pending)}}, "PENDING is not allowed in OK"},
+		{"change of no host", Req, patch{atChange + 1: {0, 0}}, "peer 0 is none"},
 		{"change beyond the file", Req, patch{atChange + 1: {0, 6}}, "peer 6 is none"},
 		{"change of no incarnation", Req, patch{atChange + 3: zero}, "incarnation 0 is below 1"},
 		{"removal without a cause", Req, patch{atChange + 11: {byte(Present)}}, "there is no cause of a removal 0"},
@@ -406,11 +406,11 @@ func TestDecodeMalformedBody(t *testing.T) {
 		{"more unreachable than hosts", Req, patch{atChange + 12: {0, 6}}, "a list of 6 among 5 hosts"},
 		{"absurdly many unreachable", Req, patch{atChange + 12: {0xff, 0xff}}, "a list of 65535 among 5 hosts"},
 		{"more unreachable than bytes", Req, patch{atChange + 12: {0, 5}}, "8 bytes are left of a list of 5"},
-		{"unreachable nobody", Req, patch{atChange + 14: {0, 0}}, "peer 0 is none"},
+		{"unreachable host 0", Req, patch{atChange + 14: {0, 0}}, "peer 0 is none"},
 		{"unreachable twice", Req, patch{atChange + 14: {0, 3}}, "peer 3 is listed twice"},
 		{"unknown standing", State, patch{atChange: {0}}, "there is no standing 0"},
 		{"unknown standing", State, patch{atChange: {4}}, "there is no standing 4"},
-		{"unknown reason", Refused, patch{atChange: {6}}, "there is no reason 6"},
+		{"unknown reason", Refused, patch{atChange: {7}}, "there is no reason 7"},
 		{"runs twice, nowhere", Refused, patch{atChange: {byte(Twice)}}, "cut short"},
 		{"last of a negative incarnation", State, patch{atChange + 3: negative}, "incarnation -1 is below 0"},
 	})
@@ -422,14 +422,14 @@ func TestDecodeMalformedView(t *testing.T) {
 		{"neither a view nor none", NewView, patch{atWhole: {2}}, "a flag is 2, not 0 or 1"},
 		{"view number 0", NewView, patch{atNumber: zero}, "a view needs a group and a number"},
 		{"view of no group", NewView, patch{atMade: zero, atMaker: {0, 0}}, "a view needs a group and a number"},
-		{"leader nobody", NewView, patch{atLeader: {0, 0}}, "peer 0 is none"},
+		{"no leader", NewView, patch{atLeader: {0, 0}}, "peer 0 is none"},
 		{"leader no member", NewView, patch{atLast + 8: {byte(Left)}}, "leader 1 is no member"},
 		{"members twice", NewView, patch{atMembers + 2: {0, 2}}, "peer 2 is listed twice"},
 		{"member beyond the file", NewView, patch{atMembers + 2: {0, 6}}, "peer 6 is none"},
 		{"more members than hosts", NewView, patch{atMembers: {0, 6}}, "a list of 6 among 5 hosts"},
 		{"absurdly many members", NewView, patch{atMembers: {0xff, 0xff}}, "a list of 65535 among 5 hosts"},
-		{"member that was removed", NewView, patch{atLast + 9 + 8: {byte(Unreachable)}}, "peer 2 is listed as a member, but is none"},
-		{"member that never was", NewView, patch{atLast + 9: zero}, "peer 2 is listed as a member, but is none"},
+		{"member that was removed", NewView, patch{atLast + 9 + 8: {byte(Unreachable)}}, "peer 2 is listed as a member, but the view does not hold it"},
+		{"member that never was", NewView, patch{atLast + 9: zero}, "peer 2 is listed as a member, but the view does not hold it"},
 		{"removed, but never was", NewView, patch{atLast + 9: zero, atLast + 9 + 8: {byte(Left)}}, "host 2 never was a member"},
 		{"removed for no known cause", NewView, patch{atLast + 9 + 8: {5}}, "there is no cause of a removal 5"},
 		{"negative last incarnation", NewView, patch{atLast + 9: negative}, "incarnation -1 is below 0"},
@@ -448,7 +448,7 @@ func TestDecodeUnlistedMember(t *testing.T) {
 	wantFault(t, b, "4 members are listed, but 5 are present")
 }
 
-// Peers whose hosts files differ in length cannot read each other's views, and say so.
+// Peers whose hosts files differ in length cannot decode each other's views, and the error says so.
 func TestDecodeAmongOtherHosts(t *testing.T) {
 	t.Parallel()
 	b := encoded(t, sample(NewView, 5))
@@ -467,8 +467,8 @@ func TestDecodeAmongOtherHosts(t *testing.T) {
 	}
 }
 
-// Who has a longer hosts file must be told, and heard to say so; of all else that it says, an
-// id beyond the file here is a fault.
+// A peer with a longer hosts file can be told so, and can say so. In other kinds, an id beyond the file
+// here is a fault.
 func TestDecodeFromALongerFile(t *testing.T) {
 	t.Parallel()
 	for kind := Join; kind <= Echoed; kind++ {
@@ -515,7 +515,7 @@ func TestDecodeVersion(t *testing.T) {
 	}
 }
 
-// A payload that is sealed is no message; whoever gets it without a key learns what to do.
+// A sealed payload does not decode, and the error tells a peer without a key what to do.
 func TestDecodeSealed(t *testing.T) {
 	t.Parallel()
 	for _, version := range []byte{Sealed, Sealed + 1, 0xff} {
@@ -538,7 +538,7 @@ func TestEncodeMalformed(t *testing.T) {
 	}{
 		{"no kind", 0, func(m *Message) {}, "there is no kind 0"},
 		{"unknown kind", Echoed + 1, func(m *Message) {}, "there is no kind 14"},
-		{"from nobody", Heartbeat, func(m *Message) { m.From = 0 }, "HEARTBEAT to peer 2: peer 0 is none"},
+		{"from no host", Heartbeat, func(m *Message) { m.From = 0 }, "HEARTBEAT to peer 2: peer 0 is none"},
 		{"negative id", Heartbeat, func(m *Message) { m.From = -1 }, "peer -1 is none"},
 		{"id beyond any file", Heartbeat, func(m *Message) { m.From = MaxHosts + 1 }, "peer 4097 is none"},
 		{"id that two bytes would cut", Heartbeat, func(m *Message) { m.From = 1<<16 + 1 }, "peer 65537 is none"},
@@ -546,19 +546,19 @@ func TestEncodeMalformed(t *testing.T) {
 		{"negative number", Heartbeat, func(m *Message) { m.Number = -1 }, "view number -1 is negative"},
 		{"half a group", Heartbeat, func(m *Message) { m.Group.Maker = 0 }, "neither a group nor none"},
 		{"negative for", Leave, func(m *Message) { m.For = -1 }, "incarnation -1 is below 0"},
-		{"REQ of nothing", Req, func(m *Message) { m.Change = Change{} }, "NOTHING says nothing in a REQ"},
-		{"NEWLEADER that does not ask", NewLeader, func(m *Message) { m.Change = Change{} }, "NOTHING says nothing in a NEWLEADER"},
+		{"REQ of nothing", Req, func(m *Message) { m.Change = Change{} }, "NOTHING is not allowed in REQ"},
+		{"NEWLEADER that does not ask", NewLeader, func(m *Message) { m.Change = Change{} }, "NOTHING is not allowed in NEWLEADER"},
 		{"removal without a cause", Req, func(m *Message) { m.Change.Cause = Present }, "no cause of a removal 0"},
 		{"unreachable twice", Req, func(m *Message) { m.Unreachable = []ID{2, 2} }, "peer 2 is listed twice"},
 		{"too many unreachable", Req, func(m *Message) { m.Unreachable = make([]ID, 1<<16) }, "a list of 65536 among 4096"},
 		{"no standing", State, func(m *Message) { m.Standing = 0 }, "no standing 0"},
 		{"no reason", Refused, func(m *Message) { m.Reason = 0 }, "no reason 0"},
 		{"runs twice, nowhere", Refused, func(m *Message) { m.Reason = Twice }, "is no address of a host"},
-		{"view of another number", NewView, func(m *Message) { m.Number++ }, "about view 6 of {17 1}, it carries view 5 of {17 1}"},
-		{"view of another group", NewView, func(m *Message) { m.Group.Made++ }, "about view 5 of {18 1}, it carries view 5 of {17 1}"},
+		{"view of another number", NewView, func(m *Message) { m.Number++ }, "about view 6 of {17 1} has view 5 of {17 1}"},
+		{"view of another group", NewView, func(m *Message) { m.Group.Made++ }, "about view 5 of {18 1} has view 5 of {17 1}"},
 		{"the zero view", NewView, func(m *Message) { m.View, m.Group, m.Number = &View{}, Group{}, 0 }, "peer 0 is none"},
 		{"leader no member", NewView, func(m *Message) { m.View.Leader = 6 }, "leader 6 is no member"},
-		{"member removed", NewView, func(m *Message) { m.View.Last[2].Cause = Left }, "peer 3 is listed as a member, but is none"},
+		{"member removed", NewView, func(m *Message) { m.View.Last[2].Cause = Left }, "peer 3 is listed as a member, but the view does not hold it"},
 		{"member not listed", NewView, func(m *Message) { m.View.Members = m.View.Members[:4] }, "4 members are listed, but 5 are present"},
 		{"over too many hosts", NewView, func(m *Message) { m.View.Last = make([]Past, MaxHosts+1) }, "a list of 4097 among 4096"},
 	}
@@ -581,7 +581,7 @@ func TestEncodeMalformed(t *testing.T) {
 	}
 }
 
-// One message goes to many peers at once: encoding must not write to it, which only the race
+// One message goes to many peers at once, so encoding must not write to it, which only the race
 // detector sees.
 func TestEncodeTogether(t *testing.T) {
 	t.Parallel()
@@ -644,7 +644,7 @@ func TestReadFrameFaults(t *testing.T) {
 	for _, claim := range []uint32{0, MaxFrame + 1, 1 << 31, 1<<32 - 1, binary.BigEndian.Uint32([]byte("GET "))} {
 		b := binary.BigEndian.AppendUint32(nil, claim)
 		_, err := ReadFrame(bufio.NewReader(bytes.NewReader(append(b, frame...))), nil)
-		if want := fmt.Sprintf("a frame of %d bytes is claimed", claim); err == nil || !strings.Contains(err.Error(), want) {
+		if want := fmt.Sprintf("a frame claims %d bytes", claim); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("claim of %d: error is %v, want one with %q", claim, err, want)
 		}
 	}
@@ -659,7 +659,7 @@ func TestReadFrameOfTheGreatestLength(t *testing.T) {
 	}
 }
 
-// A stranger who claims the longest frame and sends ten bytes of it costs no more than those.
+// An unknown sender that claims the longest frame and sends ten bytes costs only their memory.
 func TestReadFrameTakesMemoryForWhatCame(t *testing.T) {
 	const strangers, most = 100, 1024
 	stream := append(binary.BigEndian.AppendUint32(nil, MaxFrame), make([]byte, 10)...)
@@ -717,8 +717,8 @@ func TestFramesReuseMemory(t *testing.T) {
 // What a fuzzed message is decoded in.
 const fuzzHosts = 5
 
-// FuzzFrame is a stream of TCP from a stranger: whatever it holds, frames are read until one
-// is faulty, and what decodes stands for those bytes and no others.
+// FuzzFrame reads a TCP stream of an unknown sender: frames until one is faulty. What decodes must
+// encode to the same bytes.
 func FuzzFrame(f *testing.F) {
 	var all []byte
 	for kind := Join; kind <= Echoed; kind++ {
@@ -748,7 +748,7 @@ func FuzzFrame(f *testing.F) {
 	})
 }
 
-// FuzzDatagram is a datagram of UDP from a stranger.
+// FuzzDatagram decodes a UDP datagram of an unknown sender.
 func FuzzDatagram(f *testing.F) {
 	for kind := Join; kind <= Echoed; kind++ {
 		f.Add(encoded(f, sample(kind, fuzzHosts)))
@@ -760,7 +760,7 @@ func FuzzDatagram(f *testing.F) {
 	})
 }
 
-// checkBytes checks that payload decodes to nothing, or to what is encoded as want again.
+// checkBytes checks that payload does not decode, or decodes to a message that encodes to want.
 func checkBytes(t *testing.T, payload, want []byte, encode func([]byte, *Message) ([]byte, error)) {
 	t.Helper()
 	var m Message

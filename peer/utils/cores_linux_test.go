@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// The file of this process's memory then belongs to root: nobody else of its user may read it, nor is it dumped.
+// ForbidCores makes the process not dumpable, so other processes of its user cannot read its memory.
 func TestForbidCores(t *testing.T) {
 	const prGetDumpable = 3
 	dumpable := func() uintptr {

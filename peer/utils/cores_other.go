@@ -4,6 +4,5 @@ package utils
 
 import "syscall"
 
-// ForbidCores keeps the system from writing this process's memory to a file when it crashes. The processes
-// that this one starts have no cores either.
+// ForbidCores makes the system write no core dump of this process, nor of the processes that it starts.
 func ForbidCores() { syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{}) }

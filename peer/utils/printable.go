@@ -6,9 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// Printable returns s with every rune that a terminal would not simply show as an escape of Go: control
-// characters, marks that change the direction of text, and what is not UTF-8. Use it for whatever comes from
-// outside before it is shown.
+// Printable returns s with runes that a terminal could interpret as Go escapes: control characters,
+// marks that change the direction of text, and invalid UTF-8. Use it before printing text from outside.
 func Printable(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); {

@@ -1,9 +1,6 @@
 package utils
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -16,105 +13,6 @@ func TestHostName(t *testing.T) {
 	name, err := HostName()
 	if err != nil || name == "" || strings.TrimSpace(name) != name {
 		t.Errorf("HostName() = %q, %v", name, err)
-	}
-}
-
-func TestAddrs(t *testing.T) {
-	t.Parallel()
-	noSuch := &net.DNSError{Err: "no such host", Name: "one", IsNotFound: true}
-	cases := []struct {
-		what   string
-		fixed  string
-		found  string // by the name service
-		err    error  // of the name service
-		want   string
-		noName bool
-	}{
-		{what: "one address", found: "10.0.0.1", want: "10.0.0.1"},
-		{what: "several, repeated and mapped", found: "::ffff:10.0.0.1 fd00::1 10.0.0.1 fd00::1", want: "10.0.0.1 fd00::1"},
-		{what: "fixed", fixed: "10.0.0.2", err: errors.New("asked"), want: "10.0.0.2"},
-		{what: "fixed and mapped", fixed: "::ffff:10.0.0.2", err: errors.New("asked"), want: "10.0.0.2"},
-		{what: "no such name", err: noSuch, noName: true},
-		{what: "no such name, wrapped", err: fmt.Errorf("looking up: %w", noSuch), noName: true},
-		{what: "server failure", err: &net.DNSError{Err: "server misbehaving", IsTemporary: true}},
-		{what: "not found for now", err: &net.DNSError{IsNotFound: true, IsTemporary: true}},
-		{what: "not found in time", err: &net.DNSError{IsNotFound: true, IsTimeout: true}},
-		{what: "time out", err: context.DeadlineExceeded},
-		{what: "no answer and no error"},
-	}
-	for _, c := range cases {
-		t.Run(c.what, func(t *testing.T) {
-			t.Parallel()
-			r := Resolver{Lookup: func(_ context.Context, network, host string) ([]netip.Addr, error) {
-				if network != "ip" || host != "one" {
-					t.Errorf("asked for %q on %q", host, network)
-				}
-				return addrs(c.found), c.err
-			}}
-			var fixed netip.Addr
-			if c.fixed != "" {
-				fixed = netip.MustParseAddr(c.fixed)
-			}
-			got, err := r.Addrs(t.Context(), "one", fixed)
-			if !slices.Equal(got, addrs(c.want)) {
-				t.Errorf("got %v, want %s", got, c.want)
-			}
-			if (err == nil) != (c.want != "") {
-				t.Errorf("got error %v with %v", err, got)
-			}
-			if NoSuchName(err) != c.noName {
-				t.Errorf("NoSuchName(%v) = %t", err, !c.noName)
-			}
-		})
-	}
-}
-
-// Only the strict look-up may say that there is no such name.
-func TestAskStrictlyFirst(t *testing.T) {
-	t.Parallel()
-	noSuch := &net.DNSError{Err: "no such host", IsNotFound: true}
-	failed := &net.DNSError{Err: "server misbehaving", IsTemporary: true}
-	cases := []struct {
-		what            string
-		strict, lenient error // nil if it finds something
-		want            error
-	}{
-		{"both find it", nil, nil, nil},
-		{"only the lenient finds it", failed, nil, nil},
-		{"no such name", noSuch, nil, noSuch},
-		{"no such name for the lenient alone", failed, noSuch, failed},
-		{"both fail", failed, context.Canceled, failed},
-	}
-	for _, c := range cases {
-		t.Run(c.what, func(t *testing.T) {
-			t.Parallel()
-			answer := func(err error) LookupFunc {
-				return func(context.Context, string, string) ([]netip.Addr, error) {
-					if err != nil {
-						return nil, err
-					}
-					return addrs("10.0.0.1"), nil
-				}
-			}
-			found, err := ask(t.Context(), "one", answer(c.strict), answer(c.lenient))
-			if err != c.want || (err == nil) != (len(found) == 1) {
-				t.Errorf("got %v, %v; want error %v", found, err, c.want)
-			}
-		})
-	}
-}
-
-// The zero Resolver answers for an address without a name service, and stops with its context.
-func TestAddrsOfThisMachine(t *testing.T) {
-	t.Parallel()
-	got, err := Resolver{}.Addrs(t.Context(), "127.0.0.3", netip.Addr{})
-	if err != nil || !slices.Equal(got, addrs("127.0.0.3")) {
-		t.Errorf("127.0.0.3 is %v, %v", got, err)
-	}
-	over, cancel := context.WithCancel(t.Context())
-	cancel()
-	if got, err := (Resolver{}).Addrs(over, "name.invalid", netip.Addr{}); err == nil || NoSuchName(err) {
-		t.Errorf("after the context's end: %v, %v", got, err)
 	}
 }
 
@@ -134,7 +32,7 @@ func TestTargets(t *testing.T) {
 		broadcasts string
 		singles    string
 	}{
-		{"nobody", lan, "", "", ""},
+		{"no hosts", lan, "", "", ""},
 		{"one network", lan, "10.0.0.2 10.0.0.3 10.0.0.4", "10.0.0.255", ""},
 		{"alone on it", lan, "10.0.0.2", "", ""},
 		{"bits that are no whole byte", odd, "192.168.15.7", "192.168.15.255", ""},
@@ -168,6 +66,41 @@ func TestTargets(t *testing.T) {
 	}
 	if broadcasts, singles := Targets(make([]netip.Addr, 2), attachedTo(lan)); broadcasts != nil || singles != nil {
 		t.Errorf("addresses that are none: %v, %v", broadcasts, singles)
+	}
+}
+
+func TestSource(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ what, to, listed, attached, want string }{
+		{"the only address", "10.0.0.2", "10.0.0.1", "10.0.0.1/24", "10.0.0.1"},
+		{"a second address", "10.0.0.2", "10.0.0.11", "10.0.0.1/24 10.0.0.11/24", "10.0.0.11"},
+		{"beyond a router", "172.16.0.2", "10.0.0.11", "10.0.0.1/24 10.0.0.11/24", "10.0.0.11"},
+		{"the one on the network", "10.1.0.2", "10.0.0.1 10.1.0.1", "10.0.0.1/24 10.1.0.1/24", "10.1.0.1"},
+		{"a broadcast", "10.1.0.255", "10.0.0.1 10.1.0.1", "10.0.0.1/24 10.1.0.1/24", "10.1.0.1"},
+		{"several beyond a router", "172.16.0.2", "10.0.0.1 10.1.0.1", "10.0.0.1/24 10.1.0.1/24", ""},
+		{"no address of this machine", "10.0.0.2", "10.0.0.9", "10.0.0.1/24", ""},
+		{"nothing listed", "10.0.0.2", "", "10.0.0.1/24", ""},
+		{"mapped", "::ffff:10.0.0.2", "::ffff:10.0.0.11", "10.0.0.1/24 10.0.0.11/24", "10.0.0.11"},
+		{"IPv6, not the temporary one", "fd00::2", "fd00::1", "fd00::abcd/64 fd00::1/64", "fd00::1"},
+		{"the family of the other", "fd00::2", "10.0.0.1 fd00::1", "10.0.0.1/24 fd00::1/64", "fd00::1"},
+		{"another family alone", "fd00::2", "10.0.0.1", "10.0.0.1/24 fd00::1/64", ""},
+		{"127.0.1.1 in /etc/hosts", "10.0.0.2", "127.0.1.1", "127.0.1.1/8 10.0.0.1/24", ""},
+		{"loopback to loopback", "127.0.0.2", "127.0.0.1", "127.0.0.1/8", "127.0.0.1"},
+		{"this machine to itself", "127.0.0.1", "10.0.0.1", "127.0.0.1/8 10.0.0.1/24", ""},
+		{"link-local", "fe80::2%eth0", "fe80::1%eth0", "fe80::1/64", "fe80::1%eth0"},
+		{"link-local, another interface", "fe80::2%eth1", "fe80::1%eth0", "fe80::1/64", ""},
+		{"link-local does not go beyond", "fd00::2", "fe80::1%eth0", "fe80::1/64", ""},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			var want netip.Addr
+			if c.want != "" {
+				want = netip.MustParseAddr(c.want)
+			}
+			if got := Source(netip.MustParseAddr(c.to), addrs(c.listed), attachedTo(c.attached)); got != want {
+				t.Errorf("got %v, want %q", got, c.want)
+			}
+		})
 	}
 }
 

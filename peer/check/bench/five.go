@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// withGroup forms a group of n, one host after the other, does f, and ends the group.
+// withGroup forms a group of n, one host after the other, calls f, and ends the group.
 func (m *meter) withGroup(n int, f func(g *group) error) error {
 	g, err := newGroup(m.program, m.key, n)
 	if err != nil {
@@ -26,8 +26,8 @@ func (m *meter) withGroup(n int, f func(g *group) error) error {
 	return f(g)
 }
 
-// join measures the fifth peer: from the start of its process, and from the call of its code,
-// to all five holding the view.
+// join measures the time until all five hosts hold the view with the fifth: from the start of its
+// process or, with a role, from the call of its code.
 func (m *meter) join(name string, role ...string) error {
 	return m.withGroup(5, func(g *group) error {
 		g.signal(5, syscall.SIGKILL)
@@ -44,8 +44,8 @@ func (m *meter) join(name string, role ...string) error {
 	})
 }
 
-// strike measures from a signal to host id to the last survivor's view without it.
-func (m *meter) strike(name string, id int, s syscall.Signal) error {
+// signalled measures the time from a signal to host id to the last survivor's view without it.
+func (m *meter) signalled(name string, id int, s syscall.Signal) error {
 	return m.withGroup(5, func(g *group) error {
 		began := time.Now()
 		g.signal(id, s)
@@ -60,9 +60,9 @@ func without(n, id int) []int {
 	return append(ids[:id-1], ids[id:]...)
 }
 
-// thaw measures from SIGCONT of two frozen hosts, which the others have removed, to one view
+// resume measures the time from SIGCONT for two stopped hosts, which the others have removed, to one view
 // of five.
-func (m *meter) thaw(name string) error {
+func (m *meter) resume(name string) error {
 	return m.withGroup(5, func(g *group) error {
 		g.signal(4, syscall.SIGSTOP)
 		g.signal(5, syscall.SIGSTOP)
@@ -78,7 +78,7 @@ func (m *meter) thaw(name string) error {
 	})
 }
 
-// five measures what each of five real peers uses when nothing happens.
+// five measures the CPU time of one of five idle peers.
 func (m *meter) five(name string, window time.Duration) error {
 	return m.withGroup(5, func(g *group) error {
 		used := func() (sum time.Duration) {
@@ -94,7 +94,7 @@ func (m *meter) five(name string, window time.Duration) error {
 	})
 }
 
-// many measures n processes that start at once, and then the death of the last host.
+// many measures n processes that start at once, and then the end of the last one.
 func (m *meter) many(n int) error {
 	name := fmt.Sprintf("many: %d processes that start at once, ", n)
 	g, err := newGroup(m.program, m.key, n)

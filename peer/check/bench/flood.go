@@ -18,19 +18,19 @@ import (
 	"memberly/peer/types"
 )
 
-// floodTime ends a flood that nobody has ended.
+// floodTime is the longest duration of a flood.
 const floodTime = 60 * time.Second
 
-// flooder sends to the peer at to, from an address of the loopback network, whatever one of
-// floods says, as fast as one processor can.
+// flooder sends one kind of flood to the peer at to, from a loopback address, as fast as one processor
+// can.
 type flooder struct {
 	from, to netip.Addr
-	id       types.ID // whose messages they are
+	id       types.ID // the sender of the messages
 	digest   uint64
 	end      time.Time
 }
 
-// floods are what can be sent.
+// floods are the kinds of floods.
 var floods = map[string]func(f *flooder){
 	"connections": (*flooder).connections,
 	"garbage":     (*flooder).garbage,
@@ -42,8 +42,8 @@ var floods = map[string]func(f *flooder){
 	"heartbeats":  (*flooder).heartbeats,
 }
 
-// flood is a role: flood KIND FILE NAME FROM TO. The messages are those of the host NAME of the
-// hosts file, and come from the address FROM, which is its own or a stranger's.
+// flood is the role flood KIND FILE NAME FROM TO. It sends messages of the host NAME of the hosts file
+// from the address FROM, which is that host's or unknown.
 func flood(args []string) {
 	runtime.GOMAXPROCS(1)
 	c, err := config.Parse([]string{"-h", args[1], "-n", args[2]}, os.Hostname)
@@ -58,7 +58,8 @@ func flood(args []string) {
 
 func (f *flooder) over() bool { return time.Now().After(f.end) }
 
-// dial opens a connection that leaves nothing behind when it is closed; nil if that fails.
+// dial opens a connection that closes with a reset, so that it does not linger. It returns nil on
+// failure.
 func (f *flooder) dial() *net.TCPConn {
 	c, err := net.DialTCP("tcp", net.TCPAddrFromAddrPort(netip.AddrPortFrom(f.from, 0)),
 		net.TCPAddrFromAddrPort(netip.AddrPortFrom(f.to, config.TCPPort)))
@@ -72,7 +73,7 @@ func (f *flooder) dial() *net.TCPConn {
 // maxHeld is how many connections a flood keeps open.
 const maxHeld = 500
 
-// hold opens connections without end, says something on each, and keeps the newest.
+// hold opens connections until the flood is over, calls say on each, and keeps the newest open.
 func (f *flooder) hold(say func(c net.Conn, i int)) {
 	var held []net.Conn
 	for i := 0; !f.over(); i++ {
@@ -91,7 +92,7 @@ func (f *flooder) hold(say func(c net.Conn, i int)) {
 
 func (f *flooder) connections() { f.hold(func(net.Conn, int) {}) }
 
-// garbage is bytes that are no message: some at once, some after a sound message.
+// garbage sends bytes that are no message, some of them after a valid message.
 func (f *flooder) garbage() {
 	noise := [][]byte{
 		[]byte("GET / HTTP/1.1\r\nHost: one\r\n\r\n"),
@@ -103,12 +104,12 @@ func (f *flooder) garbage() {
 	f.hold(func(c net.Conn, i int) { c.Write(noise[i%len(noise)]) })
 }
 
-// endless is a frame that never is whole.
+// endless returns the beginning of a frame whose end never comes.
 func (f *flooder) endless(size int) []byte {
 	return append(binary.BigEndian.AppendUint32(nil, 1<<16), make([]byte, size)...)
 }
 
-// drip keeps connections open that showed who they are, or did not, and then say a byte a second.
+// drip keeps connections open, half of them after a valid message, and sends one byte per second on each.
 func (f *flooder) drip() {
 	frame := f.frame(types.Probe, 1)
 	for !f.over() {
@@ -132,7 +133,7 @@ func (f *flooder) drip() {
 	}
 }
 
-// frame is a message of this host's. Its incarnation is its number, so each JOIN is of a new life.
+// frame returns a message of the host. Its incarnation is number, so each JOIN is of a new life.
 func (f *flooder) frame(kind types.Kind, number uint64) []byte {
 	m := types.Message{Kind: kind, From: f.id, Incarnation: types.Incarnation(number), Request: number, Digest: f.digest,
 		Standing: types.Fresh}
@@ -143,7 +144,7 @@ func (f *flooder) frame(kind types.Kind, number uint64) []byte {
 	return frame
 }
 
-// messages sends sound messages on one connection, and reads the answers.
+// messages sends valid messages on one connection, and discards the answers.
 func (f *flooder) messages(kind types.Kind) {
 	for number := uint64(1); !f.over(); {
 		c := f.dial()
@@ -173,7 +174,7 @@ func (f *flooder) heartbeats() {
 	f.datagrams(b)
 }
 
-// datagrams sends b by UDP.
+// datagrams sends b by UDP until the flood is over.
 func (f *flooder) datagrams(b []byte) {
 	socket, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_DGRAM|syscall.SOCK_CLOEXEC, 0)
 	if err == nil {

@@ -12,18 +12,18 @@ import (
 	"time"
 )
 
-// mad is the host of whom no peer runs, and from whose address members gone mad speak.
-const mad = 6
+// floodHost is a host without a peer, as which faulty members flood the leader.
+const floodHost = 6
 
-// flooded measures the changes of a group of five while its leader is flooded: the fifth is
-// killed and started again, several times. An empty kind is no flood.
+// flooded measures view changes in a group of five while its leader is flooded: it kills and restarts
+// the fifth host ten times. An empty kind is no flood.
 func (m *meter) flooded(name, kind string, stranger bool) error {
-	g, err := newGroup(m.program, m.key, mad)
+	g, err := newGroup(m.program, m.key, floodHost)
 	if err != nil {
 		return err
 	}
 	defer g.end()
-	for id := 1; id < mad; id++ {
+	for id := 1; id < floodHost; id++ {
 		if err := g.start(id); err != nil {
 			return err
 		}
@@ -49,18 +49,17 @@ func (m *meter) flooded(name, kind string, stranger bool) error {
 	}
 	m.addUnit(name+", the leader's CPU", 100*(cpu(leader)-before).Seconds()/time.Since(began).Seconds(), "%")
 	m.addUnit(name+", the leader's memory (RSS)", float64(most)/1000, "MB")
-	for _, p := range g.hosts[:mad-1] {
+	for _, p := range g.hosts[:floodHost-1] {
 		for lost := range p.lost {
 			if !strings.Contains(lost, "peer 5 ") && !strings.Contains(lost, "peer 6 ") {
-				return fmt.Errorf("somebody wrote %q", lost)
+				return fmt.Errorf("a peer wrote %q", lost)
 			}
 		}
 	}
 	return nil
 }
 
-// restart measures how long it takes until the death of the fifth host, and its return, are in
-// everybody's view.
+// restart measures how long it takes until all views show the end of the fifth host, and its return.
 func (m *meter) restart(name string, g *group) error {
 	began := time.Now()
 	g.signal(5, syscall.SIGKILL)
@@ -78,7 +77,7 @@ func (m *meter) restart(name string, g *group) error {
 	return err
 }
 
-// holds waits until the last views of these hosts have id in them, or have not.
+// holds waits until the last views of these hosts contain id or, if in is false, lack it.
 func (g *group) holds(id int, in bool, hosts ...int) error {
 	text := "," + strconv.Itoa(id) + ","
 	return g.await(fmt.Sprintf("views with %d: %t", id, in), func() bool {
@@ -92,19 +91,19 @@ func (g *group) holds(id int, in bool, hosts ...int) error {
 	})
 }
 
-// flood floods the leader, until the function that it returns is called.
+// flood floods the leader until end is called.
 func (g *group) flood(kind string, stranger bool) (end func(), err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	from := g.addrs[mad-1]
+	from := g.addrs[floodHost-1]
 	if stranger {
 		for range 100 {
 			from = from.Next()
 		}
 	}
-	flood := exec.Command(self, "flood", kind, g.file, "h"+strconv.Itoa(mad), from.String(), g.addrs[0].String())
+	flood := exec.Command(self, "flood", kind, g.file, "h"+strconv.Itoa(floodHost), from.String(), g.addrs[0].String())
 	flood.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	flood.Stderr = os.Stderr
 	if err := flood.Start(); err != nil {

@@ -19,8 +19,8 @@ import (
 	"time"
 )
 
-// patience is how long anything may take that must come.
-const patience = 60 * time.Second
+// waitLimit is how long await waits.
+const waitLimit = 60 * time.Second
 
 // group is a hosts file of loopback addresses, and the processes that run on them.
 type group struct {
@@ -31,20 +31,20 @@ type group struct {
 	addrs   []netip.Addr
 	hosts   []*process // by id-1; nil before the first start
 
-	mu sync.Mutex // guards what is known of the hosts
+	mu sync.Mutex // guards hosts and the fields that note sets
 }
 
-// process is one life of the daemon on a host.
+// process is one process of the daemon.
 type process struct {
 	cmd     *exec.Cmd
-	called  time.Time // when it was started, or by its own word when it called the daemon
+	called  time.Time // when it was started or, with a role, when it called the daemon's code
 	members string    // of the last view that it recorded
-	at      time.Time // when that was read
+	at      time.Time // when that record was read
 	lost    map[string]time.Time
 	exited  chan struct{}
 }
 
-// newGroup writes the hosts file of n hosts on addresses that nobody else uses.
+// newGroup writes the hosts file of n hosts on loopback addresses that no other program uses.
 func newGroup(program, key string, n int) (*group, error) {
 	g := &group{program: program, key: key, hosts: make([]*process, n)}
 	for i := os.Getpid(); g.guard == nil; i++ {
@@ -56,7 +56,7 @@ func newGroup(program, key string, n int) (*group, error) {
 	for i, addr := range g.addrs {
 		fmt.Fprintf(&b, "h%d %v\n", i+1, addr)
 	}
-	dir, err := os.MkdirTemp("", "memberly-figures-")
+	dir, err := os.MkdirTemp("", "memberly-bench-")
 	g.file = filepath.Join(dir, "hostsfile.txt")
 	if err == nil {
 		err = os.WriteFile(g.file, []byte(b.String()), 0o600)
@@ -73,7 +73,7 @@ func loopback(net, n int) []netip.Addr {
 	return addrs
 }
 
-// end kills what runs, and leaves nothing behind.
+// end kills all processes and removes all files.
 func (g *group) end() {
 	for id := range g.hosts {
 		g.signal(id+1, syscall.SIGKILL)
@@ -87,8 +87,7 @@ func (g *group) end() {
 	os.RemoveAll(filepath.Dir(g.file))
 }
 
-// start starts the daemon on host id. By a role of this program instead of the daemon, its
-// call of the daemon's code is what counts as the start.
+// start starts the daemon on host id. With a role it starts this program in that role instead.
 func (g *group) start(id int, role ...string) error {
 	args := append(role, "-h", g.file, "-n", "h"+strconv.Itoa(id))
 	if g.key != "" {
@@ -115,7 +114,7 @@ func (g *group) start(id int, role ...string) error {
 	return nil
 }
 
-// read notes the records of p.
+// read reads the records of p until it ends.
 func (g *group) read(p *process, records io.Reader) {
 	in := bufio.NewReaderSize(records, 1<<16)
 	for {
@@ -142,8 +141,8 @@ func (g *group) note(p *process, line []byte, now time.Time) {
 	}
 }
 
-// await waits until holds, which reads under the lock, is true. It looks now and then: what is
-// measured goes by when each record was read, and must not share the processors with a watcher.
+// await waits until holds, which it calls with mu held, returns true. It polls rarely, to leave the
+// processors to the peers: measurements use the times at which records were read.
 func (g *group) await(what string, holds func() bool) error {
 	look := time.NewTicker(5 * time.Millisecond)
 	defer look.Stop()
@@ -154,14 +153,14 @@ func (g *group) await(what string, holds func() bool) error {
 		if ok {
 			return nil
 		}
-		if time.Since(began) > patience {
-			return fmt.Errorf("%s: not within %v", what, patience)
+		if time.Since(began) > waitLimit {
+			return fmt.Errorf("%s: not within %v", what, waitLimit)
 		}
 	}
 }
 
-// agree waits until each host of ids holds the view of just these, in any order of joining,
-// and returns when the last of them recorded it.
+// agree waits until each host of ids holds the view of exactly ids, in any order of joining. It returns
+// the time at which the last of them recorded it.
 func (g *group) agree(ids ...int) (time.Time, error) {
 	var last time.Time
 	return last, g.await(fmt.Sprintf("one view of %d hosts", len(ids)), func() bool {

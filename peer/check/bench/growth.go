@@ -13,7 +13,7 @@ import (
 // sizes are those of the simulated groups.
 var sizes = []int{5, 10, 20, 50, 100, 200, 500, 1000}
 
-// grow simulates groups of all sizes up to most, prints the table, and writes the plots.
+// grow simulates groups of all sizes up to most, prints the table, and writes the plots to folder.
 func grow(folder string, most int) error {
 	var all []simulation.Growth
 	fmt.Println("| hosts | formed, ms | its messages | its bytes | one removed, ms | its messages | of these the leader's | its bytes | " +
@@ -41,7 +41,7 @@ func grow(folder string, most int) error {
 
 func ms(c simulation.Cost) float64 { return c.Took.Seconds() * 1000 }
 
-// beats is what an idle peer sends, in bytes a second.
+// beats returns what an idle peer sends, in bytes per second.
 func beats(g simulation.Growth) float64 {
 	return float64(g.Idle.Beats.Bytes) / simulation.IdleTime.Seconds() / float64(g.Hosts)
 }

@@ -1,10 +1,10 @@
 //go:build linux
 
-// Figures measures the daemon on this machine, and prints a table: medians, with the least and
-// the most. It runs real processes on loopback addresses, and needs Linux, Go and some minutes.
+// Bench measures the daemon on this machine, and prints a table of medians, minima and maxima. It runs
+// real processes on loopback addresses, and needs Linux, Go and some minutes.
 //
 //	go run ./peer/check/bench                 everything, from the project's folder
-//	go run ./peer/check/bench -only idle      the figures whose name begins so
+//	go run ./peer/check/bench -only idle      only figures whose names begin with idle
 //	go run ./peer/check/bench -growth docs    simulated groups of 5 to 1000 hosts: the table, and plots in docs
 package main
 
@@ -24,13 +24,13 @@ func main() {
 		roles[os.Args[1]](os.Args[2:])
 		return
 	}
-	runs := flag.Int("runs", 10, "how often each figure is taken")
-	only := flag.String("only", "", "take only the figures whose name begins so")
+	runs := flag.Int("runs", 10, "how often to measure each figure")
+	only := flag.String("only", "", "measure only figures whose names begin with this")
 	many := flag.Int("many", 200, "how many processes start at once")
-	program := flag.String("program", "", "the daemon to measure, instead of one that is built")
+	program := flag.String("program", "", "the daemon to measure (default: build it)")
 	key := flag.String("key", "", "the key file of all real peers; generated members have none")
 	growth := flag.String("growth", "", "simulate growing groups instead, and write plots to this folder")
-	most := flag.Int("most", 1000, "hosts of the largest simulated group; 1000 take four minutes")
+	most := flag.Int("most", 1000, "hosts in the largest simulated group; 1000 take four minutes")
 	flag.Parse()
 	var err error
 	if *growth != "" {
@@ -39,15 +39,15 @@ func main() {
 		err = run(*program, *key, *only, *runs, *many)
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "figures:", err)
+		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-// run takes all figures whose names begin with only.
+// run measures all figures whose names begin with only.
 func run(program, key, only string, runs, many int) error {
 	if program == "" {
-		dir, err := os.MkdirTemp("", "memberly-figures-")
+		dir, err := os.MkdirTemp("", "memberly-bench-")
 		if err != nil {
 			return err
 		}
@@ -66,7 +66,7 @@ func run(program, key, only string, runs, many int) error {
 		}
 		for range e.runs {
 			if err := e.take(e.name); err != nil {
-				fmt.Fprintf(os.Stderr, "figures: %s: %v\n", e.name, err)
+				fmt.Fprintf(os.Stderr, "bench: %s: %v\n", e.name, err)
 			}
 		}
 	}
@@ -74,7 +74,7 @@ func run(program, key, only string, runs, many int) error {
 	return nil
 }
 
-// experiment takes one figure, or some, once.
+// experiment measures one or more figures once per call of take.
 type experiment struct {
 	name string
 	runs int
@@ -82,8 +82,8 @@ type experiment struct {
 }
 
 func (m *meter) experiments(runs, many int) []experiment {
-	strike := func(id int, s syscall.Signal) func(string) error {
-		return func(name string) error { return m.strike(name, id, s) }
+	signalled := func(id int, s syscall.Signal) func(string) error {
+		return func(name string) error { return m.signalled(name, id, s) }
 	}
 	idle := func(n int) func(string) error {
 		return func(name string) error { return m.idle(name, n, 10*time.Second) }
@@ -96,13 +96,13 @@ func (m *meter) experiments(runs, many int) []experiment {
 		{"bare: four TCP messages in a row between two processes", runs, m.bare},
 		{"join: from the call of the fifth peer's code to all five agreeing", runs, func(n string) error { return m.join(n, "peer") }},
 		{"start: from the start of the fifth process to all five agreeing", runs, func(n string) error { return m.join(n) }},
-		{"kill: SIGKILL of a member to the last survivor's view", runs, strike(5, syscall.SIGKILL)},
-		{"kill leader: SIGKILL of the leader to the last survivor's view", runs, strike(1, syscall.SIGKILL)},
-		{"leave: SIGTERM of a member to the last survivor's view", runs, strike(5, syscall.SIGTERM)},
-		{"leave leader: SIGTERM of the leader to the last survivor's view", runs, strike(1, syscall.SIGTERM)},
-		{"stop: SIGSTOP of a member to the last survivor's view", runs, strike(5, syscall.SIGSTOP)},
-		{"stop leader: SIGSTOP of the leader to the last survivor's view", runs, strike(1, syscall.SIGSTOP)},
-		{"thaw: SIGCONT of two that were removed to one view of five", runs, m.thaw},
+		{"kill: SIGKILL of a member to the last survivor's view", runs, signalled(5, syscall.SIGKILL)},
+		{"kill leader: SIGKILL of the leader to the last survivor's view", runs, signalled(1, syscall.SIGKILL)},
+		{"leave: SIGTERM of a member to the last survivor's view", runs, signalled(5, syscall.SIGTERM)},
+		{"leave leader: SIGTERM of the leader to the last survivor's view", runs, signalled(1, syscall.SIGTERM)},
+		{"stop: SIGSTOP of a member to the last survivor's view", runs, signalled(5, syscall.SIGSTOP)},
+		{"stop leader: SIGSTOP of the leader to the last survivor's view", runs, signalled(1, syscall.SIGSTOP)},
+		{"thaw: SIGCONT of two that were removed to one view of five", runs, m.resume},
 		{"silence: of a generated member, from its last heartbeat to the peer's record", runs, func(n string) error { return m.silence(n, 5) }},
 		{"silence: the same in a group of 1000", few, func(n string) error { return m.silence(n, 1000) }},
 		{"idle: a peer of 5", few, idle(5)},

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// meter holds what was measured.
+// meter collects measurements.
 type meter struct {
 	program string
-	key     string   // file of the real peers; "" for none
+	key     string   // the real peers' key file; "" for none
 	names   []string // in the order of their first value
 	values  map[string][]float64
 	units   map[string]string
@@ -41,7 +41,7 @@ func (m *meter) print(to io.Writer) {
 	}
 }
 
-// short is v with about three digits.
+// short formats v with about three digits.
 func short(v float64) string {
 	switch {
 	case v >= 100:

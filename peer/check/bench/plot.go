@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// plot is a picture of lines over the number of hosts; both axes are logarithmic.
+// plot is a picture of lines over the number of hosts. Both axes are logarithmic.
 type plot struct {
 	file   string
 	title  string
@@ -22,7 +22,7 @@ type series struct {
 
 type point struct{ x, y float64 }
 
-// The picture, and the room around the lines, in pixels.
+// The sizes of the picture and of its margins, in pixels.
 const (
 	wide, high  = 720, 400
 	left, right = 70, 190
@@ -57,7 +57,7 @@ func (p plot) svg() string {
 	return b.String() + "</svg>\n"
 }
 
-// bounds are the least and the greatest of both axes; of y, powers of ten.
+// bounds returns the bounds of both axes. Those of y are powers of ten.
 func (p plot) bounds() (low, most point) {
 	low, most = point{math.Inf(1), math.Inf(1)}, point{}
 	for _, s := range p.series {
@@ -70,5 +70,5 @@ func (p plot) bounds() (low, most point) {
 	return low, most
 }
 
-// scale is where v is between low, 0, and most, 1.
+// scale returns the place of v on a logarithmic axis, from 0 at low to 1 at most.
 func scale(v, low, most float64) float64 { return math.Log(v/low) / math.Log(most/low) }

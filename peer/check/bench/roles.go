@@ -18,10 +18,10 @@ import (
 	"memberly/peer/network"
 )
 
-// roles is what this program can be besides, in a process of its own.
+// roles are the other things that this program can do, in processes of their own, by first argument.
 var roles = map[string]func(args []string){"peer": peer, "echo": echo, "flood": flood}
 
-// peer is the daemon, but for the start of its process: it says when its code is called.
+// peer runs the daemon, and prints when it calls the daemon's code.
 func peer(args []string) {
 	runtime.GOMAXPROCS(1) // as main does
 	c, err := config.Parse(args, os.Hostname)
@@ -37,10 +37,10 @@ func peer(args []string) {
 	os.Exit(p.Run(context.Background()))
 }
 
-// bareSize is as long as a short message of the protocol.
+// bareSize is the size of a short message of the protocol.
 const bareSize = 70
 
-// echo sends back what comes on the connection to its argument, and says when it began to dial.
+// echo dials its argument, sends back what it receives there, and prints when it began to dial.
 func echo(args []string) {
 	runtime.GOMAXPROCS(1)
 	fmt.Printf("%d\n", time.Now().UnixNano())
@@ -57,9 +57,8 @@ func echo(args []string) {
 	}
 }
 
-// bare measures four messages of TCP, each sent when the one before has come, between this
-// process and another: there, back, there and back; and the same from when the other process,
-// which has just started, began to dial.
+// bare measures two round trips over TCP between this process and another one, and the same with the
+// time since the other process began to dial.
 func (m *meter) bare(name string) error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

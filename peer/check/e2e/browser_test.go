@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// browser is a real Chromium without a window, spoken to over two pipes in its own protocol:
-// one JSON object after the other, a zero byte behind each.
+// browser is a headless Chromium, controlled with its own protocol over two pipes: JSON objects, each
+// followed by a zero byte.
 type browser struct {
 	t       *testing.T
 	to      *os.File
@@ -74,7 +74,7 @@ func pipe(t *testing.T) (read, write *os.File) {
 	return read, write
 }
 
-// listen hands out what the browser says, until it ends.
+// listen dispatches the browser's messages until it ends.
 func (b *browser) listen(from *os.File) {
 	for r := bufio.NewReaderSize(from, 1<<20); ; {
 		line, err := r.ReadBytes(0)
@@ -106,7 +106,7 @@ func (b *browser) listen(from *os.File) {
 	}
 }
 
-// suspect keeps what is wrong with the page: an exception, a complaint, a request to elsewhere.
+// suspect records faults of the page: an exception, a console error, a request to another host.
 func (b *browser) suspect(method, params string) {
 	switch method {
 	case "Runtime.exceptionThrown", "Log.entryAdded":
@@ -120,7 +120,7 @@ func (b *browser) suspect(method, params string) {
 	}
 }
 
-// call has the browser do something, and sets result to what comes of it.
+// call calls a method of the browser, and decodes the answer into result.
 func (b *browser) call(method string, params, result any) {
 	b.t.Helper()
 	b.mu.Lock()
@@ -157,7 +157,7 @@ func (b *browser) call(method string, params, result any) {
 	}
 }
 
-// text returns what an expression of the page's script yields, as text.
+// text returns the value of an expression in the page, as text.
 func (b *browser) text(expression string) string {
 	b.t.Helper()
 	var r struct {
@@ -171,7 +171,7 @@ func (b *browser) text(expression string) string {
 	return fmt.Sprint(r.Result.Value)
 }
 
-// until waits until an expression of the page's script yields this.
+// until waits until the value of an expression in the page equals want.
 func (b *browser) until(expression, want string) {
 	b.t.Helper()
 	b.poll(expression, func(got string) bool { return got == want })
@@ -185,7 +185,7 @@ func (b *browser) awaits(id string, texts ...string) {
 	})
 }
 
-// poll waits until what an expression yields is as ok wants it.
+// poll waits until ok holds for the value of an expression in the page.
 func (b *browser) poll(expression string, ok func(string) bool) {
 	b.t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -204,7 +204,7 @@ func (b *browser) poll(expression string, ok func(string) bool) {
 	}
 }
 
-// look makes the window so wide and high, light or dark.
+// look sets the size of the window, and light or dark mode.
 func (b *browser) look(width, height int, scheme string) {
 	b.t.Helper()
 	b.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": height,
@@ -214,7 +214,7 @@ func (b *browser) look(width, height int, scheme string) {
 		{"name": "prefers-color-scheme", "value": scheme}}}, nil)
 }
 
-// picture takes one of the page, and keeps it if MEMBERLY_PICTURES names a folder.
+// picture takes a screenshot, and keeps it if MEMBERLY_PICTURES names a folder.
 func (b *browser) picture(name string) {
 	b.t.Helper()
 	var shot struct{ Data string }

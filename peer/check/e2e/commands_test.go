@@ -55,7 +55,7 @@ func TestCommands(t *testing.T) {
 		{"verify", "one | " + all[0][1:], 2, "", "no record among 1 line"},
 		{"verify -seed 1", "", 2, "", "Usage: memberly verify"},
 		{"simulate -help", "", 0, "Usage: memberly simulate", ""},
-		{"simulate -help", "", 0, "Faults: how many at most, ", ""},
+		{"simulate -help", "", 0, "Faults (upper limits: a fault that hits a host without a process has no effect)", ""},
 		{"simulate", "", 0, "1 of 1 seeds, from 1 on: ", ""},
 		{"simulate -seeds 20 -seed 7 -cuts 2 -loss 0.2", "", 0, "20 of 20 seeds, from 7 on: ", ""},
 		{"simulate -hosts 3 -trace", "", 0, "memb_list: [<1,2,3>]", ""},
@@ -78,7 +78,7 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// Output that cannot be written is a failure of every command, even of one that found all well.
+// Every command fails if its output cannot be written, even if it found all well.
 func TestOutputFails(t *testing.T) {
 	t.Parallel()
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
@@ -97,7 +97,7 @@ func TestOutputFails(t *testing.T) {
 	}
 }
 
-// The records that the simulator prints are good for verify, and the same each time.
+// verify accepts the records that the simulator prints, which are the same each time.
 func TestSimulatedRecordsVerify(t *testing.T) {
 	t.Parallel()
 	args := strings.Fields("simulate -seed 5 -restarts 3 -cuts 1 -leaves 1 -records")
@@ -113,7 +113,7 @@ func TestSimulatedRecordsVerify(t *testing.T) {
 	}
 }
 
-// What the README shows of the simulator is what it says, but for the time that it took.
+// The README's example of the simulator is what it prints, except for the time that it took.
 func TestSimulateAsInReadme(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile(root + "/README.md")
@@ -130,13 +130,14 @@ func TestSimulateAsInReadme(t *testing.T) {
 	}
 }
 
-// verifySeeds is how many seeds verify is tried on: those of peer/check/simulation, and what these draw
-// none of: crashes that write records, and small groups that lose one member after the other.
+// verifySeeds is the number of seeds that TestVerifySeeds tries: those of peer/check/simulation, and
+// others with what these lack, which is crashes that write records, and small groups that lose one
+// member after the other.
 const verifySeeds = 600
 
-// TestVerifySeeds is the proof of verify's rules: whatever fails, what true peers write is no
-// contradiction; and if the members of one view are changed, it is. Nor does it find more groups
-// than there were; fewer it may, for a process that is killed leaves no record of that.
+// TestVerifySeeds tests verify's rules: records of correct peers are no contradiction, whatever failed,
+// but become one if the members of one view are changed. verify finds no more groups than there were.
+// It may find fewer, because a process that is killed leaves no record of that.
 func TestVerifySeeds(t *testing.T) {
 	t.Parallel()
 	rejected, fewer := 0, 0
@@ -188,13 +189,13 @@ func recordsOf(t *testing.T, seed uint64) (lines []string, groups int) {
 func verified(t *testing.T, lines []string) (code int, stdout string) {
 	var out, errs strings.Builder
 	if len(lines) == 0 {
-		return 0, "0 peers, 0 groups" // nobody ran for long enough
+		return 0, "0 peers, 0 groups" // no peer ran for long enough
 	}
 	code = verify.Run(t.Context(), nil, strings.NewReader(strings.Join(lines, "\n")), &out, &errs)
 	return code, out.String() + errs.String()
 }
 
-// changeLast exchanges the last two members in the last record of a view that has others.
+// changeLast swaps the last two members in the last record of a view that has several.
 func changeLast(lines []string) (changed []string, ok bool) {
 	for i := len(lines) - 1; i >= 0; i-- {
 		head, members, found := strings.Cut(lines[i], "memb_list: [<")

@@ -143,14 +143,20 @@ func (d *daemon) awaitExit(atMost time.Duration) int {
 // awaitGone waits until no process has this id, apart from a zombie.
 func awaitGone(t *testing.T, pid int) {
 	t.Helper()
+	within(t, fmt.Sprintf("the end of process %d", pid), func() bool { return !alive(pid) })
+}
+
+// within polls until holds returns true.
+func within(t *testing.T, what string, holds func() bool) {
+	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	timeout := time.After(patience)
-	for alive(pid) {
+	for !holds() {
 		select {
 		case <-tick.C:
 		case <-timeout:
-			t.Fatalf("process %d still runs", pid)
+			t.Fatalf("not within %v: %s", patience, what)
 		}
 	}
 }

@@ -17,28 +17,28 @@ import (
 	"memberly/peer/types"
 )
 
-// appending is a command that appends what it is told to a file.
+// appending returns a command that appends its input to a file.
 func appending(path string) string {
 	return fmt.Sprintf(`read -r line; echo "$line" >>%s`, path)
 }
 
-// told is what -exec was told, as far as these tests look at it.
-type told struct {
+// hookRun is the part of -exec's input that these tests check.
+type hookRun struct {
 	Event   string
 	View    int
 	Members []struct{ Name string }
 }
 
-// toldIn reads a file that appending wrote.
-func toldIn(t *testing.T, path string) []told {
+// hookRuns reads a file that appending wrote.
+func hookRuns(t *testing.T, path string) []hookRun {
 	t.Helper()
 	content, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []told
+	var all []hookRun
 	for line := range strings.Lines(string(content)) {
-		var one told
+		var one hookRun
 		if err := json.Unmarshal([]byte(line), &one); err != nil {
 			t.Fatalf("%q: %v", line, err)
 		}
@@ -47,7 +47,7 @@ func toldIn(t *testing.T, path string) []told {
 	return all
 }
 
-// -exec is told of every view in order, and at last that the peer has left; a crash it is not told.
+// -exec runs for every view in order, and at last when the peer has left, but not at a crash.
 func TestExec(t *testing.T) {
 	t.Parallel()
 	s := loopback.NewSubnet(t)
@@ -58,7 +58,7 @@ func TestExec(t *testing.T) {
 	if code := two.awaitExit(patience); code != 1 {
 		t.Errorf("two ended with code %d, want 1", code)
 	}
-	for _, r := range toldIn(t, path+".two") {
+	for _, r := range hookRuns(t, path+".two") {
 		if r.Event != "view" {
 			t.Errorf("the command of a peer that crashed was told %+v", r)
 		}
@@ -69,7 +69,7 @@ func TestExec(t *testing.T) {
 		t.Errorf("exit code %d, want 0", code)
 	}
 	var views []string
-	for _, r := range toldIn(t, path) {
+	for _, r := range hookRuns(t, path) {
 		views = append(views, fmt.Sprint(r.Event, " ", r.View))
 	}
 	records := one.stderr.Lines()
@@ -93,7 +93,7 @@ func TestExec(t *testing.T) {
 	}
 }
 
-// A command that hangs, and one that fails, hold up nobody; the failure is told on stdout.
+// A command that hangs or fails delays nothing, and stdout reports the failure.
 func TestExecTroubles(t *testing.T) {
 	t.Parallel()
 	s := loopback.NewSubnet(t)
@@ -119,8 +119,8 @@ func diagnose(t *testing.T, file, name string, args ...string) *daemon {
 	return launch(t, name, exec.Command(program, append([]string{"doctor", "-h", file, "-n", name}, args...)...))
 }
 
-// awaitVerdict waits for a doctor's end, and checks what it says and its exit code. A machine
-// that is too busy may show: a stall is no fault of this test's.
+// awaitVerdict waits for a doctor's end, and checks its report and exit code. It ignores stalls, which
+// come from a busy machine.
 func (d *daemon) awaitVerdict(code int, texts ...string) {
 	d.t.Helper()
 	got := d.awaitExit(patience)
@@ -137,7 +137,7 @@ func (d *daemon) awaitVerdict(code int, texts ...string) {
 	}
 }
 
-// Doctors on all hosts find all well, or that a hosts file differs.
+// Doctors on all hosts find all well, or report that a hosts file differs.
 func TestDoctors(t *testing.T) {
 	t.Parallel()
 	s := loopback.NewSubnet(t)
@@ -154,8 +154,8 @@ func TestDoctors(t *testing.T) {
 	}
 }
 
-// A doctor is answered by a running group, which does not notice; where a peer runs, it finds
-// the ports in use; nothing is made of a stranger that listens there.
+// A running group answers a doctor and is not disturbed. On a host with a peer, the doctor finds the
+// ports in use. A stranger that listens on a peer's port is no peer.
 func TestDoctorBesideGroup(t *testing.T) {
 	t.Parallel()
 	s := loopback.NewSubnet(t)
@@ -177,7 +177,7 @@ func TestDoctorBesideGroup(t *testing.T) {
 	}
 }
 
-// newerProgram builds the daemon as if it were of the next wire version.
+// newerProgram builds the daemon with the next wire version.
 func newerProgram(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -209,8 +209,8 @@ func newerProgram(t *testing.T) string {
 	return newer
 }
 
-// A host of another wire version is refused, both sides say so once, and the group goes on; the
-// doctor of either says it too. With the right release it is let in.
+// A host of another wire version is refused. Both sides and the doctor of either report that, and the
+// group works on. With the right release the host may join.
 func TestOtherVersion(t *testing.T) {
 	t.Parallel()
 	newer := newerProgram(t)
@@ -240,7 +240,8 @@ func TestOtherVersion(t *testing.T) {
 	awaitView(append(daemons, start(t, file, "three")), 3)
 }
 
-// A group is upgraded host by host: each leaves, comes back, and nobody is called unreachable.
+// A group can be upgraded host by host: each one leaves and joins again, and no peer reports another
+// unreachable.
 func TestHostByHost(t *testing.T) {
 	t.Parallel()
 	s := loopback.NewSubnet(t)
@@ -270,7 +271,7 @@ func TestHostByHost(t *testing.T) {
 	}
 }
 
-// A doctor on a host with two addresses of the file's is told.
+// A doctor reports that its host has two addresses of the file.
 func TestDoctorOwnAddress(t *testing.T) {
 	t.Parallel()
 	file := loopback.WriteHostsFile(t, "one "+netip.MustParseAddr("192.0.2.1").String(), "localhost")

@@ -18,9 +18,9 @@ import (
 	"memberly/peer/check/loopback"
 )
 
-// flooder builds the program that floods peers, once: it is one of the roles of peer/check/bench.
+// flooder builds, once, the program that floods peers. That is a role of peer/check/bench.
 var flooder = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(filepath.Dir(program), "figures")
+	path := filepath.Join(filepath.Dir(program), "bench")
 	out, err := exec.Command("go", "build", "-o", path, root+"/peer/check/bench").CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("building the flooder: %w\n%s", err, out)
@@ -28,8 +28,8 @@ var flooder = sync.OnceValues(func() (string, error) {
 	return path, err
 })
 
-// flood floods the first host of a hosts file, until the function that it returns is called. The
-// messages are those of the host name; from is where they come from.
+// flood floods the first host of a hosts file until end is called. The messages are those of host name,
+// and come from the address from.
 func flood(t *testing.T, kind, file, name string, from, to netip.Addr) (end func()) {
 	t.Helper()
 	path, err := flooder()
@@ -43,11 +43,11 @@ func flood(t *testing.T, kind, file, name string, from, to netip.Addr) (end func
 	}
 }
 
-// While the leader is flooded, by a stranger or from the address of a host gone mad, members that
-// are killed are removed, those that start are let in, and nobody who is well is called
-// unreachable. The leader's memory stays bounded, and so does its part of a processor, except by
-// connections, which the kernel must have accepted before they can be closed; what was dropped is
-// counted. Without the limits, each of the bounds is broken by some flood (docs/performance.md).
+// While an unknown sender or a faulty host floods the leader, the group removes members that are
+// killed, lets new ones join, and reports no healthy member unreachable. The leader's memory and CPU
+// time stay bounded, except by connections, which the kernel must accept before the peer can close
+// them. What it drops is counted. Without the limits, each of the bounds is exceeded by some flood
+// (docs/performance.md).
 func TestFloods(t *testing.T) {
 	const (
 		most = 30 << 10 // KiB; 14 are measured
@@ -111,7 +111,7 @@ func TestFloods(t *testing.T) {
 				lines := d.stderr.Lines()
 				for id := 1; id <= 4; id++ {
 					if contains(fmt.Sprintf(`message:"peer %d `, id))(lines) {
-						t.Errorf("%s called somebody unreachable who is well", d.name)
+						t.Errorf("%s reported a healthy member unreachable", d.name)
 					}
 				}
 			}
@@ -119,7 +119,7 @@ func TestFloods(t *testing.T) {
 	}
 }
 
-// counts wants a reason to have been counted.
+// counts requires that a reason was counted.
 func counts(reason string) func(int, string) bool {
 	return func(status int, body string) bool {
 		_, value, ok := strings.Cut(body, fmt.Sprintf("memberly_dropped_total{reason=%q} ", reason))
@@ -127,7 +127,7 @@ func counts(reason string) func(int, string) bool {
 	}
 }
 
-// beaten wants so many heartbeats more to have been sent than at its first look.
+// beaten requires that this many more heartbeats were sent since its first look.
 func beaten(more int) func(int, string) bool {
 	first := -1
 	return func(status int, body string) bool {
@@ -143,7 +143,7 @@ func beaten(more int) func(int, string) bool {
 	}
 }
 
-// awaitMembers waits until the last views of daemons have these hosts in them, or have not.
+// awaitMembers waits until the last views of daemons contain these hosts or, if in is false, lack them.
 func awaitMembers(daemons []*daemon, in bool, hosts ...int) {
 	for _, d := range daemons {
 		d.t.Helper()
@@ -164,7 +164,7 @@ func awaitMembers(daemons []*daemon, in bool, hosts ...int) {
 	}
 }
 
-// rss returns the memory that a daemon has in use, in KiB.
+// rss returns the resident memory of a daemon in KiB.
 func rss(t *testing.T, d *daemon) (kib int) {
 	t.Helper()
 	status, err := exec.Command("grep", "VmRSS", fmt.Sprintf("/proc/%d/status", d.cmd.Process.Pid)).Output()
@@ -177,7 +177,7 @@ func rss(t *testing.T, d *daemon) (kib int) {
 	return kib
 }
 
-// cpu returns the processor time that the threads of a daemon have used.
+// cpu returns the CPU time of a daemon.
 func cpu(t *testing.T, d *daemon) (all time.Duration) {
 	t.Helper()
 	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", d.cmd.Process.Pid))
@@ -194,8 +194,8 @@ func cpu(t *testing.T, d *daemon) (all time.Duration) {
 	return all
 }
 
-// Of a peer that may have few files open, connections of strangers and of a silent host take
-// them all: it tells, makes room, and its group goes on, meanwhile and after.
+// Connections of strangers and of a silent host use up all files of a peer that may open few. It
+// reports that and closes some, and its group works on, meanwhile and afterwards.
 func TestFewFiles(t *testing.T) {
 	t.Parallel()
 	s := loopback.NewSubnet(t)
@@ -221,7 +221,7 @@ func TestFewFiles(t *testing.T) {
 	for _, d := range well {
 		lines := d.stderr.Lines()
 		if contains(`message:"peer 1 `)(lines) || contains(`message:"peer 2 `)(lines) {
-			t.Errorf("%s called somebody unreachable who is well", d.name)
+			t.Errorf("%s reported a healthy member unreachable", d.name)
 		}
 	}
 }

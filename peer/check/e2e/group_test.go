@@ -27,8 +27,8 @@ func TestSingleHost(t *testing.T) {
 	}
 }
 
-// Peers that are started long before the first host, all at once, say for whom they wait, and
-// come together when it starts.
+// Peers that start long before the first host report which host they wait for, and form a group when it
+// starts.
 func TestFirstHostLast(t *testing.T) {
 	t.Parallel()
 	names := []string{"one", "two", "three", "four", "five"}
@@ -50,14 +50,14 @@ func TestFirstHostLast(t *testing.T) {
 	}
 }
 
-// last returns what d's last record says of the view.
+// last returns the view in d's last record.
 func last(d *daemon) string {
 	lines := d.stderr.Lines()
 	_, view, _ := strings.Cut(lines[len(lines)-1], ", ")
 	return view
 }
 
-// A peer that leaves is taken out without being called unreachable; a second signal changes nothing.
+// A peer that leaves is removed without being reported unreachable. A second signal changes nothing.
 func TestLeaving(t *testing.T) {
 	t.Parallel()
 	_, daemons := startAll(t, "one", "two", "three")
@@ -76,7 +76,7 @@ func TestLeaving(t *testing.T) {
 	}
 }
 
-// A leader that is killed is followed by the next; when it comes back, it is let in.
+// The next peer succeeds a leader that is killed, and the old leader joins again when it restarts.
 func TestLeaderKilled(t *testing.T) {
 	t.Parallel()
 	s := loopback.NewSubnet(t)
@@ -95,7 +95,7 @@ func TestLeaderKilled(t *testing.T) {
 	}
 }
 
-// A peer that is frozen is removed; thawed, it learns of it and comes back.
+// A frozen peer is removed. When it resumes, it learns of that and joins again.
 func TestFrozen(t *testing.T) {
 	t.Parallel()
 	_, daemons := startAll(t, "one", "two", "three")
@@ -108,8 +108,8 @@ func TestFrozen(t *testing.T) {
 	awaitView(daemons, 5)
 }
 
-// A large group, whose heartbeats are read at a pace, forms, hears everybody, and removes whom
-// it does not hear. All are the same binary: what is tried is that many heartbeats are heard.
+// A large group, which limits how fast it reads heartbeats, forms, hears all members, and removes those
+// that it does not hear. All peers are on this machine, so this tests only the number of heartbeats.
 func TestLargeGroup(t *testing.T) {
 	t.Parallel()
 	const size = 36
@@ -133,9 +133,8 @@ func TestLargeGroup(t *testing.T) {
 	}
 }
 
-// Hosts whose files differ make no group. Both sides say so, and say it once, though by the
-// time that they say for whom they wait each has asked ten times. three listens and is mute,
-// so that neither of them makes a group of itself alone.
+// Hosts whose files differ form no group. Both sides report it once, although each asks many times.
+// three listens and never answers, so that neither of them founds a group alone.
 func TestFilesDiffer(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -169,21 +168,21 @@ func TestFilesDiffer(t *testing.T) {
 	}
 }
 
-// saidOnce checks that d said this besides the one line of whom it waits for, and that it is in
-// no group.
+// saidOnce checks that d printed this once, besides the line about the hosts that it waits for, and
+// that it is in no group.
 func (d *daemon) saidOnce(text string) {
 	d.t.Helper()
 	lines := d.stdout.Lines()
 	if len(lines) != 2 || !contains(text)(lines) {
-		d.t.Errorf("%s said %q, want one line of whom it waits for, and one with %q", d.name, lines, text)
+		d.t.Errorf("%s said %q, want one line about the hosts it waits for, and one with %q", d.name, lines, text)
 	}
 	if records := d.stderr.Lines(); len(records) > 0 {
 		d.t.Errorf("%s wrote %q", d.name, records)
 	}
 }
 
-// Strangers on every lane, slow and silent ones by the hundred, garbage of any kind: the
-// group's work goes on, and each address is reported once.
+// Unknown senders on TCP and UDP, hundreds of slow and silent ones, and all kinds of garbage do not
+// disturb the group, and each address is reported once.
 func TestStrangers(t *testing.T) {
 	t.Parallel()
 	s := loopback.NewSubnet(t)
@@ -222,7 +221,7 @@ func TestStrangers(t *testing.T) {
 	}
 }
 
-// frame is a frame that claims so many bytes.
+// frame returns a frame that claims a length.
 func frame(length uint32, b ...byte) []byte {
 	return append(binary.BigEndian.AppendUint32(nil, length), b...)
 }
@@ -268,8 +267,8 @@ func datagram(t *testing.T, from netip.Addr, to netip.AddrPort, b []byte) {
 	c.Write(b)
 }
 
-// startLocal starts -local, and returns its process and those of its hosts once all have
-// installed the view of all of them.
+// startLocal starts -local, and returns its process and those of its hosts once all have installed the
+// view of all.
 func startLocal(t *testing.T, cmd *exec.Cmd, hosts int) (*daemon, []int) {
 	t.Helper()
 	group := launch(t, "-local", cmd)
@@ -291,8 +290,8 @@ func startLocal(t *testing.T, cmd *exec.Cmd, hosts int) (*daemon, []int) {
 	return group, pids
 }
 
-// However -local ends, its hosts end too: by Ctrl-C, with one of them frozen; by SIGKILL of its
-// own process; by SIGKILL of the `go run` that runs it.
+// However -local ends, its hosts end too: by Ctrl-C while one of them is frozen, by SIGKILL, or by
+// SIGKILL of its `go run`.
 func TestLocalLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -324,7 +323,7 @@ func TestLocalLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-// A host that crashes as it was told is no failure; what else it is told is shown.
+// A host that crashes as ordered is no failure. The output shows its other arguments.
 func TestLocalCrash(t *testing.T) {
 	t.Parallel()
 	file := loopback.NewSubnet(t).HostsFile(t, "one", "two")
@@ -338,7 +337,7 @@ func TestLocalCrash(t *testing.T) {
 	}
 }
 
-// A host that cannot start is told, and is a failure.
+// -local reports a host that cannot start, and fails.
 func TestLocalPortTaken(t *testing.T) {
 	t.Parallel()
 	s := loopback.NewSubnet(t)
@@ -350,5 +349,35 @@ func TestLocalPortTaken(t *testing.T) {
 	group.signal(syscall.SIGTERM)
 	if code := group.awaitExit(patience); code != 1 {
 		t.Errorf("exit code %d, want 1", code)
+	}
+}
+
+// A host whose own file gives it another address than the files of the others is not let in. Both sides say in which
+// address the files differ; the group goes on.
+func TestAddressesDiffer(t *testing.T) {
+	t.Parallel()
+	for _, sealed := range []bool{false, true} {
+		t.Run(fmt.Sprint("sealed ", sealed), func(t *testing.T) {
+			t.Parallel()
+			s := loopback.NewSubnet(t)
+			line := func(name string, n int) string { return fmt.Sprint(name, " ", s.Host(n)) }
+			here := loopback.WriteHostsFile(t, line("one", 1), line("two", 2), line("three", 3))
+			there := loopback.WriteHostsFile(t, line("one", 1), line("two", 2), line("three", 33))
+			var args []string
+			if sealed {
+				args = []string{"-key", keyFile(t, newKeys(t, 1)...)}
+			}
+			one, two := start(t, here, "one", args...), start(t, here, "two", args...)
+			awaitView([]*daemon{one, two}, 2)
+			three := start(t, there, "three", args...)
+			one.awaitNotice(fmt.Sprintf("Hosts files differ in the address of three: %v here, %v there: ", s.Host(3), s.Host(33)))
+			three.awaitNotice(fmt.Sprintf("Hosts files differ in the address of three: %v here, %v at ", s.Host(33), s.Host(3)))
+			three.awaitNotice("Waiting")
+			for _, d := range []*daemon{one, two, three} {
+				if got := d.stdout.String(); strings.Contains(got, "Error") || strings.Count(got, "Hosts files differ") > 1 {
+					t.Errorf("%s says %s", d.name, got)
+				}
+			}
+		})
 	}
 }

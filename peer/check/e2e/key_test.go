@@ -9,7 +9,7 @@ import (
 	"memberly/peer/check/loopback"
 )
 
-// TestKeyFiles runs keygen, and peers that refuse what it has not made, by the real binary.
+// TestKeyFiles runs keygen, and peers that refuse invalid key files.
 func TestKeyFiles(t *testing.T) {
 	t.Parallel()
 	hosts, folder := loopback.NewSubnet(t).HostsFile(t, "one", "two"), t.TempDir()
@@ -40,7 +40,7 @@ func TestKeyFiles(t *testing.T) {
 		{"a directory", folder, "one", "it is a directory"},
 		{"the hosts file", hosts, "one", "line 1: not a key"},
 		{"a key twice", twice, "one", "line 2: this key is on line 1 already"},
-		{"sound, so the next fault is told", made, "six", `this host, "six"`},
+		{"valid, so the next fault is reported", made, "six", `this host, "six"`},
 	} {
 		code, out, errs := execute(t, "", "-h", hosts, "-n", c.name, "-key", c.file)
 		if code != 1 || out != "" || strings.Count(errs, "\n") != 1 || !strings.Contains(errs, c.want) {

@@ -18,7 +18,7 @@ import (
 	"memberly/peer/config"
 )
 
-// fetch asks a daemon for a path until the answer is as ok wants it.
+// fetch requests a path from a daemon until ok holds for the answer.
 func fetch(t *testing.T, at, path string, ok func(status int, body string) bool) string {
 	t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -53,7 +53,7 @@ func says(status int, texts ...string) func(int, string) bool {
 	}
 }
 
-// commandOf runs a command of the real binary, and returns what it writes and its exit code.
+// commandOf runs a command of the program, and returns its output and its exit code.
 func commandOf(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -65,8 +65,7 @@ func commandOf(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	return out.String(), complaint.String(), cmd.ProcessState.ExitCode()
 }
 
-// Each endpoint and command of the real binary, while a group comes together, loses its quorum,
-// and gets it back.
+// Each endpoint and command, while a group forms, loses its quorum, and regains it.
 func TestSeeInside(t *testing.T) {
 	t.Parallel()
 	s := loopback.NewSubnet(t)
@@ -111,7 +110,7 @@ func TestSeeInside(t *testing.T) {
 		t.Errorf("exit code %d, want 0", code)
 	}
 	if _, stderr, code := commandOf(t, "ready", at); code != 1 || !strings.Contains(stderr, "-http") {
-		t.Errorf("ready, of nobody: code %d, %q", code, stderr)
+		t.Errorf("ready, without a peer: code %d, %q", code, stderr)
 	}
 }
 
@@ -144,8 +143,8 @@ func follow(t *testing.T, at string, causes ...string) {
 	}
 }
 
-// Those who look on cannot hold a peer up: hundreds who ask and do not read, or say nothing,
-// and a group that comes together meanwhile.
+// HTTP clients cannot delay a peer: hundreds of them request and do not read, or send nothing, while a
+// group forms.
 func TestLookersOn(t *testing.T) {
 	t.Parallel()
 	s := loopback.NewSubnet(t)
@@ -171,7 +170,7 @@ func TestLookersOn(t *testing.T) {
 	fetch(t, at.String(), "/ready", says(200, "ok")) // the silent ones were shown out
 }
 
-// With -local each host serves at its own address; without -http nobody does.
+// With -local each host serves at its own address, and without -http none does.
 func TestSeeInsideLocal(t *testing.T) {
 	t.Parallel()
 	s := loopback.NewSubnet(t)
@@ -188,7 +187,8 @@ func TestSeeInsideLocal(t *testing.T) {
 	}
 }
 
-// A peer that has left makes way for its successor's -http, however long the command of -exec takes.
+// A peer that has left frees the address of -http for its successor, however long its -exec command
+// takes.
 func TestSuccessorServes(t *testing.T) {
 	t.Parallel()
 	s := loopback.NewSubnet(t)
@@ -215,7 +215,7 @@ func TestSuccessorServes(t *testing.T) {
 	}
 }
 
-// An address that cannot be served, or is none, is told.
+// An invalid address, and one that cannot be served, is an error.
 func TestHTTPRefused(t *testing.T) {
 	t.Parallel()
 	s := loopback.NewSubnet(t)

@@ -10,8 +10,8 @@ import (
 	"memberly/peer/check/loopback"
 )
 
-// The page in a real browser, through a join, a crash, a partition and its healing. It is
-// loaded once: what is seen later came by itself.
+// The page in a real browser, through a join, a crash, a partition and its healing. It is loaded only
+// once, and must update itself.
 func TestPage(t *testing.T) {
 	t.Parallel()
 	b := newBrowser(t)
@@ -25,7 +25,7 @@ func TestPage(t *testing.T) {
 	b.look(1000, 1250, "light")
 	b.call("Page.navigate", map[string]any{"url": "http://" + s.Host(1).String() + ":8082/"}, nil)
 	b.until("document.readyState", "complete")
-	b.awaits("state", "one leads view 4 with 4 members")
+	b.awaits("state", "one leads view 4 with 4 of 5 hosts; five is missing since ")
 	b.awaits("host-rows", "never was a member")
 
 	five := start(t, file, "five")
@@ -44,7 +44,7 @@ func TestPage(t *testing.T) {
 	five.signal(syscall.SIGKILL)
 	b.awaits("timeline", "five is unreachable", "removed by one")
 	b.awaits("host-rows", "removed")
-	b.awaits("state", "view 6 with 4 members")
+	b.awaits("state", "view 6 with 4 of 5 hosts; five is missing since ")
 	if now := b.text(kept); now != marked {
 		b.t.Errorf("of %s parts that did not change, %s were left alone", marked, now)
 	}
@@ -69,7 +69,7 @@ func TestPage(t *testing.T) {
 	for _, d := range daemons[1:] {
 		d.signal(syscall.SIGCONT)
 	}
-	b.awaits("timeline", "the group goes on")
+	b.awaits("timeline", "the group makes progress")
 	b.awaits("state", "5 members")
 	b.matrixIs("✓", 20)
 	b.look(1000, 1250, "dark")
@@ -80,14 +80,15 @@ func TestPage(t *testing.T) {
 	b.clean()
 }
 
-// matrixIs waits until so many cells of the matrix have this mark.
+// matrixIs waits until this many cells of the matrix have this mark.
 func (b *browser) matrixIs(mark string, cells int) {
 	b.t.Helper()
 	b.until(`[...document.querySelectorAll(".matrix td span[aria-hidden]")].filter(c => c.textContent === "`+mark+`").length`,
 		strconv.Itoa(cells))
 }
 
-// keyboardAndReader checks that everything is reached by Tab, and has a name to be read out.
+// keyboardAndReader checks that Tab reaches all controls, and that a screen reader finds a name for
+// each.
 func (b *browser) keyboardAndReader() {
 	b.t.Helper()
 	var reached []string
@@ -110,7 +111,7 @@ func (b *browser) keyboardAndReader() {
 	b.text("document.activeElement.blur()")
 }
 
-// fits checks that nothing but what scrolls by itself is wider than the window.
+// fits checks that only elements that scroll are wider than the window.
 func (b *browser) fits() {
 	b.t.Helper()
 	if got := b.text("document.documentElement.scrollWidth <= innerWidth"); got != "true" {
@@ -118,8 +119,8 @@ func (b *browser) fits() {
 	}
 }
 
-// clean checks that the page threw nothing, broke no rule of its policy, and loaded nothing
-// from elsewhere. That its peer was killed is said too.
+// clean checks that the page threw no exception, kept its content security policy, and loaded nothing
+// from other hosts. The report of its killed peer is no fault.
 func (b *browser) clean() {
 	b.t.Helper()
 	b.mu.Lock()

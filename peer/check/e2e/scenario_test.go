@@ -11,8 +11,8 @@ import (
 	"memberly/peer/check/scenario"
 )
 
-// TestScenarios runs the scenarios of the compose files as processes on loopback, in real
-// time, without and with a key: every peer must write just the records of its table.
+// TestScenarios runs the scenarios of the compose files as processes on loopback, in real time, without
+// and with a key. Every peer must write exactly the records of its table.
 func TestScenarios(t *testing.T) {
 	t.Parallel()
 	for _, s := range scenario.Scenarios() {
@@ -56,7 +56,7 @@ func runScenario(t *testing.T, s scenario.Scenario, more ...string) {
 	}
 }
 
-// scenarioTime is more than the longest scenario takes.
+// scenarioTime is longer than the longest scenario.
 const scenarioTime = 60 * time.Second
 
 // awaitRecords waits until n records are written.

@@ -15,7 +15,7 @@ import (
 	"memberly/peer/check/loopback"
 )
 
-// newKeys returns so many new keys, as keygen prints them.
+// newKeys returns n new keys, as keygen prints them.
 func newKeys(t *testing.T, n int) []string {
 	t.Helper()
 	var keys []string
@@ -44,7 +44,7 @@ func writeKeys(t *testing.T, path string, keys ...string) {
 	}
 }
 
-// A sealed group forms, removes a member that is killed or frozen, and lets it in again.
+// A group with keys forms, removes a member that is killed or frozen, and lets it join again.
 func TestSealedGroup(t *testing.T) {
 	t.Parallel()
 	file, key := loopback.NewSubnet(t).HostsFile(t, "one", "two", "three"), keyFile(t, newKeys(t, 1)...)
@@ -73,8 +73,8 @@ func TestSealedGroup(t *testing.T) {
 	}
 }
 
-// Who has another key, or none, or one in a group without, is kept out; both sides say what to do,
-// once for an address. With the right key it is let in.
+// The group keeps out a host with another key, with none, or with one where the group has none. Both
+// sides report the remedy, once for each address. With the right key the host may join.
 func TestKeptOut(t *testing.T) {
 	t.Parallel()
 	keys := newKeys(t, 2)
@@ -128,8 +128,8 @@ func (d *daemon) countNotices(text string) int {
 	return len(slices.DeleteFunc(lines, func(line string) bool { return !strings.Contains(line, text) }))
 }
 
-// The key of a running group is changed in three steps: nobody is lost, no view changes, nothing
-// is dropped, and in the end only the new key lets a host in.
+// Changing the key of a running group in three steps loses no member, changes no view and drops
+// nothing. In the end only the new key lets a host join.
 func TestRotation(t *testing.T) {
 	t.Parallel()
 	for _, together := range []bool{false, true} {
@@ -187,14 +187,14 @@ func rotate(t *testing.T, together bool) {
 	}
 }
 
-// awaitReads waits until keys were read so often.
+// awaitReads waits until keys were read n times.
 func (d *daemon) awaitReads(n int) {
 	d.t.Helper()
 	d.await(&d.stdout, fmt.Sprintf("line of keys read, the %d.", n), func([]string) bool { return d.countNotices("Read ") == n })
 }
 
-// heardAll waits until a peer has heard each other member twice more, by what it serves: so long
-// that who is silent is found out.
+// heardAll waits until a peer has heard each other member twice more, as its status shows, which is
+// long enough to detect silent ones.
 func heardAll(t *testing.T, at string, members int) {
 	t.Helper()
 	var first float64
@@ -214,7 +214,7 @@ func metric(body, name string) (value float64) {
 	return value
 }
 
-// SIGHUP to -local has every host read its keys again. Without keys it ends a peer, as ever.
+// SIGHUP to -local makes every host read its keys again. Without keys it ends a peer.
 func TestHangup(t *testing.T) {
 	t.Parallel()
 	hangups := make(chan os.Signal, 1)
@@ -243,8 +243,8 @@ func TestHangup(t *testing.T) {
 	}
 }
 
-// The secret of a sealed group stays one: what goes over the wire cannot be read, and what was
-// recorded there is dropped when it is sent again.
+// Traffic of a group with keys cannot be read, and recordings of it are dropped when they are sent
+// again.
 func TestSealedOnTheWire(t *testing.T) {
 	t.Parallel()
 	for _, sealed := range []bool{false, true} {
@@ -299,8 +299,8 @@ func tapped(t *testing.T, sealed bool, args []string) {
 	}
 }
 
-// Doctors with the key find all well among themselves and beside a sealed group; one with another
-// key, or none, or with one where there is none, says so, and not that nobody answers.
+// Doctors with the key find all well, among themselves and beside a group. A doctor with another key,
+// with none, or with one where the group has none reports that, and not a missing answer.
 func TestSealedDoctor(t *testing.T) {
 	t.Parallel()
 	keys := newKeys(t, 2)
@@ -324,7 +324,7 @@ func TestSealedDoctor(t *testing.T) {
 			d := diagnose(t, file, "three", append(c.doctor, "-for", "5s")...)
 			d.awaitVerdict(c.code, c.texts...)
 			if d.countNotices("does not answer") > 0 {
-				t.Error("it says that somebody does not answer")
+				t.Error("it reports a missing answer")
 			}
 			for _, p := range daemons {
 				if records := p.stderr.Lines(); contains("unreachable")(records) {

@@ -16,8 +16,7 @@ import (
 	"memberly/peer/types"
 )
 
-// wiretap stands between two hosts, who know each other by its addresses, and records all that
-// they send.
+// wiretap stands between two hosts, which know each other by its addresses, and records all traffic.
 type wiretap struct {
 	ones, twos string // their hosts files
 	two        netip.Addr
@@ -31,7 +30,7 @@ type wiretap struct {
 	changed   chan struct{}   // closed and replaced at every change
 }
 
-// newWiretap listens on the addresses 11 and 12 of s, for 1 and 2.
+// newWiretap listens on the addresses 11 and 12 of s, in place of hosts 1 and 2.
 func newWiretap(t *testing.T, s loopback.Subnet) *wiretap {
 	t.Helper()
 	w := &wiretap{two: s.Host(2), changed: make(chan struct{}),
@@ -55,7 +54,7 @@ func listenUDP(t *testing.T, at netip.Addr) *net.UDPConn {
 	return c
 }
 
-// note changes what is recorded, and wakes those who wait for it.
+// note changes the recording under its lock, and wakes the test that waits for it.
 func (w *wiretap) note(change func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -64,7 +63,7 @@ func (w *wiretap) note(change func()) {
 	w.changed = make(chan struct{})
 }
 
-// datagramsFrom passes on what comes to in, by out.
+// datagramsFrom forwards datagrams from in to out.
 func (w *wiretap) datagramsFrom(in, out *net.UDPConn, to netip.Addr, seen func(b []byte)) {
 	buf := make([]byte, 2048)
 	for {
@@ -77,8 +76,7 @@ func (w *wiretap) datagramsFrom(in, out *net.UDPConn, to netip.Addr, seen func(b
 	}
 }
 
-// connections passes on connections that are opened to an address, from another. one tells which
-// end is that of one.
+// connections forwards connections that are opened to an address. one says which end is host one.
 func (w *wiretap) connections(t *testing.T, at, from, to netip.Addr, one func(opener, other net.Conn) net.Conn) {
 	t.Helper()
 	l, err := net.Listen("tcp", net.JoinHostPort(at.String(), "8080"))
@@ -126,7 +124,7 @@ func (w *wiretap) pass(to, from net.Conn, record io.Writer) {
 	}
 }
 
-// toTwo sends a datagram to two, as if it were one's.
+// toTwo sends a datagram to two as if one had sent it.
 func (w *wiretap) toTwo(t *testing.T, b []byte) {
 	t.Helper()
 	if _, err := w.asOne.WriteToUDPAddrPort(b, netip.AddrPortFrom(w.two, 8081)); err != nil {
@@ -134,7 +132,8 @@ func (w *wiretap) toTwo(t *testing.T, b []byte) {
 	}
 }
 
-// recorded waits until there are some datagrams and something on a connection, and returns all.
+// recorded waits until some datagrams and some bytes of a connection are recorded, and returns all of
+// them.
 func (w *wiretap) recorded(t *testing.T) (datagrams, streams [][]byte) {
 	t.Helper()
 	timeout := time.After(patience)
@@ -160,7 +159,7 @@ func (w *wiretap) recorded(t *testing.T) (datagrams, streams [][]byte) {
 	}
 }
 
-// frames returns the payloads in streams.
+// frames returns the payloads of the frames in streams.
 func frames(t *testing.T, streams [][]byte) (all [][]byte) {
 	t.Helper()
 	for _, b := range streams {
@@ -175,7 +174,7 @@ func frames(t *testing.T, streams [][]byte) (all [][]byte) {
 	return all
 }
 
-// readable reports whether b is a message of the protocol, or begins as one.
+// readable reports whether b is, or begins like, a message of the protocol.
 func readable(b []byte) bool {
 	var m types.Message
 	return types.DecodeMessage(b, 2, &m) == nil || b[0] == types.Version && b[1] <= byte(types.Echoed) && b[2] == 0 && b[3] == 1

@@ -15,71 +15,72 @@ import (
 	"testing"
 )
 
-// This file holds the code to its layers: which package may import which, and what the protocol must
-// do without. It reads every Go file, whatever system it is for.
+// This file enforces the layers: which package may import which, and what the protocol must not use. It
+// reads every Go file, for all systems.
 //
-// One rule is enough for most: what runs on a host imports neither ops, which is what an operator uses,
-// nor check, which is what holds it to its word; ops imports what runs on a host, and check too, but
-// neither imports the other; main imports all. The table has the finer rules.
+// The main rule is that the daemon's packages import neither ops, which has the operator's tools, nor
+// check, which tests the daemon. Both ops and check import the daemon's packages, but not each other.
+// main imports all. The table has the finer rules.
 
 // layer is what a package may import.
 type layer struct {
-	may string // of ours; its tests may import check's test support too
-	why string // that it may import no other
+	may string // of this project; its tests may also import those of support
+	why string // no others
 }
 
-// layers has every package, by its folder within peer; main is the top folder.
+// layers has every package, by its folder in peer. main is the top folder.
 var layers = map[string]layer{
 	"main": {"check/simulation check/verify config network ops/commands ops/doctor ops/hook ops/local ops/observe seal types utils",
 		"main turns flags into a peer, and that into an exit code"},
 
-	"network":        {"config connections datastructures handlers network/rawio seal types utils", "network is the sockets and the clock around the protocol"},
-	"network/rawio":  {"", "rawio is system calls, and knows nothing of peers"},
-	"handlers":       {"datastructures types", "handlers is the protocol alone, so that the simulator runs the code that ships"},
-	"connections":    {"types", "connections is the policy alone, so that the simulator runs the policy that ships"},
-	"config":         {"seal types", "config checks flags, hosts file and key file before there is a peer"},
-	"seal":           {"types", "seal knows keys and bytes: its users have the sockets and the clock"},
-	"utils":          {"", "utils knows host names and addresses, and nothing of groups"},
-	"types":          {"", "types is the vocabulary of all others"},
-	"datastructures": {"", "datastructures are the same whatever is in them"},
+	"network": {"config datastructures handlers network/connections network/rawio seal types utils",
+		"network puts sockets and a clock around the protocol"},
+	"network/rawio":       {"", "rawio makes system calls, and knows nothing of peers"},
+	"network/connections": {"types", "connections is only the policy, so that the simulator runs the policy that ships"},
+	"handlers":            {"types", "handlers is only the protocol, so that the simulator runs the code that ships"},
+	"config":              {"seal types", "config checks flags, hosts file and key file before there is a peer"},
+	"seal":                {"types", "seal knows keys and bytes; its users have the sockets and the clock"},
+	"utils":               {"", "utils knows host names and addresses, and nothing of groups"},
+	"types":               {"", "types is the vocabulary of all packages"},
+	"datastructures":      {"", "datastructures do not depend on what they contain"},
 
-	"ops/commands": {"config", "commands runs what main hands it"},
+	"ops/commands": {"config", "commands runs the commands that main passes to it"},
 	"ops/doctor":   {"config seal types utils", "doctor examines a host before there is a peer"},
-	"ops/hook":     {"datastructures handlers types", "hook is told of views: it cannot ask the peer anything, nor hold it up"},
-	"ops/observe":  {"config datastructures handlers types utils", "observe reads what the peer publishes, and can neither change nor hold up anything"},
-	"ops/local":    {"config ops/hook types utils", "local starts whole processes, and knows of them what anybody can see"},
+	"ops/hook":     {"datastructures handlers types", "hook receives views, and can neither ask the peer nor delay it"},
+	"ops/observe":  {"config datastructures handlers types utils", "observe reads what the peer publishes, and can neither change nor delay anything"},
+	"ops/local":    {"config ops/hook types", "local starts whole processes, and uses only their output"},
 
-	"check/simulation": {"connections datastructures handlers types", "simulation puts its own clock and network around the protocol"},
-	"check/verify":     {"types", "verify judges records by what the protocol promises, not by the code that wrote them"},
-	"check/scenario":   {"", "scenario is what the daemon is held to, so it must not come from the daemon"},
-	"check/bench":      {"config network check/simulation types", "bench measures what a user has: the program, and the simulator's groups"},
-	"check/containers": {"types", "containers knows the daemon by its image and its records alone"},
-	"check/e2e":        {"check/simulation check/verify config types", "e2e knows the daemon by its program, and what it writes by verify and simulation"},
-	"check/layering":   {"", "layering reads sources"},
-	"check/loopback":   {"config", "loopback gives tests addresses"},
+	"check/simulation": {"handlers network/connections types", "simulation puts its own clock and network around the protocol"},
+	"check/verify":     {"types utils", "verify judges records by the promises of the protocol, not by the code that wrote them"},
+	"check/scenario":   {"", "scenario is what tests expect of the daemon, so it must not come from the daemon"},
+	"check/bench":      {"config network check/simulation types", "bench measures the program and simulated groups"},
+	"check/containers": {"types", "containers uses only the daemon's image and records"},
+	"check/e2e":        {"check/simulation check/verify config types", "e2e uses only the program, and checks its output with verify and simulation"},
+	"check/layering":   {"", "layering only reads sources"},
+	"check/loopback":   {"config", "loopback gives tests addresses and collects output"},
 }
 
 // root is the top folder.
 const root = "../../.."
 
-// support is what any test may import.
+// support lists what any test may import.
 const support = "check/scenario check/loopback"
 
-// pure are the packages that the simulator runs, and that everything must come into as a value.
-var pure = []string{"handlers", "connections"}
+// pure lists the packages that the simulator runs, so all their input must be values.
+var pure = []string{"handlers", "network/connections"}
 
-// banned is what those must not import, nor any package below it, and why.
+// banned lists what pure packages must not import, with the packages below, and why.
 var banned = map[string]string{
-	"net":         "sending is a value that goes out",
-	"os":          "all that it must know comes in as a value",
-	"syscall":     "all that it must know comes in as a value",
-	"log":         "records and notices are values that go out",
+	"net":         "sending is an output value",
+	"os":          "all input is a value",
+	"syscall":     "all input is a value",
+	"log":         "events are output values",
 	"math/rand":   "the same steps must have the same outcome",
 	"crypto/rand": "the same steps must have the same outcome",
-	"context":     "its deadlines run on a clock, and time comes in as a value",
+	"context":     "its deadlines run on a clock, and time is an input value",
 }
 
-// timeless is all of package time that those may use: it measures, and reads no clock.
+// timeless lists all that pure packages may use of package time: it reads no clock.
 const timeless = "Duration Nanosecond Microsecond Millisecond Second Minute Hour"
 
 func TestLayers(t *testing.T) {
@@ -104,7 +105,7 @@ func TestLayers(t *testing.T) {
 	}
 	for name := range layers {
 		if !seen[name] {
-			t.Errorf("%s has no Go file: take it off the table in layering_test.go", name)
+			t.Errorf("%s has no Go file: remove it from the table in layering_test.go", name)
 		}
 	}
 }
@@ -124,8 +125,8 @@ func TestLayersBroken(t *testing.T) {
 		{"peer/network/x_test.go", `import "memberly/peer/check/simulation"`, "network must not import check/simulation"},
 		{"peer/handlers/x.go", `import "net/netip"`, "handlers must not import net/netip"},
 		{"peer/handlers/x.go", `import "math/rand/v2"`, "handlers must not import math/rand/v2"},
-		{"peer/connections/x.go", `import "net"`, "connections must not import net"},
-		{"peer/connections/x.go", `import "time"; var now = time.Now`, "connections must not use time.Now"},
+		{"peer/network/connections/x.go", `import "net"`, "network/connections must not import net"},
+		{"peer/network/connections/x.go", `import "time"; var now = time.Now`, "network/connections must not use time.Now"},
 		{"peer/handlers/x.go", `import "time"; var now = time.Now`, "handlers must not use time.Now"},
 		{"peer/handlers/x.go", `import clock "time"; var _ = clock.After(1)`, "handlers must not use time.After"},
 		{"peer/handlers/x.go", `import . "time"; var _ = Now()`, "handlers must import time by name"},
@@ -151,7 +152,7 @@ func layerOf(name string) string {
 	return "main"
 }
 
-// faults says which rules a Go file breaks, and why they are there.
+// faults returns the rules that a Go file breaks, and the reasons for them.
 func faults(name string, source any) []string {
 	set := token.NewFileSet()
 	file, err := parser.ParseFile(set, name, source, parser.SkipObjectResolution)
@@ -175,17 +176,17 @@ func faults(name string, source any) []string {
 	return found
 }
 
-// importFault says why a package, or its tests, must not import a package; "" if they may.
+// importFault returns why a package, or its tests, must not import a package, or "" if they may.
 func importFault(in, imported string, test bool) string {
 	if first, _, _ := strings.Cut(imported, "/"); strings.Contains(first, ".") || imported == "C" {
-		return fmt.Sprintf("%s must not import %s: this project stands on the standard library alone, its tests too, "+
-			"so that it builds wherever there is Go", in, imported)
+		return fmt.Sprintf("%s must not import %s: this project and its tests use only the standard library, "+
+			"so that it builds wherever Go does", in, imported)
 	}
 	if other, ours := strings.CutPrefix(imported, "memberly/peer/"); ours {
 		if slices.Contains(strings.Fields(layers[in].may), other) || test && slices.Contains(strings.Fields(support+" "+in), other) {
 			return ""
 		}
-		return fmt.Sprintf("%s must not import %s, but only these of ours: [%s]: %s", in, other, layers[in].may, layers[in].why)
+		return fmt.Sprintf("%s must not import %s, but only these packages of this project: [%s]: %s", in, other, layers[in].may, layers[in].why)
 	}
 	for name, why := range banned {
 		if slices.Contains(pure, in) && !test && (imported == name || strings.HasPrefix(imported, name+"/")) {
@@ -195,7 +196,7 @@ func importFault(in, imported string, test bool) string {
 	return ""
 }
 
-// clockFaults finds what of package time a file of a pure package must not use.
+// clockFaults returns the forbidden uses of package time in a file of a pure package.
 func clockFaults(in string, set *token.FileSet, file *ast.File) (found []string) {
 	clock := ""
 	for _, spec := range file.Imports {
@@ -206,13 +207,13 @@ func clockFaults(in string, set *token.FileSet, file *ast.File) (found []string)
 			clock = spec.Name.Name
 		}
 		if clock == "." {
-			return []string{fmt.Sprintf("%v: %s must import time by name, so that it can be seen to read no clock", set.Position(spec.Pos()), in)}
+			return []string{fmt.Sprintf("%v: %s must import time by name, so that this test sees what it uses", set.Position(spec.Pos()), in)}
 		}
 	}
 	ast.Inspect(file, func(n ast.Node) bool {
 		if s, ok := n.(*ast.SelectorExpr); ok && clock != "" {
 			if x, ok := s.X.(*ast.Ident); ok && x.Name == clock && !slices.Contains(strings.Fields(timeless), s.Sel.Name) {
-				found = append(found, fmt.Sprintf("%v: %s must not use time.%s: time comes in as a value, "+
+				found = append(found, fmt.Sprintf("%v: %s must not use time.%s: time is an input value, "+
 					"so that every failure can be repeated", set.Position(s.Pos()), in, s.Sel.Name))
 			}
 		}

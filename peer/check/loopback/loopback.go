@@ -1,5 +1,5 @@
-// Package loopback is test support: a part of 127.0.0.0/8 for each test, so that tests which start
-// peers, in whatever packages, can run at the same time.
+// Package loopback gives each test its own part of 127.0.0.0/8, so that tests of all packages can start
+// peers at the same time, and collects what the peers write.
 package loopback
 
 import (
@@ -15,14 +15,15 @@ import (
 	"memberly/peer/config"
 )
 
-// Subnet is 127.x.y.0/24, in use by one test alone, of all that run on this machine.
+// Subnet is a 127.x.y.0/24 that no other test on this machine uses.
 type Subnet [4]byte
 
-// subnets counts those that were given out. None is used twice, as what -local started may take a
-// moment to end.
+// subnets counts the subnets of this process. It uses none twice, because processes of an earlier test
+// may take a moment to end.
 var subnets atomic.Int64
 
-// NewSubnet finds a subnet that is free. It is taken until the test ends: a port of it is held.
+// NewSubnet finds a free subnet. It reserves the subnet until the test ends by listening on one of its
+// addresses.
 func NewSubnet(t testing.TB) Subnet {
 	t.Helper()
 	for {
@@ -38,7 +39,7 @@ func NewSubnet(t testing.TB) Subnet {
 // Host returns address n of the subnet, 1 to 253.
 func (s Subnet) Host(n int) netip.Addr { return netip.AddrFrom4([4]byte{s[0], s[1], s[2], byte(n)}) }
 
-// HostsFile writes a hosts file of these names, with addresses from s, and returns its path.
+// HostsFile writes a hosts file with these names and addresses of s, and returns its path.
 func (s Subnet) HostsFile(t testing.TB, names ...string) string {
 	t.Helper()
 	var lines []string
@@ -48,7 +49,7 @@ func (s Subnet) HostsFile(t testing.TB, names ...string) string {
 	return WriteHostsFile(t, lines...)
 }
 
-// WriteHostsFile writes a hosts file of these lines, and returns its path.
+// WriteHostsFile writes a hosts file with these lines, and returns its path.
 func WriteHostsFile(t testing.TB, lines ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "hostsfile.txt")
@@ -58,7 +59,7 @@ func WriteHostsFile(t testing.TB, lines ...string) string {
 	return path
 }
 
-// Occupy holds an address of network "tcp" or "udp" until the test ends.
+// Occupy listens on addr of network "tcp" or "udp" until the test ends.
 func Occupy(t testing.TB, network, addr string) {
 	t.Helper()
 	if network == "udp" {

@@ -1,6 +1,5 @@
-// Package scenario is test support: the four scenarios of the compose files, and
-// the records that each of their peers must write. The loopback tests and the
-// container tests hold the daemon to the same tables.
+// Package scenario has the four scenarios of the compose files for tests, with the records that each
+// peer must write. The loopback tests and the container tests compare the daemon with these tables.
 package scenario
 
 import (
@@ -14,26 +13,26 @@ import (
 //go:embed testdata/testcase-*.txt
 var tables embed.FS
 
-// Scenario is one table: some peers that are started together.
+// Scenario is one table: peers that are started together.
 type Scenario struct {
 	Name  string // "testcase-1": its compose file is docker-compose-testcase-1.yml
 	Peers []Peer // in the order of the hosts file
 }
 
-// Peer is what one host of a scenario is started with, and what must come of it.
+// Peer is one host of a scenario: how to start it, and what it must write.
 type Peer struct {
 	Name    string   // of the host
 	Args    []string // of the daemon
-	Records []string // all that it writes on stderr, line by line, without ends of line
+	Records []string // all lines that it writes on stderr
 }
 
-// Crashes reports whether the peer's last record announces its end, with exit code 1.
+// Crashes reports whether the peer's last record announces a crash, which ends it with exit code 1.
 func (p Peer) Crashes() bool {
 	return len(p.Records) > 0 && strings.HasSuffix(p.Records[len(p.Records)-1], `message:"crashing"}`)
 }
 
-// Scenarios returns the four scenarios in their order. The caller owns them. It panics if
-// the tables that were compiled in are malformed, which this package's test rules out.
+// Scenarios returns the four scenarios in their order. The caller may modify the result. It panics if an
+// embedded table is malformed, which this package's test rules out.
 func Scenarios() []Scenario {
 	files, err := fs.Glob(tables, "testdata/*.txt")
 	if err != nil {
@@ -45,7 +44,7 @@ func Scenarios() []Scenario {
 		if err != nil {
 			panic(err)
 		}
-		s, err := Parse(strings.TrimSuffix(path.Base(file), ".txt"), string(text))
+		s, err := parse(strings.TrimSuffix(path.Base(file), ".txt"), string(text))
 		if err != nil {
 			panic(err)
 		}
@@ -54,10 +53,10 @@ func Scenarios() []Scenario {
 	return all
 }
 
-// Parse reads the table of the scenario called name. `[host] arguments` opens a peer, its
-// records follow, one a line; empty lines and lines that begin with # say nothing. An error
-// names the scenario and the line.
-func Parse(name, text string) (Scenario, error) {
+// parse parses the table of the scenario called name. `[host] arguments` begins a peer, whose records
+// follow, one per line; empty lines and lines that begin with # are ignored. An error names the scenario
+// and the line.
+func parse(name, text string) (Scenario, error) {
 	s := Scenario{Name: name}
 	for i, line := range strings.Split(text, "\n") {
 		switch {
@@ -81,7 +80,7 @@ func Parse(name, text string) (Scenario, error) {
 	return s, nil
 }
 
-// parsePeer reads `[host] arguments`.
+// parsePeer parses `[host] arguments`.
 func parsePeer(line string) (Peer, error) {
 	name, args, ok := strings.Cut(line[1:], "]")
 	if !ok || name == "" {

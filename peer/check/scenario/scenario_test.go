@@ -1,18 +1,16 @@
-package scenario_test
+package scenario
 
 import (
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
-
-	"memberly/peer/check/scenario"
 )
 
 // TestScenarios holds the embedded tables to what every user of them relies on.
 func TestScenarios(t *testing.T) {
 	t.Parallel()
-	scenarios := scenario.Scenarios()
+	scenarios := Scenarios()
 	if len(scenarios) != 4 {
 		t.Fatalf("%d scenarios, want 4", len(scenarios))
 	}
@@ -32,7 +30,7 @@ func TestScenarios(t *testing.T) {
 	}
 }
 
-func checkPeer(t *testing.T, scenario string, id int, p scenario.Peer) {
+func checkPeer(t *testing.T, scenario string, id int, p Peer) {
 	t.Helper()
 	if len(p.Args) < 2 || p.Args[0] != "-h" || p.Args[1] != "hostsfile.txt" {
 		t.Errorf("%s, %s: arguments %q do not begin with the hosts file", scenario, p.Name, p.Args)
@@ -56,7 +54,7 @@ func TestCrashes(t *testing.T) {
 		"testcase-3": {"two", "three", "four", "five"},
 		"testcase-4": {"one"},
 	}
-	for _, s := range scenario.Scenarios() {
+	for _, s := range Scenarios() {
 		var crash []string
 		for _, p := range s.Peers {
 			if p.Crashes() {
@@ -71,7 +69,7 @@ func TestCrashes(t *testing.T) {
 
 func TestParse(t *testing.T) {
 	t.Parallel()
-	s, err := scenario.Parse("small", "# Prose.\n\n[a] -h f\n{1}\n{2}\n\n[b]\n")
+	s, err := parse("small", "# Prose.\n\n[a] -h f\n{1}\n{2}\n\n[b]\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +89,7 @@ func TestParseErrors(t *testing.T) {
 		{"\n[a -h f\n", `t, line 2: "[a -h f" does not name its peer as [name]`},
 		{"[] -h f\n", `t, line 1: "[] -h f" does not name its peer as [name]`},
 	} {
-		_, err := scenario.Parse("t", c.text)
+		_, err := parse("t", c.text)
 		if err == nil || err.Error() != c.want {
 			t.Errorf("%q: got error %v, want %s", c.text, err, c.want)
 		}

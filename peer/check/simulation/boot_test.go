@@ -65,7 +65,7 @@ func TestJudgeKnowsBootTwins(t *testing.T) {
 		t.Error("the judge lets a second group pass")
 	}
 	w.judge.failure = ""
-	w.plan.Faults = []Fault{{At: time.Second, Kind: Crash, A: 1}}
+	w.plan.Faults = []fault{{At: time.Second, Kind: Crash, A: 1}}
 	w.judge.created(w.host(2).process, other)
 	if w.judge.failure != "" {
 		t.Errorf("something else was wrong, and the judge says %q", w.judge.failure)

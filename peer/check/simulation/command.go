@@ -21,16 +21,16 @@ const simulateUsage = `Usage: memberly simulate [options]
 
 Runs whole groups, with the code that ships, on a simulated network and clock:
 the same seed and options give the same run. Each run ends when all faults are
-over and the group agrees, and is judged by what the protocol promises.
+over and the group agrees, and is checked against the promises of the protocol.
 
   -seed S        the seed (default 1)
   -seeds N       run N seeds from S on, and print a verdict (default 1)
   -records       print the records of the one seed, each behind its host's number
-  -trace         print the one seed as a play: all that happens, line by line
+  -trace         print every event of the one seed, one per line
 
 Without any of the options below the seed draws everything: hosts, network,
-faults. With one of them, only what they ask for goes wrong; the seed draws when
-and for whom.
+faults. With one of them, only the faults that they name happen; the seed draws when,
+and on which hosts.
 
   -hosts N       how many hosts, 1 to 32 (default 5)
   -for D         the time in which faults happen (default 30s)
@@ -47,9 +47,9 @@ Network, while faults happen
   -backoff D     TCP waits up to D before it sends again, 5s to 2m (default 5s)
   -boot D        no packet comes through before D: the network comes up late
   -drift P       of clocks, either way, 0.02 at most
-  -late D        a process sees up to D too late that time has passed, 300ms at most
+  -late D        timers of a process fire up to D late, 300ms at most
 
-Faults: how many at most, as one that finds no process where it strikes does nothing
+Faults (upper limits: a fault that hits a host without a process has no effect)
   -crashes N     a process crashes, with a record, as -c makes it
   -restarts N    a process is killed, and a new one starts within four seconds
   -offs N        a host is silent, then up without its process
@@ -65,7 +65,7 @@ Faults: how many at most, as one that finds no process where it strikes does not
 
 Exit code: 0 every promise was kept, 1 one was broken, 2 wrong usage
 
-Example: a leader that crashes often, and what the group writes of it
+Example: check the records of a group in which processes are often restarted
   memberly simulate -restarts 5 -records | memberly verify
 `
 
@@ -150,7 +150,7 @@ func (t *trial) flags() *flag.FlagSet {
 	f.Var(&wholeNumber{&t.seeds, 1, 1_000_000_000}, "seeds", "")
 	f.BoolVar(&t.records, "records", false, "")
 	f.BoolVar(&t.trace, "trace", false, "")
-	f.Var(&wholeNumber{&w.Hosts, 1, MaxHosts}, "hosts", "")
+	f.Var(&wholeNumber{&w.Hosts, 1, maxHosts}, "hosts", "")
 	f.Var(&span{&w.For, time.Millisecond, maxTime}, "for", "")
 	f.Var(&span{&w.Stagger, 0, time.Minute}, "stagger", "")
 	f.BoolVar(&w.Drill, "drill", false, "")
@@ -174,9 +174,9 @@ func (t *trial) flags() *flag.FlagSet {
 }
 
 var faultFlags = map[string]Kind{
-	"crashes": Signal, "offs": Off, "freezes": Freeze, "cuts": Cut,
-	"mutes": Mute, "snaps": Snap, "leaves": Leave, "moves": Move,
-	"jumps": Jump,
+	"crashes": Signal, "offs": off, "freezes": freeze, "cuts": cutHosts,
+	"mutes": mute, "snaps": snap, "leaves": Leave, "moves": moveHost,
+	"jumps": jump,
 }
 
 // plan returns the plan of a seed.

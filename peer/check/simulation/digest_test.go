@@ -18,8 +18,8 @@ var wholeDigest = flag.Bool("digest", false, "TestDigest: hash all 3000 seeds, n
 // behaviour leaves them as they are. After one that is meant to, take the new ones from what fails: go test
 // ./peer/check/simulation -run Digest -v -args -digest.
 var digests = map[int]string{
-	1:  "4a16002f3b5f12a6",
-	30: "375c58974d1f7971",
+	1:  "29d5913df25bec67",
+	30: "44d28556047539d3",
 }
 
 // TestDigest hashes every output and view of the seeds from 1 on, a hundred at a time.
@@ -62,7 +62,7 @@ func digest(from, seeds uint64) (sum [sha256.Size]byte) {
 
 // write writes one step, whole.
 func write(h hash.Hash, w *world, p *process, out *handlers.Output) {
-	fmt.Fprintln(h, w.now, p.id, p.life, out.Exit, out.Code, out.Wake, out.Misled, out.Late, out.Redial, p.handler.View())
+	fmt.Fprintln(h, w.now, p.id, p.life, out.Exit, out.Code, out.Wake, out.Misled, out.Late, out.Redial, out.RedialAt, p.handler.View())
 	for _, e := range out.Events {
 		r, _ := e.Record(p.id)
 		fmt.Fprintln(h, r, e)

@@ -9,8 +9,8 @@ import (
 // glance is how often the judge looks at a group with endless faults.
 const glance = 50 * time.Millisecond
 
-// Endless measures a group during endless faults.
-type Endless struct {
+// endurance measures a group during endless faults.
+type endurance struct {
 	Time           time.Duration // that was measured
 	Leaderless     time.Duration // of that, in which no process led
 	Outside        time.Duration // in which some well-connected host was not in the group's view
@@ -18,7 +18,7 @@ type Endless struct {
 }
 
 // runEndless runs a world with its endless faults, and measures it.
-func (w *world) runEndless() (e Endless) {
+func (w *world) runEndless() (e endurance) {
 	began, views := w.now, len(w.judge.views)
 	for w.now < began+w.plan.Endless && w.judge.failure == "" {
 		w.runUntil(w.now + glance)

@@ -8,7 +8,7 @@ import (
 )
 
 // inject makes a fault happen.
-func (w *world) inject(f Fault) {
+func (w *world) inject(f fault) {
 	if int(max(f.A, f.B)) > len(w.hosts) || w.now > w.plan.Quiet && !f.Endless {
 		return
 	}
@@ -23,7 +23,7 @@ func (w *world) inject(f Fault) {
 }
 
 // repeat injects a fault that comes and goes, now and again and again.
-func (w *world) repeat(f Fault) {
+func (w *world) repeat(f fault) {
 	left := f.At + f.For - w.now
 	if !f.Endless && (left <= 0 || w.now > w.plan.Quiet) {
 		return
@@ -36,16 +36,16 @@ func (w *world) repeat(f Fault) {
 	if once, ok := w.target(once); ok {
 		w.injectOnce(once)
 		if f.Kind == Crash {
-			w.after(once.For, func() { w.inject(Fault{Kind: Start, A: once.A, Endless: f.Endless}) })
+			w.after(once.For, func() { w.inject(fault{Kind: start, A: once.A, Endless: f.Endless}) })
 		}
 	}
 	w.after(f.Down+f.Up, func() { w.repeat(f) })
 }
 
 // target turns a fault on the leader into one on the host that leads now. It returns false if none leads.
-func (w *world) target(f Fault) (Fault, bool) {
-	sides := f.Kind == Cut || f.Kind == Mute || f.Kind == Deaf
-	if f.A != 0 || sides && f.Side != 0 || f.Kind == CrashAll || f.Kind == Restart || f.Kind == Pair {
+func (w *world) target(f fault) (fault, bool) {
+	sides := f.Kind == cutHosts || f.Kind == mute || f.Kind == deaf
+	if f.A != 0 || sides && f.Side != 0 || f.Kind == crashAll || f.Kind == restart || f.Kind == cutPair {
 		return f, true
 	}
 	leader := w.leader()
@@ -74,25 +74,25 @@ func (w *world) leader() (leader *process) {
 	return leader
 }
 
-func (w *world) injectOnce(f Fault) {
+func (w *world) injectOnce(f fault) {
 	f, ok := w.target(f)
 	if !ok {
 		return
 	}
-	if f.Kind == Pair {
+	if f.Kind == cutPair {
 		n := len(w.hosts)
 		i := w.random.IntN(n)
-		f.Kind, f.A, f.B = LinkBoth, types.ID(1+i), types.ID(1+(i+1+w.random.IntN(max(n-1, 1)))%n)
+		f.Kind, f.A, f.B = linkBoth, types.ID(1+i), types.ID(1+(i+1+w.random.IntN(max(n-1, 1)))%n)
 	}
 	w.trace.fault(w, f)
 	switch f.Kind {
-	case Cut, Mute, Deaf, Link, LinkBoth, Slow:
+	case cutHosts, mute, deaf, link, linkBoth, slow:
 		w.startFault(f)
-	case Snap:
+	case snap:
 		if f.A != f.B {
 			w.snap(f.A, f.B)
 		}
-	case CrashAll, Restart:
+	case crashAll, restart:
 		for _, m := range w.hosts {
 			w.injectHost(m, f)
 		}
@@ -101,26 +101,26 @@ func (w *world) injectOnce(f Fault) {
 	}
 }
 
-func (w *world) injectHost(m *machine, f Fault) {
+func (w *world) injectHost(m *machine, f fault) {
 	p := m.process
 	switch f.Kind {
-	case Start, Restart:
+	case start, restart:
 		w.start(m)
-	case Jump:
+	case jump:
 		m.jump += f.For
-	case Off:
+	case off:
 		w.switchOff(m, f.For)
 	}
 	if p == nil {
 		return
 	}
 	switch f.Kind {
-	case Crash, CrashAll:
+	case Crash, crashAll:
 		w.end(p)
-	case Move:
+	case moveHost:
 		w.end(p)
 		m.address += len(w.hosts)
-	case Freeze:
+	case freeze:
 		w.freeze(p, f.For)
 	case Signal:
 		w.step(p, "crashes", p.handler.Crash)
@@ -141,7 +141,7 @@ func (w *world) switchOff(m *machine, d time.Duration) {
 }
 
 // startFault blocks or slows the ways that f is about, until its time is over or the plan is quiet.
-func (w *world) startFault(f Fault) {
+func (w *world) startFault(f fault) {
 	w.impeding = append(w.impeding, &f)
 	w.changeWays(&f, 1)
 	if f.Endless && f.For == 0 {
@@ -151,7 +151,7 @@ func (w *world) startFault(f Fault) {
 }
 
 // endFault ends what impede has begun, if nothing has yet.
-func (w *world) endFault(f *Fault) {
+func (w *world) endFault(f *fault) {
 	if i := slices.Index(w.impeding, f); i >= 0 {
 		w.impeding = slices.Delete(w.impeding, i, i+1)
 		w.changeWays(f, -1)
@@ -159,20 +159,20 @@ func (w *world) endFault(f *Fault) {
 }
 
 // changeWays blocks or slows by n faults the ways that f is about.
-func (w *world) changeWays(f *Fault, n int) {
+func (w *world) changeWays(f *fault, n int) {
 	for i := range w.hosts {
 		w.changeWaysFrom(i, f, n)
 	}
 }
 
 // changeWaysFrom does so with the ways from one host, counted from 0.
-func (w *world) changeWaysFrom(i int, f *Fault, n int) {
+func (w *world) changeWaysFrom(i int, f *fault, n int) {
 	a := w.hosts[i]
 	for j := range w.hosts {
 		if !f.concerns(i, j) {
 			continue
 		}
-		if f.Kind == Slow {
+		if f.Kind == slow {
 			a.slow[j] += time.Duration(n) * f.Delay
 		} else {
 			a.cuts[j] += n
@@ -182,19 +182,19 @@ func (w *world) changeWaysFrom(i int, f *Fault, n int) {
 }
 
 // concerns reports whether a fault is about the way from the host i to j, counted from 0.
-func (f *Fault) concerns(i, j int) bool {
+func (f *fault) concerns(i, j int) bool {
 	from, to := f.Side&(1<<i) != 0, f.Side&(1<<j) != 0
 	a, b := int(f.A)-1, int(f.B)-1
 	switch f.Kind {
-	case Cut:
+	case cutHosts:
 		return from != to
-	case Mute:
+	case mute:
 		return from && !to
-	case Deaf:
+	case deaf:
 		return to && !from
-	case Link, Slow:
+	case link, slow:
 		return i == a && j == b
-	case LinkBoth:
+	case linkBoth:
 		return i != j && (i == a || i == b) && (j == a || j == b)
 	}
 	return false
@@ -219,5 +219,5 @@ func (w *world) settle() {
 			w.thaw(p)
 		}
 	}
-	w.impeding = slices.DeleteFunc(w.impeding, func(f *Fault) bool { return !f.Endless })
+	w.impeding = slices.DeleteFunc(w.impeding, func(f *fault) bool { return !f.Endless })
 }

@@ -46,7 +46,7 @@ func TestBackoff(t *testing.T) {
 	for _, c := range []struct{ bound, want time.Duration }{{0, 5 * time.Second}, {120 * time.Second, 120 * time.Second}} {
 		p := three()
 		p.Backoff = c.bound
-		p.Faults = []Fault{cut(5, 0b100, 150)}
+		p.Faults = []fault{cut(5, 0b100, 150)}
 		w := newWorld(p, nil)
 		w.runUntil(150 * time.Second)
 		most := time.Duration(0)
@@ -94,30 +94,30 @@ func (w *world) waysBlocked() (ways []string) {
 func TestWhatFaultsBlock(t *testing.T) {
 	const second = time.Second
 	for _, c := range []struct {
-		fault Fault
+		fault fault
 		at    time.Duration // since it strikes
 		want  string
 	}{
-		{Fault{Kind: Link, A: 1, B: 2, For: 2 * second}, second, "[1>2]"},
-		{Fault{Kind: Link, A: 1, B: 2, For: 2 * second}, 3 * second, "[]"},
-		{Fault{Kind: LinkBoth, A: 1, B: 2, For: 2 * second}, second, "[1>2 2>1]"},
-		{Fault{Kind: Cut, Side: 0b1, For: 2 * second}, second, "[1>2 1>3 2>1 3>1]"},
-		{Fault{Kind: Mute, Side: 0b1, For: 2 * second}, second, "[1>2 1>3]"},
-		{Fault{Kind: Deaf, Side: 0b1, For: 2 * second}, second, "[2>1 3>1]"},
-		{Fault{Kind: Deaf, Side: 0b1, For: 9 * second, Down: 2 * second, Up: second}, second, "[2>1 3>1]"},
-		{Fault{Kind: Deaf, Side: 0b1, For: 9 * second, Down: 2 * second, Up: second}, 2500 * time.Millisecond, "[]"},
-		{Fault{Kind: Deaf, Side: 0b1, For: 9 * second, Down: 2 * second, Up: second}, 4 * second, "[2>1 3>1]"},
-		{Fault{Kind: Deaf, Side: 0b1, For: 9 * second, Down: 2 * second, Up: second}, 10 * second, "[]"},
-		{Fault{Kind: Link, A: 1, B: 2, For: 9 * second}, 6 * second, "[]"}, // the plan is quiet
-		{Fault{Kind: Link, A: 1, B: 2, Endless: true}, 6 * second, "[1>2]"},
-		{Fault{Kind: Mute, Side: 0b1, Down: 2 * second, Up: second, Endless: true}, 7 * second, "[1>2 1>3]"},
-		{Fault{Kind: Mute, For: 2 * second}, second, "[1>2 1>3]"}, // host 1 leads
-		{Fault{Kind: Link, B: 1, For: 2 * second}, second, "[1>2]"},
+		{fault{Kind: link, A: 1, B: 2, For: 2 * second}, second, "[1>2]"},
+		{fault{Kind: link, A: 1, B: 2, For: 2 * second}, 3 * second, "[]"},
+		{fault{Kind: linkBoth, A: 1, B: 2, For: 2 * second}, second, "[1>2 2>1]"},
+		{fault{Kind: cutHosts, Side: 0b1, For: 2 * second}, second, "[1>2 1>3 2>1 3>1]"},
+		{fault{Kind: mute, Side: 0b1, For: 2 * second}, second, "[1>2 1>3]"},
+		{fault{Kind: deaf, Side: 0b1, For: 2 * second}, second, "[2>1 3>1]"},
+		{fault{Kind: deaf, Side: 0b1, For: 9 * second, Down: 2 * second, Up: second}, second, "[2>1 3>1]"},
+		{fault{Kind: deaf, Side: 0b1, For: 9 * second, Down: 2 * second, Up: second}, 2500 * time.Millisecond, "[]"},
+		{fault{Kind: deaf, Side: 0b1, For: 9 * second, Down: 2 * second, Up: second}, 4 * second, "[2>1 3>1]"},
+		{fault{Kind: deaf, Side: 0b1, For: 9 * second, Down: 2 * second, Up: second}, 10 * second, "[]"},
+		{fault{Kind: link, A: 1, B: 2, For: 9 * second}, 6 * second, "[]"}, // the plan is quiet
+		{fault{Kind: link, A: 1, B: 2, Endless: true}, 6 * second, "[1>2]"},
+		{fault{Kind: mute, Side: 0b1, Down: 2 * second, Up: second, Endless: true}, 7 * second, "[1>2 1>3]"},
+		{fault{Kind: mute, For: 2 * second}, second, "[1>2 1>3]"}, // host 1 leads
+		{fault{Kind: link, B: 1, For: 2 * second}, second, "[1>2]"},
 	} {
 		p := three()
 		p.Quiet = 15 * time.Second
 		c.fault.At = 10 * time.Second
-		p.Faults = []Fault{c.fault}
+		p.Faults = []fault{c.fault}
 		w := newWorld(p, nil)
 		w.runUntil(min(c.fault.At+c.at, p.Quiet))
 		if c.fault.At+c.at > p.Quiet {
@@ -133,7 +133,7 @@ func TestWhatFaultsBlock(t *testing.T) {
 // Pairs are cut one after the other.
 func TestPairsRotate(t *testing.T) {
 	p := three()
-	p.Faults = []Fault{{At: 5 * time.Second, Kind: Pair, For: 20 * time.Second, Down: time.Second}}
+	p.Faults = []fault{{At: 5 * time.Second, Kind: cutPair, For: 20 * time.Second, Down: time.Second}}
 	w := newWorld(p, nil)
 	seen := map[string]bool{}
 	for w.now < 24*time.Second {
@@ -152,7 +152,7 @@ func TestPairsRotate(t *testing.T) {
 // A process that crashes again and again runs between, and in the end.
 func TestCrashLoop(t *testing.T) {
 	p := three()
-	p.Faults = []Fault{{At: 5 * time.Second, Kind: Crash, A: 3, For: 10 * time.Second, Down: time.Second, Up: 2 * time.Second}}
+	p.Faults = []fault{{At: 5 * time.Second, Kind: Crash, A: 3, For: 10 * time.Second, Down: time.Second, Up: 2 * time.Second}}
 	w := newWorld(p, nil)
 	var lives []int
 	for _, s := range []float64{4.5, 5.5, 7, 8.5, 10, 13, 14.5, 20} {
@@ -182,7 +182,7 @@ func TestSlowWay(t *testing.T) {
 	w.opened(c, 0)
 	var out bytes.Buffer
 	w.trace = &trace{out: &out}
-	w.inject(Fault{At: w.now, Kind: Slow, A: 1, B: 2, Delay: 10 * time.Second, For: 2 * time.Second})
+	w.inject(fault{At: w.now, Kind: slow, A: 1, B: 2, Delay: 10 * time.Second, For: 2 * time.Second})
 	for i := range int64(3) { // at 5, 6.5 and 8 s; the last when the way is fast again
 		w.transmit(c, 0, types.Message{Kind: types.Echo, From: 1, To: 2, Number: i + 1})
 		w.runUntil(w.now + 1500*time.Millisecond)
@@ -201,7 +201,7 @@ func TestSlowWay(t *testing.T) {
 func TestBurstOnLeader(t *testing.T) {
 	p := three()
 	p.Hosts, p.Starts = 5, seconds(0, 0.1, 0.2, 0.3, 0.4)
-	p.Faults = []Fault{{At: 5 * time.Second, Kind: Crash}, {At: 5*time.Second + 5*time.Millisecond, Kind: Crash}}
+	p.Faults = []fault{{At: 5 * time.Second, Kind: Crash}, {At: 5*time.Second + 5*time.Millisecond, Kind: Crash}}
 	w := newWorld(p, nil)
 	w.runUntil(5*time.Second + 6*time.Millisecond)
 	for _, m := range w.hosts {

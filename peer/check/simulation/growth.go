@@ -22,17 +22,17 @@ type Growth struct {
 type Cost struct {
 	Took   time.Duration
 	Views  int
-	All    Traffic // over TCP, sent by all
-	Leader Traffic // of that, by the first host
-	Beats  Traffic // heartbeats, by all: one for each receiver, as where nothing can be broadcast
+	All    traffic // over TCP, sent by all
+	Leader traffic // of that, by the first host
+	Beats  traffic // heartbeats, by all: one for each receiver, as where nothing can be broadcast
 }
 
-// Traffic is messages, with the bytes that they take on the wire, frames' lengths included.
-type Traffic struct{ Messages, Bytes int }
+// traffic is messages, with the bytes that they take on the wire, frames' lengths included.
+type traffic struct{ Messages, Bytes int }
 
-func (t *Traffic) add(bytes int) { t.Messages, t.Bytes = t.Messages+1, t.Bytes+bytes }
+func (t *traffic) add(bytes int) { t.Messages, t.Bytes = t.Messages+1, t.Bytes+bytes }
 
-func (t Traffic) less(o Traffic) Traffic { return Traffic{t.Messages - o.Messages, t.Bytes - o.Bytes} }
+func (t traffic) less(o traffic) traffic { return traffic{t.Messages - o.Messages, t.Bytes - o.Bytes} }
 
 // IdleTime is how long Grow watches an idle group, and cutTime how long it cuts it in two.
 const (
@@ -42,7 +42,7 @@ const (
 
 // bill counts what is sent. A nil bill counts nothing.
 type bill struct {
-	all, leader, beats Traffic
+	all, leader, beats traffic
 	buf                []byte
 }
 

@@ -9,8 +9,8 @@ import (
 	"memberly/peer/types"
 )
 
-// NewHarshPlan draws the harsh plan of a seed: 5 to 25 hosts, with many faults at once.
-func NewHarshPlan(seed uint64) Plan {
+// newHarshPlan draws the harsh plan of a seed: 5 to 25 hosts, with many faults at once.
+func newHarshPlan(seed uint64) Plan {
 	r := rand.New(rand.NewPCG(seed, 4))
 	p := Plan{Seed: seed, Hosts: 5 + r.IntN(5)}
 	if r.IntN(10) == 0 {
@@ -35,7 +35,7 @@ func NewHarshPlan(seed uint64) Plan {
 	p.Starts = drawStarts(r, p.Hosts)
 	p.drawTroubles(r)
 	if r.IntN(3) > 0 {
-		p.Faults = append(p.Faults, Fault{At: p.Quiet, Kind: Restart})
+		p.Faults = append(p.Faults, fault{At: p.Quiet, Kind: restart})
 	}
 	return p
 }
@@ -53,7 +53,7 @@ func (p *Plan) drawTroubles(r *rand.Rand) {
 		}
 		for _, f := range troubles {
 			p.Faults = append(p.Faults, f)
-			if f.Kind != Jump {
+			if f.Kind != jump {
 				end = max(end, f.At+f.For)
 			}
 		}
@@ -62,7 +62,7 @@ func (p *Plan) drawTroubles(r *rand.Rand) {
 			at = max(at, end-5*time.Second+upTo(r, 10*time.Second))
 		}
 	}
-	slices.SortStableFunc(p.Faults, func(f, g Fault) int { return cmp.Compare(f.At, g.At) })
+	slices.SortStableFunc(p.Faults, func(f, g fault) int { return cmp.Compare(f.At, g.At) })
 	p.Quiet = max(at, end)
 	if r.IntN(4) == 0 { // then many faults end at the same moment
 		p.Quiet = at
@@ -73,8 +73,8 @@ func upTo(r *rand.Rand, d time.Duration) time.Duration { return time.Duration(r.
 
 // drawTrouble draws a fault that lasts or comes and goes, or a burst of faults. It hits the leader, the victim,
 // which is hit more than once, or any host.
-func drawTrouble(r *rand.Rand, hosts int, victim types.ID, at time.Duration) []Fault {
-	f := Fault{At: at, A: types.ID(r.IntN(hosts + 1)), B: types.ID(1 + r.IntN(hosts))} // A 0: the leader
+func drawTrouble(r *rand.Rand, hosts int, victim types.ID, at time.Duration) []fault {
+	f := fault{At: at, A: types.ID(r.IntN(hosts + 1)), B: types.ID(1 + r.IntN(hosts))} // A 0: the leader
 	switch r.IntN(4) {
 	case 0:
 		f.A = 0
@@ -94,43 +94,43 @@ func drawTrouble(r *rand.Rand, hosts int, victim types.ID, at time.Duration) []F
 	case 2: // a crash loop
 		f.Kind, f.Down, f.Up = Crash, time.Millisecond+upTo(r, 2*time.Second), 100*time.Millisecond+upTo(r, 6*time.Second)
 	case 3:
-		f.Kind, f.Down = Pair, time.Second+upTo(r, 4*time.Second)
+		f.Kind, f.Down = cutPair, time.Second+upTo(r, 4*time.Second)
 	case 4: // a host or a way flaps
-		f.Kind = []Kind{Cut, Mute, Deaf, Link, LinkBoth}[r.IntN(5)]
+		f.Kind = []Kind{cutHosts, mute, deaf, link, linkBoth}[r.IntN(5)]
 		f.Down, f.Up = 100*time.Millisecond+upTo(r, 3*time.Second), 100*time.Millisecond+upTo(r, 2*time.Second)
 		if f.A != 0 {
 			f.Side = 1 << (f.A - 1)
 		}
 	case 5:
-		f.Kind, f.Delay = Slow, 100*time.Millisecond+upTo(r, 3*time.Second)
+		f.Kind, f.Delay = slow, 100*time.Millisecond+upTo(r, 3*time.Second)
 		if r.IntN(2) == 0 {
 			f.Delay = upTo(r, 40*time.Second)
 		}
 	case 6, 7: // a long cut, of some hosts or of a way
-		f.Kind = []Kind{Cut, Cut, Mute, Link, LinkBoth}[r.IntN(5)]
+		f.Kind = []Kind{cutHosts, cutHosts, mute, link, linkBoth}[r.IntN(5)]
 		f.For = time.Minute + upTo(r, 2*time.Minute)
 		f.Side = 1 + uint32(r.Int64N(1<<hosts-1))
 	default:
 		return drawFaults(r, hosts, at)
 	}
-	return []Fault{f}
+	return []fault{f}
 }
 
 // drawSuccession draws a burst that hits the leader while it changes the view, because a host returns or
 // leaves, and a second burst that hits others when the next leader is about to lead.
-func drawSuccession(r *rand.Rand, hosts int, at time.Duration) []Fault {
+func drawSuccession(r *rand.Rand, hosts int, at time.Duration) []fault {
 	const silence = 2200 * time.Millisecond // until a leader that is cut off is unreachable
 	someone := types.ID(1 + r.IntN(hosts))
-	faults := []Fault{{At: at, Kind: Crash, A: someone}, {At: at + 500*time.Millisecond, Kind: Start, A: someone}}
+	faults := []fault{{At: at, Kind: Crash, A: someone}, {At: at + 500*time.Millisecond, Kind: start, A: someone}}
 	if r.IntN(3) == 0 {
-		faults = []Fault{{At: at + 500*time.Millisecond, Kind: Leave, A: someone}}
+		faults = []fault{{At: at + 500*time.Millisecond, Kind: Leave, A: someone}}
 	}
 	at += 500*time.Millisecond + upTo(r, 2*time.Millisecond)
-	first := Fault{At: at, Kind: []Kind{Cut, Cut, Crash, Mute}[r.IntN(4)], For: 3*time.Second + upTo(r, 10*time.Second)}
+	first := fault{At: at, Kind: []Kind{cutHosts, cutHosts, Crash, mute}[r.IntN(4)], For: 3*time.Second + upTo(r, 10*time.Second)}
 	faults = append(faults, first)
 	for range 1 + r.IntN(3) {
-		f := Fault{At: at + upTo(r, 5*time.Millisecond), A: types.ID(1 + r.IntN(hosts)), For: 2*time.Second + upTo(r, 4*time.Second)}
-		f.Kind, f.Side = []Kind{Crash, Cut, Freeze}[r.IntN(3)], 1<<(f.A-1)
+		f := fault{At: at + upTo(r, 5*time.Millisecond), A: types.ID(1 + r.IntN(hosts)), For: 2*time.Second + upTo(r, 4*time.Second)}
+		f.Kind, f.Side = []Kind{Crash, cutHosts, freeze}[r.IntN(3)], 1<<(f.A-1)
 		if first.Kind != Crash && r.IntN(3) > 0 {
 			f.At += silence
 		}
@@ -141,13 +141,13 @@ func drawSuccession(r *rand.Rand, hosts int, at time.Duration) []Fault {
 
 // drawBurst draws several faults within milliseconds, on the leader and on others; some of
 // those whose process ended start again.
-func drawBurst(r *rand.Rand, hosts int, at time.Duration) (faults []Fault) {
+func drawBurst(r *rand.Rand, hosts int, at time.Duration) (faults []fault) {
 	for i := range 2 + r.IntN(4) {
-		f := Fault{At: at, B: types.ID(1 + r.IntN(hosts)), For: upTo(r, 6*time.Second)}
+		f := fault{At: at, B: types.ID(1 + r.IntN(hosts)), For: upTo(r, 6*time.Second)}
 		if i > 0 && r.IntN(2) == 0 {
 			f.A = types.ID(1 + r.IntN(hosts))
 		}
-		f.Kind = []Kind{Crash, Crash, Signal, Off, Freeze, Cut, Mute, Deaf, Link, Snap, Leave}[r.IntN(11)]
+		f.Kind = []Kind{Crash, Crash, Signal, off, freeze, cutHosts, mute, deaf, link, snap, Leave}[r.IntN(11)]
 		if f.A != 0 {
 			f.Side = 1 << (f.A - 1)
 		}
@@ -158,7 +158,7 @@ func drawBurst(r *rand.Rand, hosts int, at time.Duration) (faults []Fault) {
 		at += upTo(r, 5*time.Millisecond)
 	}
 	if r.IntN(2) == 0 {
-		faults = append(faults, Fault{At: at + upTo(r, 4*time.Second), Kind: Restart})
+		faults = append(faults, fault{At: at + upTo(r, 4*time.Second), Kind: restart})
 	}
 	return faults
 }

@@ -191,7 +191,7 @@ func (j *judge) bootOnly() bool {
 	if p.Boot == 0 && p.Nameless == 0 || n.Loss > 0 || n.Hang > 0 || n.NoUDP || n.Names || p.Dark != 0 {
 		return false
 	}
-	return !slices.ContainsFunc(p.Faults, func(f Fault) bool { return f.At <= j.w.now })
+	return !slices.ContainsFunc(p.Faults, func(f fault) bool { return f.At <= j.w.now })
 }
 
 // goesOn reports whether some group has a living quorum of its latest view.
@@ -320,13 +320,13 @@ func (j *judge) stuck() bool {
 	return 2*dark >= len(j.w.hosts)
 }
 
-// agreed reports whether every running peer that is not out holds one view of just these peers,
-// and else what is not so.
+// agreed reports whether every running peer holds one view of just these peers, and else what is not so. Only
+// a peer that the drill has expelled is left out.
 func (j *judge) agreed() string {
 	var running []types.ID
 	var first *process
 	for _, m := range j.w.hosts {
-		if m.process != nil && m.process.handler.Standing() != types.Out {
+		if m.process != nil && (!j.w.plan.Drill || m.process.handler.Standing() != types.Out) {
 			running = append(running, m.id)
 			if first == nil {
 				first = m.process

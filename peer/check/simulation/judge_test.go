@@ -76,17 +76,17 @@ func TestJudgeKnowsWhatIsChosen(t *testing.T) {
 func TestWhoMayBeRemoved(t *testing.T) {
 	for _, c := range []struct {
 		name           string
-		faults         []Fault // one second ago, but for those with a time
+		faults         []fault // one second ago, but for those with a time
 		excuse, missed bool
 	}{
 		{"nothing is wrong", nil, false, false},
-		{"its link to the proposer is bad", []Fault{{Kind: LinkBoth, A: 1, B: 5}}, true, false},
-		{"the way to the proposer is slow", []Fault{{Kind: Slow, A: 5, B: 1, Delay: 5 * time.Second}}, true, false},
-		{"its link to another is bad", []Fault{{Kind: Link, A: 5, B: 2}}, true, true},
-		{"that one's process has just ended", []Fault{{Kind: Link, A: 5, B: 2}, {Kind: Crash, A: 2}}, true, true},
-		{"that one was frozen long before", []Fault{{At: 10 * time.Second, Kind: Freeze, A: 2}, {At: 19 * time.Second, Kind: Link, A: 5, B: 2}}, true, false},
-		{"its process is frozen", []Fault{{Kind: Freeze, A: 5}}, true, true},
-		{"its process does not run", []Fault{{Kind: Crash, A: 5}}, true, true},
+		{"its link to the proposer is bad", []fault{{Kind: linkBoth, A: 1, B: 5}}, true, false},
+		{"the way to the proposer is slow", []fault{{Kind: slow, A: 5, B: 1, Delay: 5 * time.Second}}, true, false},
+		{"its link to another is bad", []fault{{Kind: link, A: 5, B: 2}}, true, true},
+		{"that one's process has just ended", []fault{{Kind: link, A: 5, B: 2}, {Kind: Crash, A: 2}}, true, true},
+		{"that one was frozen long before", []fault{{At: 10 * time.Second, Kind: freeze, A: 2}, {At: 19 * time.Second, Kind: link, A: 5, B: 2}}, true, false},
+		{"its process is frozen", []fault{{Kind: freeze, A: 5}}, true, true},
+		{"its process does not run", []fault{{Kind: Crash, A: 5}}, true, true},
 	} {
 		p := three()
 		p.Hosts, p.Starts = 5, seconds(0, 0.1, 0.2, 0.3, 0.4)

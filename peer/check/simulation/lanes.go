@@ -7,8 +7,8 @@ import (
 	"slices"
 	"time"
 
-	"memberly/peer/connections"
 	"memberly/peer/handlers"
+	"memberly/peer/network/connections"
 	"memberly/peer/types"
 )
 
@@ -216,7 +216,7 @@ func (w *world) transmit(c *conn, side int, m types.Message) {
 func (w *world) pump(c *conn, side int) {
 	y, from, to := &c.ways[side], c.ends[side], c.ends[1-side]
 	if from.ended && from.down {
-		y.queue = nil // nobody sends it again
+		y.queue = nil // the sender does not send it again
 	}
 	if len(y.queue) == 0 {
 		y.busy = false
@@ -280,7 +280,7 @@ func (w *world) finish(c *conn, p *process) {
 func (w *world) hangUp(c *conn, p *process, slow time.Duration) {
 	other := c.ends[1-c.side(p)]
 	if w.blocked(p.id, other.id) {
-		return // half open until somebody sends
+		return // half open until one end sends
 	}
 	c.open = false
 	w.after(w.delay()+slow, func() { w.closed(other, c) })

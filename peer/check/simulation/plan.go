@@ -28,34 +28,34 @@ type Kind uint8
 // The faults.
 const (
 	Crash    Kind = iota // the process of A ends; its host is up and refuses connections
-	Start                // a new process on A, if it has none
-	Off                  // host A is switched off, silent, for For; then it is up without a process
-	Freeze               // the process of A does not run for For
-	Cut                  // the hosts in Side and the others do not hear each other for For
-	Mute                 // what the hosts in Side send does not reach the others for For
-	Snap                 // the connections between A and B break
+	start                // a new process on A, if it has none
+	off                  // host A is switched off, silent, for For; then it is up without a process
+	freeze               // the process of A does not run for For
+	cutHosts             // the hosts in Side and the others do not hear each other for For
+	mute                 // what the hosts in Side send does not reach the others for For
+	snap                 // the connections between A and B break
 	Leave                // the process of A is told to leave
-	Jump                 // the wall clock of A jumps by For
-	Move                 // the process of A ends, and its host has another address
-	CrashAll             // every process ends
-	Restart              // a new process on every host that has none
+	jump                 // the wall clock of A jumps by For
+	moveHost             // the process of A ends, and its host has another address
+	crashAll             // every process ends
+	restart              // a new process on every host that has none
 	Signal               // the process of A crashes as -c makes it: with a record
-	Deaf                 // what the others send does not reach the hosts in Side for For
-	Link                 // what A sends does not reach B for For
-	LinkBoth             // A and B do not hear each other for For
-	Slow                 // what A sends takes Delay longer to B for For
-	Pair                 // two hosts, drawn when it begins, do not hear each other for For
+	deaf                 // what the others send does not reach the hosts in Side for For
+	link                 // what A sends does not reach B for For
+	linkBoth             // A and B do not hear each other for For
+	slow                 // what A sends takes Delay longer to B for For
+	cutPair              // two hosts, drawn when it begins, do not hear each other for For
 )
 
 var kindNames = []string{"crash", "start", "off", "freeze", "cut", "mute", "snap", "leave", "jump", "move", "crash-all", "restart", "signal",
 	"deaf", "link", "link-both", "slow", "pair"}
 
-// Fault is something that happens at a time.
+// fault is something that happens at a time.
 //
 // With A 0, and for Cut, Mute and Deaf Side 0 as well, it hits the host whose process leads at
 // that moment, or none if none does. With Down it comes and goes: it lasts for Down and comes again after Up,
 // until For is over; a Crash is then followed by a Start after Down.
-type Fault struct {
+type fault struct {
 	At       time.Duration
 	Kind     Kind
 	A, B     types.ID
@@ -66,30 +66,30 @@ type Fault struct {
 	Endless  bool // it goes on after the plan is quiet, too: For does not count
 }
 
-func (f Fault) String() string {
+func (f fault) String() string {
 	s := fmt.Sprintf("%.3fs %s", f.At.Seconds(), kindNames[f.Kind])
 	a := strconv.Itoa(int(f.A))
 	if f.A == 0 {
 		a = "leader"
 	}
 	switch f.Kind {
-	case Cut, Mute, Deaf:
+	case cutHosts, mute, deaf:
 		side := fmt.Sprint(sideNames(f.Side))
 		if f.A == 0 && f.Side == 0 {
 			side = a
 		}
 		s += fmt.Sprintf(" %s for %v", side, f.For)
-	case Link, LinkBoth:
+	case link, linkBoth:
 		s += fmt.Sprintf(" %s-%d for %v", a, f.B, f.For)
-	case Slow:
+	case slow:
 		s += fmt.Sprintf(" %s-%d by %v for %v", a, f.B, f.Delay, f.For)
-	case Pair:
+	case cutPair:
 		s += fmt.Sprintf(" for %v", f.For)
-	case Snap:
+	case snap:
 		s += fmt.Sprintf(" %s-%d", a, f.B)
-	case Off, Freeze, Jump:
+	case off, freeze, jump:
 		s += fmt.Sprintf(" %s %v", a, f.For)
-	case CrashAll, Restart:
+	case crashAll, restart:
 	default:
 		s += " " + a
 	}
@@ -123,7 +123,7 @@ type Plan struct {
 	Wire    bool            // messages go through their bytes
 	Dark    uint32          // hosts, as in Fault.Side, that are silent from the last fault on, for ever
 	Starts  []time.Duration // of each host's first process
-	Faults  []Fault         // in the order of time
+	Faults  []fault         // in the order of time
 	Quiet   time.Duration   // when all that is wrong is put right
 
 	Late     time.Duration // a tick is handled up to so long after it is due; what comes in meanwhile goes first
@@ -176,7 +176,7 @@ func NewPlan(seed uint64) Plan {
 		p.Quiet += time.Duration(r.Int64N(int64(6 * time.Second)))
 	}
 	if r.IntN(3) > 0 {
-		p.Faults = append(p.Faults, Fault{At: p.Quiet, Kind: Restart})
+		p.Faults = append(p.Faults, fault{At: p.Quiet, Kind: restart})
 	}
 	return p
 }
@@ -224,7 +224,7 @@ func drawStarts(r *rand.Rand, hosts int) []time.Duration {
 }
 
 // drawFaults draws one misfortune at about the time at: a fault, or a few that belong together.
-func drawFaults(r *rand.Rand, hosts int, at time.Duration) []Fault {
+func drawFaults(r *rand.Rand, hosts int, at time.Duration) []fault {
 	a, b := types.ID(1+r.IntN(hosts)), types.ID(1+r.IntN(hosts))
 	short := time.Duration(r.Int64N(int64(4 * time.Second)))
 	length := short
@@ -232,37 +232,37 @@ func drawFaults(r *rand.Rand, hosts int, at time.Duration) []Fault {
 		length *= 4
 	}
 	side := uint32(r.IntN(1 << hosts))
-	f := Fault{At: at, A: a, B: b, For: length, Side: side}
-	again := Fault{At: at + short, Kind: Start, A: a}
+	f := fault{At: at, A: a, B: b, For: length, Side: side}
+	again := fault{At: at + short, Kind: start, A: a}
 	if r.IntN(2) == 0 {
 		again.At = at + time.Millisecond + short/50
 	}
-	switch f.Kind = Kind(r.IntN(int(Restart) + 1)); f.Kind {
-	case Start, Restart:
+	switch f.Kind = Kind(r.IntN(int(restart) + 1)); f.Kind {
+	case start, restart:
 		f.Kind = Crash
-		return []Fault{f}
-	case Crash, Move:
-		return []Fault{f, again}
-	case CrashAll:
-		again.Kind = Restart
-		return []Fault{f, again}
+		return []fault{f}
+	case Crash, moveHost:
+		return []fault{f, again}
+	case crashAll:
+		again.Kind = restart
+		return []fault{f, again}
 	case Leave:
 		again.At += 1100 * time.Millisecond
-		return []Fault{f, again}
-	case Jump:
+		return []fault{f, again}
+	case jump:
 		f.For = time.Duration(r.Int64N(int64(2*time.Hour))) - time.Hour
-		return []Fault{f, {At: at + short, Kind: Crash, A: a}, {At: at + short + time.Millisecond, Kind: Start, A: a}}
-	case Cut, Mute:
+		return []fault{f, {At: at + short, Kind: Crash, A: a}, {At: at + short + time.Millisecond, Kind: start, A: a}}
+	case cutHosts, mute:
 		if r.IntN(3) > 0 {
-			return []Fault{f}
+			return []fault{f}
 		}
 		return flap(r, f)
 	}
-	return []Fault{f}
+	return []fault{f}
 }
 
 // flap makes of one cut several short ones.
-func flap(r *rand.Rand, f Fault) (faults []Fault) {
+func flap(r *rand.Rand, f fault) (faults []fault) {
 	for range 2 + r.IntN(4) {
 		f.For = time.Duration(r.Int64N(int64(3 * time.Second)))
 		faults = append(faults, f)

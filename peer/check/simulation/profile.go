@@ -9,13 +9,13 @@ import (
 	"memberly/peer/types"
 )
 
-// MaxHosts is how many hosts a plan can have: a side of a cut has a bit for each.
-const MaxHosts = 32
+// maxHosts is how many hosts a plan can have: a side of a cut has a bit for each.
+const maxHosts = 32
 
 // Profile says how many faults of which kind a simulation has. The user chooses it; a seed decides when the
 // faults happen, and on which hosts.
 type Profile struct {
-	Hosts   int           // 1 to MaxHosts
+	Hosts   int           // 1 to maxHosts
 	For     time.Duration // until all faults are over; more than 0
 	Stagger time.Duration // between the starts of two hosts
 	Network Network
@@ -47,7 +47,7 @@ func (c Profile) Plan(seed uint64) Plan {
 	for range c.Reborn {
 		f := c.draw(r, Crash)
 		again := min(f.At+time.Millisecond+time.Duration(r.Int64N(int64(4*time.Second))), c.For)
-		p.Faults = append(p.Faults, f, Fault{At: again, Kind: Start, A: f.A})
+		p.Faults = append(p.Faults, f, fault{At: again, Kind: start, A: f.A})
 	}
 	for range c.Flaps {
 		p.Faults = append(p.Faults, c.drawFlap(r))
@@ -58,16 +58,16 @@ func (c Profile) Plan(seed uint64) Plan {
 			p.Faults = append(p.Faults, f)
 		}
 	}
-	slices.SortStableFunc(p.Faults, func(f, g Fault) int { return cmp.Compare(f.At, g.At) })
+	slices.SortStableFunc(p.Faults, func(f, g fault) int { return cmp.Compare(f.At, g.At) })
 	if c.Again {
-		p.Faults = append(p.Faults, Fault{At: c.For, Kind: Restart})
+		p.Faults = append(p.Faults, fault{At: c.For, Kind: restart})
 	}
 	return p
 }
 
 // draw draws one fault: at any time, of any hosts, for up to 4 s or, one in three, 16 s.
-func (c Profile) draw(r *rand.Rand, kind Kind) Fault {
-	f := Fault{At: time.Duration(r.Int64N(int64(c.For))), Kind: kind, A: types.ID(1 + r.IntN(c.Hosts))}
+func (c Profile) draw(r *rand.Rand, kind Kind) fault {
+	f := fault{At: time.Duration(r.Int64N(int64(c.For))), Kind: kind, A: types.ID(1 + r.IntN(c.Hosts))}
 	f.B = types.ID(1 + (int(f.A)+r.IntN(max(c.Hosts-1, 1)))%c.Hosts)
 	f.Side = uint32(r.Int64N(1 << c.Hosts))
 	f.For = time.Duration(r.Int64N(int64(4 * time.Second)))
@@ -79,8 +79,8 @@ func (c Profile) draw(r *rand.Rand, kind Kind) Fault {
 
 // drawFlap draws a host that the others do not hear, that does not hear them, or both, or two hosts
 // of which that is so, again and again.
-func (c Profile) drawFlap(r *rand.Rand) Fault {
-	f := c.draw(r, []Kind{Cut, Mute, Deaf, Link, LinkBoth}[r.IntN(5)])
+func (c Profile) drawFlap(r *rand.Rand) fault {
+	f := c.draw(r, []Kind{cutHosts, mute, deaf, link, linkBoth}[r.IntN(5)])
 	f.Side = 1 << (f.A - 1)
 	f.Down, f.Up = 100*time.Millisecond+upTo(r, 3*time.Second), 100*time.Millisecond+upTo(r, 2*time.Second)
 	f.For = min(5*time.Second+upTo(r, 30*time.Second), c.For-f.At)

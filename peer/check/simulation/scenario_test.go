@@ -42,7 +42,7 @@ func runScenario(t *testing.T, s scenario.Scenario, seed uint64) [][]string {
 		p.Starts = append(p.Starts, start)
 		p.Drill = p.Drill || *drill
 		if *crash > 0 {
-			p.Faults = append(p.Faults, Fault{At: start + time.Duration(*crash)*time.Second, Kind: Signal, A: types.ID(i + 1)})
+			p.Faults = append(p.Faults, fault{At: start + time.Duration(*crash)*time.Second, Kind: Signal, A: types.ID(i + 1)})
 		}
 	}
 	w := newWorld(p, nil)

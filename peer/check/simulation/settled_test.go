@@ -30,15 +30,15 @@ func TestChosenSurvivesAWeakLeader(t *testing.T) {
 		}
 	}
 	w.runUntil(5 * time.Second)
-	w.inject(Fault{At: w.now, Kind: Link, A: 1, B: 3, For: far})
-	w.inject(Fault{At: w.now, Kind: Cut, Side: 0b10000, For: 4 * time.Second})
+	w.inject(fault{At: w.now, Kind: link, A: 1, B: 3, For: far})
+	w.inject(fault{At: w.now, Kind: cutHosts, Side: 0b10000, For: 4 * time.Second})
 	until(func() bool { v := w.host(1).process.handler.View(); return v.Has(6) })
-	w.inject(Fault{At: w.now, Kind: Cut, Side: 0b1, For: far})
+	w.inject(fault{At: w.now, Kind: cutHosts, Side: 0b1, For: far})
 	until(func() bool { return stands })
-	w.inject(Fault{At: w.now, Kind: Slow, A: 3, B: 2, Delay: time.Millisecond, For: far})
+	w.inject(fault{At: w.now, Kind: slow, A: 3, B: 2, Delay: time.Millisecond, For: far})
 	w.plan.Late = 20 * time.Millisecond // 3 grants before 2 sees that it reaches no quorum
 	until(func() bool { return strings.Contains(told.String(), "2  4: PENDINGRESPONSE") })
-	w.inject(Fault{At: w.now, Kind: Crash, A: 4})
+	w.inject(fault{At: w.now, Kind: Crash, A: 4})
 	w.runUntil(20 * time.Second)
 	if w.judge.failure != "" {
 		lines := strings.SplitAfter(told.String(), "\n")

@@ -17,7 +17,7 @@ type Result struct {
 	Stuck     bool // a host that stays silent leaves a view without its quorum
 	Views     int
 	Groups    int // that these are of
-	Endured   Endless
+	Endured   endurance
 	Excuses   map[string]int // why members were rightly held unreachable, and how often
 }
 
@@ -101,8 +101,8 @@ func (w *world) patience() time.Duration {
 	return wait
 }
 
-// Shrink drops faults from a failing plan as long as it still fails.
-func Shrink(p Plan) Plan {
+// shrinkFailing drops faults from a failing plan as long as it still fails.
+func shrinkFailing(p Plan) Plan {
 	return shrink(p, func(q Plan) bool { return Run(q, nil).Failure != "" })
 }
 

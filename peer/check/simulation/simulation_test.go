@@ -38,7 +38,7 @@ type drawing struct {
 
 var (
 	plain = drawing{"", "", NewPlan}
-	rough = drawing{"harsh ", " -harsh", NewHarshPlan}
+	rough = drawing{"harsh ", " -harsh", newHarshPlan}
 )
 
 // tally is what many runs came to.
@@ -103,7 +103,7 @@ func TestFoundByHarshSeeds(t *testing.T) {
 		{34, "a redial waited for a dial whose first packet was lost"},
 		{10072, "whom the leader missed owed an answer to a PROBE that was never sent"},
 	} {
-		if r := Run(NewHarshPlan(bug.seed), nil); r.Failure != "" {
+		if r := Run(newHarshPlan(bug.seed), nil); r.Failure != "" {
 			t.Errorf("harsh seed %d (%s) fails again: %s", bug.seed, bug.what, r.Failure)
 		}
 	}
@@ -210,7 +210,7 @@ func explain(t *testing.T, d drawing, seed uint64) {
 	case *brief:
 		t.Fatalf("%sseed %d fails: %s", d.name, seed, r.Failure)
 	default:
-		p = Shrink(p)
+		p = shrinkFailing(p)
 		t.Errorf("%sseed %d fails: %s\nrepeat: go test ./peer/check/simulation -run 'TestSeeds$' -v%s -seed %d -play\nshrunk, it fails so: %s\n%v",
 			d.name, seed, r.Failure, d.flag, seed, Run(p, nil).Failure, p)
 	}
@@ -236,8 +236,8 @@ func TestSameSeedSameTrace(t *testing.T) {
 	}
 	for seed := range uint64(10) {
 		var a, b bytes.Buffer
-		Run(NewHarshPlan(seed), &a)
-		Run(NewHarshPlan(seed), &b)
+		Run(newHarshPlan(seed), &a)
+		Run(newHarshPlan(seed), &b)
 		if a.Len() == 0 || !bytes.Equal(a.Bytes(), b.Bytes()) {
 			t.Fatalf("harsh seed %d gave two traces of %d and %d bytes", seed, a.Len(), b.Len())
 		}
@@ -249,7 +249,7 @@ func TestShrink(t *testing.T) {
 	p := NewPlan(1)
 	p.Hosts, p.Starts, p.Quiet = 3, make([]time.Duration, 3), 20*time.Second
 	for i := range 6 {
-		p.Faults = append(p.Faults, Fault{At: time.Duration(10+i) * time.Second, Kind: Jump, A: 1, For: time.Minute})
+		p.Faults = append(p.Faults, fault{At: time.Duration(10+i) * time.Second, Kind: jump, A: 1, For: time.Minute})
 	}
 	p = shrink(p, func(q Plan) bool { return strings.Contains(fmt.Sprint(q), "13.000s jump") })
 	if len(p.Faults) != 1 || p.Faults[0].At != 13*time.Second {

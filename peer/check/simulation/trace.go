@@ -14,9 +14,11 @@ import (
 type trace struct {
 	out   io.Writer
 	terse bool // leave out heartbeats that change nothing
+
+	heartbeat bool // what came in last is a HEARTBEAT
 }
 
-func (t *trace) fault(w *world, f Fault) {
+func (t *trace) fault(w *world, f fault) {
 	if t != nil {
 		_, what, _ := strings.Cut(f.String(), " ")
 		fmt.Fprintf(t.out, "%11.6f  --  %s\n", w.now.Seconds(), what)
@@ -27,6 +29,7 @@ func (t *trace) in(m *types.Message) string {
 	if t == nil {
 		return ""
 	}
+	t.heartbeat = m.Kind == types.Heartbeat
 	return fmt.Sprintf("%d: %s", m.From, describe(m))
 }
 
@@ -48,6 +51,8 @@ func (t *trace) step(w *world, p *process, what string, out *handlers.Output) {
 	if t == nil {
 		return
 	}
+	heartbeat := t.heartbeat
+	t.heartbeat = false
 	var does []string
 	for i := range out.Events {
 		if r, ok := out.Events[i].Record(p.id); ok {
@@ -68,7 +73,7 @@ func (t *trace) step(w *world, p *process, what string, out *handlers.Output) {
 	if out.Exit {
 		does = append(does, fmt.Sprintf("exits %d", out.Code))
 	}
-	if len(does) == 0 && (what == "" || t.terse && strings.Contains(what, "HEARTBEAT")) {
+	if len(does) == 0 && (what == "" || t.terse && heartbeat) {
 		return
 	}
 	fmt.Fprintf(t.out, "%11.6f  %2d  %-44s | %s\n", w.now.Seconds(), p.id, what, strings.Join(does, "; "))

@@ -9,8 +9,8 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"memberly/peer/connections"
 	"memberly/peer/handlers"
+	"memberly/peer/network/connections"
 	"memberly/peer/types"
 )
 
@@ -31,7 +31,7 @@ type world struct {
 	bill   *bill // nil: nothing is counted
 	steps  int
 
-	impeding []*Fault // what blocks or slows packets now
+	impeding []*fault // what blocks or slows packets now
 
 	recorded func(types.ID, types.Record)     // if set, is told every record
 	observed func(*process, *handlers.Output) // if set, is told every step

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"memberly/peer/utils"
 )
 
 // maxLine is how much of a line is examined. A record of 4096 members is shorter.
@@ -21,13 +22,15 @@ type malformedError struct {
 }
 
 func (e malformedError) Error() string {
-	return fmt.Sprintf("malformed record: %v\n%s:%d: %s", e.why, e.file, e.line, e.text)
+	return fmt.Sprintf("malformed record: %v\n%s:%d: %s", e.why, e.file, e.line, utils.Printable(e.text))
 }
 
 // read adds all records of a file. When ctx ends, it stops after the complete lines that have come.
 func (h *history) read(ctx context.Context, name string, from io.Reader) error {
 	h.files = append(h.files, name)
-	lines, p := bufio.NewReaderSize(&interruptible{ctx: ctx, from: from}, maxLine), new(parser)
+	in := interruptible(ctx, from)
+	defer in.Close()
+	lines, p := bufio.NewReaderSize(in, maxLine), new(parser)
 	for at := (place{int32(len(h.files) - 1), 1}); ; at.line++ {
 		line, err := nextLine(lines)
 		if err == io.EOF && (len(line) == 0 || ctx.Err() != nil) {
@@ -66,54 +69,14 @@ func nextLine(from *bufio.Reader) ([]byte, error) {
 	return line, err
 }
 
-// interruptible is a reader that returns io.EOF when ctx ends, even during a read that blocks.
-type interruptible struct {
-	ctx    context.Context
-	from   io.Reader
-	chunks chan chunk
-	rest   []byte
-	err    error
-}
-
-type chunk struct {
-	text []byte
-	err  error
-}
-
-func (r *interruptible) Read(to []byte) (int, error) {
-	if r.chunks == nil {
-		r.chunks = make(chan chunk)
-		go r.fetch()
-	}
-	for len(r.rest) == 0 {
-		if r.err != nil {
-			return 0, r.err
-		}
-		select {
-		case c := <-r.chunks:
-			r.rest, r.err = c.text, c.err
-		case <-r.ctx.Done():
-			return 0, io.EOF
-		}
-	}
-	n := copy(to, r.rest)
-	r.rest = r.rest[n:]
-	return n, nil
-}
-
-// fetch reads one chunk ahead. It may block for ever, which only the end of the process ends.
-func (r *interruptible) fetch() {
-	for {
-		c := chunk{text: make([]byte, maxLine)}
-		n, err := r.from.Read(c.text)
-		c.text, c.err = c.text[:n], err
-		select {
-		case r.chunks <- c:
-		case <-r.ctx.Done():
-			return
-		}
-		if err != nil {
-			return
-		}
-	}
+// interruptible returns a reader of from that ends when ctx does, even while from blocks. Then the
+// goroutine that reads from stays until the process ends.
+func interruptible(ctx context.Context, from io.Reader) *io.PipeReader {
+	r, w := io.Pipe()
+	context.AfterFunc(ctx, func() { w.Close() })
+	go func() {
+		_, err := io.Copy(w, from)
+		w.CloseWithError(err)
+	}()
+	return r
 }

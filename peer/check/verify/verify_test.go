@@ -256,6 +256,15 @@ func TestMalformed(t *testing.T) {
 	}
 }
 
+// What is not text is shown without harm.
+func TestShownWithoutHarm(t *testing.T) {
+	t.Parallel()
+	const line = "{peer_id:1, \x1b]0;owned\a\u202e"
+	if code, out, _ := run(t, line+"\n"); code != 1 || !strings.HasSuffix(out, `standard input:1: {peer_id:1, \x1b]0;owned\a\u202e`+"\n") {
+		t.Errorf("code %d, %q", code, out)
+	}
+}
+
 // What is read as a record is written as the same bytes.
 func FuzzParse(f *testing.F) {
 	for _, s := range scenario.Scenarios() {

@@ -94,6 +94,15 @@ func (p *polled) WriteTo(b []byte, to netip.AddrPort) error {
 	return err
 }
 
+func (p *polled) WriteFrom(b []byte, from netip.Addr, to netip.AddrPort) error {
+	if !choosesSource || !from.IsValid() {
+		return p.WriteTo(b, to)
+	}
+	var c sourceControl
+	_, _, err := p.conn.WriteMsgUDPAddrPort(b, c.set(from), to)
+	return err
+}
+
 func (p *polled) Close() error {
 	p.once.Do(func() { close(p.closed) })
 	return p.conn.Close()

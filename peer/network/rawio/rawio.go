@@ -41,5 +41,8 @@ type Socket interface {
 	// WriteTo sends a datagram. While the kernel has no room for it, a socket with Ready waits, and
 	// one without returns syscall.EAGAIN.
 	WriteTo(b []byte, to netip.AddrPort) error
+	// WriteFrom is WriteTo with an address of this machine as the sender's. Where the system does not let
+	// its caller choose, or from is not valid, the system chooses.
+	WriteFrom(b []byte, from netip.Addr, to netip.AddrPort) error
 	Close() error
 }

@@ -175,6 +175,40 @@ func TestSocketClose(t *testing.T) {
 	})
 }
 
+// A datagram leaves from the address that is named, over IPv4 and from a socket for both families, where the system
+// lets it.
+func TestWriteFrom(t *testing.T) {
+	if !choosesSource {
+		t.Skip("this system chooses")
+	}
+	for name, open := range kinds {
+		for _, c := range []struct{ socket, to, from string }{
+			{"0.0.0.0:0", "127.0.0.1:0", "127.7.7.7"}, {":0", "127.0.0.1:0", "127.7.7.7"}, {":0", "[::1]:0", "::1"},
+			{"0.0.0.0:0", "127.0.0.1:0", "::ffff:127.7.7.7"},
+		} {
+			s, _ := listen(t, c.socket, open)
+			other := listenUDP(t, c.to)
+			at := other.LocalAddr().(*net.UDPAddr).AddrPort()
+			from := netip.MustParseAddr(c.from)
+			b := []byte("x")
+			if err := s.WriteFrom(b, from, at); err != nil {
+				t.Errorf("%s %+v: %v", name, c, err)
+				continue
+			}
+			if _, got, err := other.ReadFromUDPAddrPort(make([]byte, 9)); got.Addr().Unmap() != from.Unmap() || err != nil {
+				t.Errorf("%s %+v: it came from %v, %v", name, c, got, err)
+			}
+			if used := testing.AllocsPerRun(20, func() { s.WriteFrom(b, from, at) }); used > 0 {
+				t.Errorf("%s %+v: %v allocations", name, c, used)
+			}
+			foreign := map[bool]string{true: "198.51.100.77", false: "2001:db8::77"}[from.Unmap().Is4()]
+			if err := s.WriteFrom(b, netip.MustParseAddr(foreign), at); err == nil {
+				t.Errorf("%s %+v: it sent from an address of another machine", name, c)
+			}
+		}
+	}
+}
+
 // Neither reading nor sending allocates, so that heartbeats do not.
 func TestSocketAllocatesNothing(t *testing.T) {
 	eachKind(t, func(t *testing.T, s Socket, at netip.AddrPort) {

@@ -59,12 +59,16 @@ func (u *unpolled) Next() ([]byte, netip.AddrPort, time.Duration, error) {
 func (u *unpolled) Ready() <-chan struct{} { return nil }
 
 func (u *unpolled) WriteTo(b []byte, to netip.AddrPort) error {
+	return u.WriteFrom(b, netip.Addr{}, to)
+}
+
+func (u *unpolled) WriteFrom(b []byte, from netip.Addr, to netip.AddrPort) error {
 	u.mu.RLock()
 	defer u.mu.RUnlock()
 	if u.fd < 0 {
 		return net.ErrClosed
 	}
-	return sendTo(uintptr(u.fd), b, to, u.ipv4)
+	return send(uintptr(u.fd), b, from, to, u.ipv4)
 }
 
 func (u *unpolled) Close() error {
@@ -150,8 +154,9 @@ func addrPort(from *syscall.RawSockaddrInet6) netip.AddrPort {
 	return netip.AddrPortFrom(addr, swapped(from.Port))
 }
 
-// sendTo sends b from the socket fd, which may know no addresses but those of IPv4.
-func sendTo(fd uintptr, b []byte, to netip.AddrPort, ipv4 bool) error {
+// send sends b over the socket fd, which may know no addresses but those of IPv4. The system chooses the address
+// to send from, if from is not valid.
+func send(fd uintptr, b []byte, from netip.Addr, to netip.AddrPort, ipv4 bool) error {
 	addr := to.Addr()
 	at := syscall.RawSockaddrInet6{Family: syscall.AF_INET6, Port: swapped(to.Port()), Addr: addr.As16(), Scope_id: scope(addr)}
 	size := unsafe.Sizeof(at)
@@ -162,12 +167,45 @@ func sendTo(fd uintptr, b []byte, to netip.AddrPort, ipv4 bool) error {
 		at.Family, size = syscall.AF_INET, unsafe.Sizeof(syscall.RawSockaddrInet4{})
 		(*syscall.RawSockaddrInet4)(unsafe.Pointer(&at)).Addr = addr.As4()
 	}
-	_, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)),
-		syscall.MSG_DONTWAIT, uintptr(unsafe.Pointer(&at)), size)
+	vector := syscall.Iovec{Base: unsafe.SliceData(b)}
+	vector.SetLen(len(b))
+	header := syscall.Msghdr{Name: (*byte)(unsafe.Pointer(&at)), Namelen: uint32(size), Iov: &vector, Iovlen: 1}
+	var c sourceControl
+	if from.IsValid() {
+		control := c.set(from)
+		header.Control = &control[0]
+		header.SetControllen(len(control))
+	}
+	_, _, errno := syscall.RawSyscall(syscall.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&header)), syscall.MSG_DONTWAIT)
 	if errno != 0 {
 		return errno
 	}
 	return nil
+}
+
+// choosesSource says whether a socket can send from an address that its caller names.
+const choosesSource = true
+
+// sourceControl is the control message that names the address to send from. A socket for both families takes
+// that of IPv4 for IPv4 addresses.
+type sourceControl struct {
+	header syscall.Cmsghdr
+	info   syscall.Inet6Pktinfo // or one of IPv4, which is shorter
+}
+
+// set makes c name from, and returns its bytes.
+func (c *sourceControl) set(from netip.Addr) []byte {
+	size := syscall.SizeofInet6Pktinfo
+	if from = from.Unmap(); from.Is4() {
+		size = syscall.SizeofInet4Pktinfo
+		c.header.Level, c.header.Type = syscall.IPPROTO_IP, syscall.IP_PKTINFO
+		(*syscall.Inet4Pktinfo)(unsafe.Pointer(&c.info)).Spec_dst = from.As4()
+	} else {
+		c.header.Level, c.header.Type = syscall.IPPROTO_IPV6, syscall.IPV6_PKTINFO
+		c.info.Addr = from.As16()
+	}
+	c.header.SetLen(syscall.CmsgLen(size))
+	return unsafe.Slice((*byte)(unsafe.Pointer(c)), unsafe.Sizeof(*c))[:min(int(unsafe.Sizeof(*c)), syscall.CmsgSpace(size))]
 }
 
 // swapped is a port as the kernel has it, in network order, or back.

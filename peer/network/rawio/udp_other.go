@@ -14,3 +14,11 @@ func NewUnpolled(conn *net.UDPConn) (Socket, error) { return NewPolled(conn) }
 func receiver(conn *net.UDPConn) (func(b []byte) (int, netip.AddrPort, error), error) {
 	return conn.ReadFromUDPAddrPort, nil
 }
+
+// choosesSource says whether a socket can send from an address that its caller names.
+const choosesSource = false
+
+// sourceControl has nothing to say here.
+type sourceControl struct{}
+
+func (*sourceControl) set(netip.Addr) []byte { return nil }

@@ -1,4 +1,4 @@
-// Package commands runs what the program does instead of a peer: status, doctor and the like.
+// Package commands runs the program's commands, such as status and doctor.
 package commands
 
 import (
@@ -12,19 +12,18 @@ import (
 	"memberly/peer/config"
 )
 
-// Command is one of them. Run returns its exit code, and prints the command's own usage text for
-// -help.
+// Command is one command. Run returns its exit code, and prints the command's own usage text for -help.
 type Command struct {
 	Name, What string
 	Run        func(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int
 }
 
-// Table is all commands, in the order of the usage text.
+// Table has all commands, in the order of the usage text.
 type Table []Command
 
-// Run runs the command that args, which are not empty, begin with, and returns its exit code. The
-// error is a config.UsageError if there is no such command, or says that stdout could not be written:
-// then the command has failed, whatever its result.
+// Run runs the command that args[0] names, and returns its exit code. args must not be empty. The error
+// is a config.UsageError if there is no such command, or the failure to write stdout. A command whose
+// output cannot be written has failed, whatever its exit code.
 func (t Table) Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) (int, error) {
 	var names []string
 	for _, c := range t {
@@ -53,7 +52,7 @@ func (t Table) Usage() string {
 	return b.String()
 }
 
-// errWriter is a writer that remembers its first failure. Any goroutine may use it.
+// errWriter is a writer that keeps its first error. Any goroutine may use it.
 type errWriter struct {
 	to  io.Writer
 	mu  sync.Mutex

@@ -89,13 +89,3 @@ func (f *findings) uses(e *evidence) route {
 	}
 	return unicast
 }
-
-// isOwn reports whether addr is an address of this machine, other than a loopback address.
-func (f *findings) isOwn(addr netip.Addr) bool {
-	for _, n := range f.attached {
-		if n.Prefix.Addr() == addr && !addr.IsLoopback() {
-			return true
-		}
-	}
-	return false
-}

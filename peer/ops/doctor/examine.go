@@ -137,7 +137,7 @@ func (x *examination) ask(id types.ID) {
 		return
 	}
 	for _, addr := range addrs {
-		x.sendEcho(addr, unicast)
+		x.send(addr, x.message(types.Echo, unicast))
 	}
 	if e := x.of(id); !e.echoed || !e.called {
 		x.dial(id, addrs)
@@ -359,12 +359,9 @@ func (x *examination) broadcast() {
 	}
 	x.mu.Unlock()
 	for addr := range targets {
-		x.sendEcho(addr, broadcast)
+		x.send(addr, x.message(types.Echo, broadcast))
 	}
 }
-
-// sendEcho asks the hosts at an address.
-func (x *examination) sendEcho(to netip.Addr, l route) { x.send(to, x.message(types.Echo, l)) }
 
 func (x *examination) send(to netip.Addr, m *types.Message) {
 	b, err := types.AppendMessage(nil, m)
@@ -442,7 +439,7 @@ func (x *examination) overUDP(addr netip.Addr, m *types.Message, err error) bool
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	odd := errors.Is(err, types.ErrVersion) || keyFault(err) != nil
-	if x.found.isOwn(addr) || err != nil && !odd {
+	if utils.IsOwn(addr, x.found.attached) || err != nil && !odd {
 		return false // this doctor's own broadcast, or garbage
 	}
 	e := x.sender(addr, m)

@@ -26,7 +26,7 @@ func three(t *testing.T) config.Config {
 		{Name: "one", Addr: s.Host(1)}, {Name: "two", Addr: s.Host(2)}, {Name: "three", Addr: s.Host(3)}}}
 }
 
-// as returns c as the host id has it.
+// as returns c as host id configures it.
 func as(c config.Config, id types.ID) config.Config {
 	c.ID, c.Name = id, c.Hosts[id-1].Name
 	return c
@@ -36,7 +36,7 @@ func port8080(addr netip.Addr) string {
 	return net.JoinHostPort(addr.String(), strconv.Itoa(config.TCPPort))
 }
 
-// Three at once find each other well.
+// Three doctors at once find all well.
 func TestExamine(t *testing.T) {
 	t.Parallel()
 	c := three(t)
@@ -55,7 +55,7 @@ func TestExamine(t *testing.T) {
 	all.Wait()
 }
 
-// The doctor reports another version, and a host that comes from an address that is not its own.
+// The doctor reports a host of another version, and one that sends from an address that is not its own.
 func TestExamineOddOnes(t *testing.T) {
 	t.Parallel()
 	c := three(t)
@@ -106,7 +106,7 @@ func TestExamineOddOnes(t *testing.T) {
 	}
 }
 
-// A stall is seen though the time ended in it, before anything was looked at.
+// A stall counts even if the examination ends in it, before the first read of the clock.
 func TestWatchSeesWholeStall(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -118,8 +118,8 @@ func TestWatchSeesWholeStall(t *testing.T) {
 	}
 }
 
-// Doctors that hold different keys, or one of them none, know why they do not understand each
-// other; so does one whose hosts file gives two the same id.
+// Doctors with different keys, or of which one has none, report that, and so does one whose hosts file
+// gives two hosts the same id.
 func TestExamineKeys(t *testing.T) {
 	t.Parallel()
 	keys := func(line string) seal.Keyring {
@@ -169,8 +169,8 @@ func TestExamineKeys(t *testing.T) {
 	}
 }
 
-// A host that agrees on keys, and closes at what comes with them, has another, though nothing of
-// its own came.
+// A host that completes the handshake and closes the connection at the first frame has another key,
+// although it sent nothing that proves it.
 func TestExamineCloses(t *testing.T) {
 	t.Parallel()
 	c := three(t)

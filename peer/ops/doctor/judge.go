@@ -128,7 +128,7 @@ func (f *findings) ownAddress() cell {
 	if len(e.addrs) == 0 {
 		return cell{mark: unused} // only the others need to resolve it
 	}
-	here := slices.ContainsFunc(e.addrs, func(a netip.Addr) bool { return a.IsLoopback() || f.isOwn(bare(a)) })
+	here := slices.ContainsFunc(e.addrs, func(a netip.Addr) bool { return a.IsLoopback() || utils.IsOwn(bare(a), f.attached) })
 	return check(here, "The name service or the hosts file says that %s is at %s, which is no address of this machine: "+
 		"the others would look for it there. Correct the name service or the file", name, list(e.addrs))
 }
@@ -165,7 +165,7 @@ func (j judged) resolves(id types.ID) cell {
 	}
 	own := j.hosts[j.config.ID-1].addrs
 	for _, addr := range j.addrs {
-		if j.isOwn(bare(addr)) || addr.IsLoopback() && !slices.ContainsFunc(own, netip.Addr.IsLoopback) {
+		if utils.IsOwn(bare(addr), j.attached) || addr.IsLoopback() && !slices.ContainsFunc(own, netip.Addr.IsLoopback) {
 			return check(false, "%s is at %v, which is this machine: correct the name service, /etc/hosts or the hosts file", j.name, addr)
 		}
 	}

@@ -18,8 +18,8 @@ import (
 	"memberly/peer/utils"
 )
 
-// healthy is what the first of three hosts finds when all is well: a doctor on two, a peer on
-// three, on a network with broadcast.
+// healthy returns what the first of three hosts finds when all is well: a doctor on two, a peer on
+// three, and a network with broadcast.
 func healthy() *findings {
 	f := &findings{config: config.Config{ID: 1, Name: "one", Digest: 7,
 		Hosts: []config.Host{{Name: "one"}, {Name: "two"}, {Name: "three"}}},
@@ -35,12 +35,12 @@ func healthy() *findings {
 	return f
 }
 
-// silent is the evidence of a host of which nothing came.
+// silent makes e the evidence of a host that sends nothing.
 func silent(e *evidence, dialled error) { *e = evidence{addrs: e.addrs, dialled: dialled} }
 
 var refused = &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 
-// ailing is healthy but for one change, and what is made of it.
+// ailing lists changes of healthy and their verdicts.
 var ailing = []struct {
 	what   string
 	change func(f *findings, two, three *evidence)
@@ -157,7 +157,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// short is the marks of a report, a letter each.
+// short returns the marks of a report, one letter each.
 func short(r report) string {
 	letters := map[mark]string{good: "+", red: "!", unknown: "?", unused: "-"}
 	var words []string
@@ -171,7 +171,7 @@ func short(r report) string {
 	return strings.Join(words, " ")
 }
 
-// The tables as they are printed: the sentence stands under the row of its cell.
+// The printed tables, with each remedy under the row of its cell.
 func TestPrint(t *testing.T) {
 	t.Parallel()
 	f := healthy()
@@ -217,7 +217,7 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// No sentence is longer than a person reads.
+// No remedy is too long to read.
 func TestSentences(t *testing.T) {
 	t.Parallel()
 	f := healthy()

@@ -16,8 +16,8 @@ import (
 	"memberly/peer/types"
 )
 
-// Version is the version of the JSON and of the variables. It does not change when names are added.
-const Version = 1
+// jsonVersion is the version of the JSON and of the variables. It does not change when names are added.
+const jsonVersion = 1
 
 const (
 	// linger bounds the wait, after the command has ended, for processes that it left with its output open.
@@ -48,7 +48,7 @@ type member struct {
 }
 
 func (h *Hook) document(n notification) document {
-	d := document{Version: Version, Event: n.event, Peer: h.member(h.Self), View: n.number,
+	d := document{Version: jsonVersion, Event: n.event, Peer: h.member(h.Self), View: n.number,
 		Group:  fmt.Sprintf("%d-%d", n.group.Made, n.group.Maker),
 		Leader: h.member(n.leader), Leads: n.event == installed && n.leader == h.Self}
 	for _, id := range n.members {

@@ -1,5 +1,5 @@
 // Package hook runs the operator's command of -exec for each view that the peer installs, one run at a time
-// and in order. It never delays the peer.
+// and in order. It never delays a step of the peer.
 package hook
 
 import (

@@ -8,7 +8,7 @@ import (
 
 // reap collects the processes that runs of the command left behind, once they end. It does so in a process
 // with the id 1, as the only one of a container has: the system hands it all processes whose parent has ended,
-// and nobody else collects them. It returns when h is done.
+// and no other process collects them. It returns when h is done.
 func (h *Hook) reap() {
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, syscall.SIGCHLD)

@@ -2,9 +2,8 @@ package local
 
 import "syscall"
 
-// attributes puts a child into a process group of its own, so that the terminal's Ctrl-C
-// reaches it through this process alone, and has the kernel kill it when the thread that
-// starts it ends.
+// attributes puts a child into its own process group, so that Ctrl-C reaches it only through this
+// process. The kernel kills the child when the thread that starts it ends.
 func attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }

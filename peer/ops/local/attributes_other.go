@@ -4,6 +4,6 @@ package local
 
 import "syscall"
 
-// attributes puts a child into a process group of its own, so that the terminal's Ctrl-C
-// reaches it through this process alone. Killing this process does not end it here.
+// attributes puts a child into its own process group, so that Ctrl-C reaches it only through this
+// process. On these systems the child survives if this process is killed.
 func attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

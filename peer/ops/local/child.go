@@ -21,14 +21,14 @@ type child struct {
 	command *exec.Cmd
 	stdout  *lineWriter
 	stderr  *lineWriter
-	crashed atomic.Bool // it wrote that it crashes: it was told to
-	err     error       // of its end
+	crashed atomic.Bool // it wrote that it crashes, as ordered
+	err     error       // from waiting for its end
 }
 
-// hostsFileDescriptor is where a child finds its hosts file: no file is written for it.
+// hostsFileDescriptor is the pipe from which a child reads its hosts file, so that none is left on disk.
 const hostsFileDescriptor = "/dev/fd/3"
 
-// child returns the process of the host id, not yet started.
+// child returns the process of host id, not yet started.
 func (g *group) child(id types.ID) *child {
 	c := &child{name: g.hosts[id-1].Name}
 	c.command = exec.Command(g.executable, g.args(id)...)
@@ -39,14 +39,14 @@ func (g *group) child(id types.ID) *child {
 	return c
 }
 
-// note looks at a line of the child's stderr.
+// note checks a line of the child's stderr for its crash.
 func (c *child) note(line []byte) {
 	if bytes.HasSuffix(line, []byte(`message:"crashing"}`)) {
 		c.crashed.Store(true)
 	}
 }
 
-// args returns the arguments of the host id.
+// args returns the command line of host id.
 func (g *group) args(id types.ID) []string {
 	args := []string{"-h", hostsFileDescriptor, "-n", g.hosts[id-1].Name}
 	if delay := g.config.Delay * time.Duration(id-1); delay > 0 {
@@ -75,8 +75,8 @@ func (g *group) args(id types.ID) []string {
 
 func seconds(d time.Duration) string { return strconv.Itoa(int(d / time.Second)) }
 
-// start starts the process and gives it its hosts file. It must be called on the thread that
-// lives as long as the process is to.
+// start starts the process and gives it its hosts file. The calling thread must live as long as the
+// process should: see attributes.
 func (c *child) start(hosts string) error {
 	read, write, err := os.Pipe()
 	if err != nil {
@@ -88,27 +88,26 @@ func (c *child) start(hosts string) error {
 		write.Close()
 		return err
 	}
-	go func() { // a pipe holds less than a long file
+	go func() { // because a long file does not fit into a pipe
 		defer write.Close()
-		io.WriteString(write, hosts) // fails if the child has ended, which wait tells
+		io.WriteString(write, hosts) // fails only if the child has ended, which wait reports
 	}()
 	return nil
 }
 
 func (c *child) pid() int { return c.command.Process.Pid }
 
-// signal does nothing to a child that has ended.
+// signal sends s, unless the child has ended.
 func (c *child) signal(s syscall.Signal) { c.command.Process.Signal(s) }
 
-// wait waits for the child's end, and until all that it wrote is shown.
+// wait waits until the child has ended and all its output is written.
 func (c *child) wait() {
 	c.err = c.command.Wait()
 	c.stdout.flush()
 	c.stderr.flush()
 }
 
-// failed reports whether the ended child failed by itself. A signal is somebody's will, and so
-// is a crash.
+// failed reports whether the ended child failed. To end by a signal or an ordered crash is no failure.
 func (c *child) failed() bool {
 	failure, ok := errors.AsType[*exec.ExitError](c.err)
 	if !ok {
@@ -117,7 +116,7 @@ func (c *child) failed() bool {
 	return failure.ExitCode() > 0 && !c.crashed.Load()
 }
 
-// fate says how the child ended.
+// fate describes how the child ended.
 func (c *child) fate() string {
 	failure, ok := errors.AsType[*exec.ExitError](c.err)
 	switch {

@@ -1,5 +1,5 @@
-// Package local runs a whole group on this machine: every host of the hosts file as a process
-// of its own, on a loopback address of its own.
+// Package local runs a whole group on this machine: one process for each host of the hosts file, each
+// with its own loopback address.
 package local
 
 import (
@@ -19,19 +19,18 @@ import (
 	"memberly/peer/types"
 )
 
-// killTime is how long children have to end after SIGTERM.
+// killTime is how long children without -exec may take to end after SIGTERM.
 const killTime = 2 * time.Second
 
-// orphanCheck is how often it is looked whether `go run` was killed.
+// orphanCheck is how often awaitOrphaned checks for the parent's end.
 const orphanCheck = 200 * time.Millisecond
 
-// Run starts a process for each host of c, c.Delay apart, and shows what they write: their
-// stdout on stdout, their stderr on stderr, each line behind its host's name. At the end of
-// ctx it ends them, and it returns when all have ended. If they have keys, SIGHUP to this process
-// is passed on to all.
+// Run starts a process for each host of c, c.Delay apart, and copies their stdout to stdout and their
+// stderr to stderr, with the host's name before each line. When ctx ends, Run ends them. It returns when
+// all have ended. With keys, it passes SIGHUP on to all of them.
 //
-// The exit code is 1 if a process could not be started, or failed by itself; to crash as
-// c.Crash or c.Drill tell it is no failure. However this process ends, theirs do too.
+// The exit code is 1 if a process could not be started or failed. A crash that c.Crash or c.Drill
+// ordered is no failure. On Linux the processes end with this one, however it ends.
 func Run(ctx context.Context, c config.Config, stdout, stderr io.Writer) int {
 	// The kernel kills the children when the thread that started them ends.
 	runtime.LockOSThread()
@@ -61,14 +60,14 @@ func Run(ctx context.Context, c config.Config, stdout, stderr io.Writer) int {
 	return g.run(ctx)
 }
 
-// underGoRun reports whether this program was built by `go run`, into its cache or a directory
-// for once. Such a program is to end with it, whose own end no signal tells.
+// underGoRun reports whether this program was built by `go run`, in its cache or a temporary directory.
+// Such a program has to end with `go run`, whose death sends it no signal.
 func underGoRun(executable string) bool {
 	cache := os.Getenv("GOCACHE")
 	return strings.Contains(executable, "/go-build") || cache != "" && strings.HasPrefix(executable, cache+"/")
 }
 
-// awaitOrphaned waits until this process has lost its parent, or ctx has ended.
+// awaitOrphaned returns when this process has lost its parent, or when ctx ends.
 func awaitOrphaned(ctx context.Context) {
 	parent := os.Getppid()
 	tick := time.NewTicker(orphanCheck)
@@ -82,7 +81,7 @@ func awaitOrphaned(ctx context.Context) {
 	}
 }
 
-// group is all hosts as processes.
+// group is the processes of all hosts.
 type group struct {
 	executable string
 	config     config.Config
@@ -91,8 +90,8 @@ type group struct {
 	stdout     *stream
 	stderr     *stream
 	ended      chan *child
-	hangups    chan os.Signal // to be passed on
-	failed     bool           // some child
+	hangups    chan os.Signal // to pass on to the children
+	failed     bool           // a child failed
 }
 
 func newGroup(c config.Config, executable string, stdout, stderr io.Writer) *group {
@@ -103,8 +102,8 @@ func newGroup(c config.Config, executable string, stdout, stderr io.Writer) *gro
 	}
 }
 
-// addresses returns hosts with a loopback address each: their own, if all have one in the
-// hosts file, else 127.0.0.1, 127.0.0.2, ….
+// addresses returns hosts with loopback addresses: their own if the hosts file has one for all, else
+// 127.0.0.1, 127.0.0.2, ….
 func addresses(hosts []config.Host) []config.Host {
 	own := true
 	for _, h := range hosts {
@@ -122,8 +121,8 @@ func addresses(hosts []config.Host) []config.Host {
 	return numbered
 }
 
-// start starts all children and prints the table of them. Nothing that they write comes
-// before it. If one cannot be started, those that were are ended.
+// start starts all children, and prints a table of them before anything that they write. If one cannot
+// be started, it kills those that were.
 func (g *group) start() error {
 	g.stdout.Lock()
 	g.stderr.Lock()
@@ -143,7 +142,7 @@ func (g *group) start() error {
 	return nil
 }
 
-// hostsFile is the hosts file that children read.
+// hostsFile returns the content of the children's hosts file.
 func hostsFile(hosts []config.Host) string {
 	var b strings.Builder
 	for _, h := range hosts {
@@ -161,7 +160,7 @@ func (g *group) table() string {
 	return b.String()
 }
 
-// width is that of the widest name.
+// width returns the width of the widest name.
 func (g *group) width() int {
 	width := len("host")
 	for _, h := range g.hosts {
@@ -170,8 +169,7 @@ func (g *group) width() int {
 	return width
 }
 
-// run waits until all children have ended, and ends them at the end of ctx. It returns the
-// exit code.
+// run waits until all children have ended, which it causes when ctx ends. It returns the exit code.
 func (g *group) run(ctx context.Context) int {
 	for _, c := range g.children {
 		go func() {
@@ -184,11 +182,11 @@ func (g *group) run(ctx context.Context) int {
 		select {
 		case c := <-g.ended:
 			left--
-			g.bury(c, done == nil)
+			g.note(c, done == nil)
 		case <-done:
 			done, kill = nil, time.After(g.killTime())
 			g.signal(syscall.SIGTERM)
-			g.signal(syscall.SIGCONT) // the frozen ones too
+			g.signal(syscall.SIGCONT) // so that frozen ones end too
 		case s := <-g.hangups:
 			g.signal(s.(syscall.Signal))
 		case <-kill:
@@ -201,7 +199,7 @@ func (g *group) run(ctx context.Context) int {
 	return 0
 }
 
-// killTime is how long children have to end: their commands get what they are promised.
+// killTime returns how long children may take to end, including the time that -exec grants commands.
 func (g *group) killTime() time.Duration {
 	if g.config.Exec != "" {
 		return killTime + 2*hook.Limit
@@ -215,8 +213,8 @@ func (g *group) signal(s syscall.Signal) {
 	}
 }
 
-// bury says how a child ended that was not told to.
-func (g *group) bury(c *child, told bool) {
+// note records that a child ended, and prints how unless Run told it to end.
+func (g *group) note(c *child, told bool) {
 	if c.failed() {
 		g.failed = true
 	}

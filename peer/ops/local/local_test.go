@@ -13,7 +13,8 @@ import (
 	"memberly/peer/config"
 )
 
-// This test binary is also the program that Run starts for each host, if it is told how to end.
+// This test binary is also the program that Run starts for each host, if LOCAL_TEST_CHILD says how to
+// end.
 func TestMain(m *testing.M) {
 	if how := os.Getenv("LOCAL_TEST_CHILD"); how != "" {
 		os.Exit(play(how, os.Args[1:]))
@@ -21,7 +22,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// play is a host's process: it shows its arguments and its hosts file, and ends.
+// play is a host's process: it prints its arguments and its hosts file, and ends.
 func play(how string, args []string) int {
 	file, err := os.ReadFile(hostsFileDescriptor)
 	fmt.Printf("%s\n%q %v\n", strings.Join(args, " "), file, err)
@@ -41,8 +42,8 @@ func threeHosts() config.Config {
 		Delay: 2 * time.Second, Crash: 4 * time.Second, Drill: true, Heartbeat: time.Second, Monitor: 3 * time.Second}
 }
 
-// Each host gets the arguments that are its own, and the hosts file through a pipe; lines bear
-// its name; how it ends decides the exit code.
+// Each host gets its own arguments, and the hosts file through a pipe. Its lines begin with its name, and
+// its end decides the exit code.
 func TestRun(t *testing.T) {
 	for _, c := range []struct {
 		how    string
@@ -82,7 +83,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// A program that is not there is told, and nothing is left running.
+// Run reports a program that does not exist, and leaves no process running.
 func TestStartFails(t *testing.T) {
 	t.Parallel()
 	var stdout, stderr strings.Builder
@@ -92,7 +93,7 @@ func TestStartFails(t *testing.T) {
 	}
 }
 
-// Without `go run` nobody waits for its end, and with it the end of the context ends the wait.
+// Only under `go run` does Run wait for its end, and the end of the context ends the wait.
 func TestAwaitOrphaned(t *testing.T) {
 	t.Setenv("GOCACHE", "/cache")
 	for path, want := range map[string]bool{
@@ -129,7 +130,7 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-// Lines come out whole, however they come in; one without end does not fill the memory.
+// Lines come out whole, however they come in. One without end does not fill the memory.
 func TestLineWriter(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
@@ -153,7 +154,7 @@ func TestLineWriter(t *testing.T) {
 	}
 }
 
-// Colour is for terminals alone.
+// Only terminals get colours.
 func TestPrefix(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder

@@ -10,10 +10,10 @@ import (
 	"memberly/peer/types"
 )
 
-// maxLine bounds the part of a line that is kept until its end comes.
+// maxLine is how much of an unfinished line is kept. A longer one is split.
 const maxLine = 1 << 16
 
-// stream is stdout or stderr, shared by all children. Whoever holds the lock may write.
+// stream is stdout or stderr, shared by all children. Hold the lock to write.
 type stream struct {
 	sync.Mutex
 	to     io.Writer
@@ -39,7 +39,7 @@ func (s *stream) printf(format string, args ...any) {
 	fmt.Fprintf(s.to, format, args...)
 }
 
-// prefix is what stands before each line of the host id.
+// prefix returns what to write before each line of host id.
 func (g *group) prefix(id types.ID, s *stream) string {
 	prefix := fmt.Sprintf("%-*s | ", g.width(), g.hosts[id-1].Name)
 	if !s.colour {
@@ -49,21 +49,21 @@ func (g *group) prefix(id types.ID, s *stream) string {
 	return fmt.Sprintf("\x1b[3%dm%s\x1b[0m", 1+int(id-1)%colours, prefix)
 }
 
-// writer returns a writer of one child's lines to s, each behind prefix. seen, if not nil, is
-// shown each line.
+// writer returns a writer that copies a child's lines to s, with prefix before each. It calls seen, if
+// not nil, with each line.
 func (s *stream) writer(prefix string, seen func(line []byte)) *lineWriter {
 	return &lineWriter{to: s, prefix: prefix, seen: seen}
 }
 
-// lineWriter writes whole lines, one write each, so that those of different children never mix.
+// lineWriter writes each whole line in one write, so that lines of different children never mix.
 type lineWriter struct {
 	to     *stream
 	prefix string
 	seen   func([]byte)
-	rest   []byte // of a line whose end has not come
+	rest   []byte // of an unfinished line
 }
 
-// Write never fails: a child is to go on when nobody reads what it writes.
+// Write never fails, so that a child keeps running when no reader is left.
 func (w *lineWriter) Write(b []byte) (int, error) {
 	w.rest = append(w.rest, b...)
 	for {
@@ -76,7 +76,7 @@ func (w *lineWriter) Write(b []byte) (int, error) {
 	}
 }
 
-// flush writes what has no end of line, when there will be none.
+// flush writes the last line if it has no newline.
 func (w *lineWriter) flush() {
 	if len(w.rest) > 0 {
 		w.line(w.rest)

@@ -41,12 +41,12 @@ const (
 	watchPause = 500 * time.Millisecond
 )
 
-// StatusUsage and ReadyUsage are the usage texts of the commands.
+// statusUsage and readyUsage are the usage texts of the commands.
 const (
-	StatusUsage = "Usage: memberly status [-json] [-watch] [ADDR]\n\n" +
+	statusUsage = "Usage: memberly status [-json] [-watch] [ADDR]\n\n" +
 		"Prints what the peer at ADDR, a port or an address and a port (default 127.0.0.1:8082),\n" +
 		"knows of its group: as a table, or as JSON; with -watch again whenever it changes.\n"
-	ReadyUsage = "Usage: memberly ready [ADDR]\n\n" +
+	readyUsage = "Usage: memberly ready [ADDR]\n\n" +
 		"Exits with 0 if the peer at ADDR, a port or an address and a port (default 127.0.0.1:8082),\n" +
 		"is in a view whose quorum is reachable and whose leader leads, else with 1.\n"
 )
@@ -64,7 +64,7 @@ func parse(args []string, usage string, stdout, stderr io.Writer) (*command, int
 	c := &command{stdout: stdout, stderr: stderr}
 	flags := flag.NewFlagSet("memberly", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	if usage == StatusUsage {
+	if usage == statusUsage {
 		flags.BoolVar(&c.json, "json", false, "")
 		flags.BoolVar(&c.watch, "watch", false, "")
 	}
@@ -102,7 +102,7 @@ func url(addr string) (string, error) {
 // RunReady is `memberly ready`: the exit code is 0 if the peer is ready, else 1, and stdout
 // says why not.
 func RunReady(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) int {
-	c, code := parse(args, ReadyUsage, stdout, stderr)
+	c, code := parse(args, readyUsage, stdout, stderr)
 	if c == nil {
 		return code
 	}
@@ -124,7 +124,7 @@ func RunReady(ctx context.Context, args []string, _ io.Reader, stdout, stderr io
 
 // RunStatus is `memberly status`: the exit code is 0, or 1 if there is no answer.
 func RunStatus(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) int {
-	c, code := parse(args, StatusUsage, stdout, stderr)
+	c, code := parse(args, statusUsage, stdout, stderr)
 	if c == nil {
 		return code
 	}
@@ -177,12 +177,12 @@ func (c *command) look(ctx context.Context) (text []byte, facts string, err erro
 	if err != nil {
 		return nil, "", err
 	}
-	var r Report
+	var r statusJSON
 	if err := json.Unmarshal(answer, &r); err != nil || status != http.StatusOK || len(r.Hosts) > types.MaxHosts {
 		return nil, "", fmt.Errorf("the server at %s is not a peer of Memberly (status %d)", c.at, status)
 	}
-	if r.Version != Version {
-		return nil, "", fmt.Errorf("the peer at %s speaks version %d of the status, this program %d: use the same release", c.at, r.Version, Version)
+	if r.Version != jsonVersion {
+		return nil, "", fmt.Errorf("the peer at %s speaks version %d of the status, this program %d: use the same release", c.at, r.Version, jsonVersion)
 	}
 	r.clean()
 	table := tabulate(&r)
@@ -201,7 +201,7 @@ func (c *command) look(ctx context.Context) (text []byte, facts string, err erro
 func shown(text string, limit int) string { return utils.Printable(text[:min(len(text), limit)]) }
 
 // clean makes the texts of r such as may be shown.
-func (r *Report) clean() {
+func (r *statusJSON) clean() {
 	for _, text := range []*string{&r.Summary, &r.Reason, &r.CanLose.Words} {
 		*text = shown(*text, maxSentence)
 	}
@@ -250,7 +250,7 @@ func (c *command) ask(ctx context.Context, path string) ([]byte, int, error) {
 }
 
 // tabulate returns r as text.
-func tabulate(r *Report) []byte {
+func tabulate(r *statusJSON) []byte {
 	var b bytes.Buffer
 	if !r.Time.IsZero() {
 		fmt.Fprintf(&b, "%s  ", r.Time.Local().Format(time.TimeOnly))
@@ -273,7 +273,7 @@ func tabulate(r *Report) []byte {
 }
 
 // line is a host in the table.
-func (r *Report) line(h *HostOf) string {
+func (r *statusJSON) line(h *hostJSON) string {
 	state, heard := h.State, "-"
 	if h.ID == r.Follows && h.Member && r.led() {
 		state += ", leads"

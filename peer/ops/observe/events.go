@@ -18,8 +18,8 @@ import (
 // gone.
 const keepAlive = 15 * time.Second
 
-// EventOf is one line of /events (README, "See inside").
-type EventOf struct {
+// eventJSON is one line of /events (README, "See inside").
+type eventJSON struct {
 	Version  int        `json:"version"`
 	ID       string     `json:"id"`
 	Time     time.Time  `json:"time"`
@@ -40,8 +40,8 @@ type EventOf struct {
 }
 
 // event returns e, the number-th of this process, as it is served.
-func (s *Server) event(e *handlers.Event, number uint64) *EventOf {
-	of := &EventOf{Version: Version, ID: s.eventID(number), Time: time.Unix(0, e.At.Wall), Event: e.Kind.String(),
+func (s *Server) event(e *handlers.Event, number uint64) *eventJSON {
+	of := &eventJSON{Version: jsonVersion, ID: s.eventID(number), Time: time.Unix(0, e.At.Wall), Event: e.Kind.String(),
 		Words: s.config.Names.event(e), View: e.View, Leader: e.Leader, Members: e.Members}
 	switch e.Kind {
 	case handlers.Installed:
@@ -143,10 +143,10 @@ func (s *Server) stream(b *bytes.Buffer, items []handlers.Event, seen, last uint
 
 // missed writes that the events up to a number are not sent.
 func (s *Server) missed(b *bytes.Buffer, number uint64, words string) {
-	s.line(b, &EventOf{Version: Version, ID: s.eventID(number), Time: time.Now(), Event: "missed", Words: words})
+	s.line(b, &eventJSON{Version: jsonVersion, ID: s.eventID(number), Time: time.Now(), Event: "missed", Words: words})
 }
 
-func (s *Server) line(b *bytes.Buffer, e *EventOf) {
+func (s *Server) line(b *bytes.Buffer, e *eventJSON) {
 	fmt.Fprintf(b, "id: %s\ndata: ", e.ID)
 	writeJSON(b, e)
 	b.WriteByte('\n')

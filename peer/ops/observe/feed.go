@@ -31,7 +31,7 @@ type feed struct {
 
 func newFeed() *feed {
 	f := &feed{refreshed: -refreshEvery}
-	f.events.Most = maxEvents
+	f.events.Max = maxEvents
 	return f
 }
 
@@ -43,7 +43,7 @@ func (f *feed) stepped(s *handlers.Step) {
 		if e.Kind == handlers.Installed {
 			f.installed(&e)
 		}
-		e.Now = types.View{} // nobody asks an old event for more than the members
+		e.Now = types.View{} // readers of old events need only the members
 		if e.Kind != handlers.Waits {
 			f.events.Append(e) // a halt tells the same, and at once
 		}

@@ -97,11 +97,11 @@ func three() *fake {
 	f := &fake{status: &handlers.Status{At: handlers.Instant{Run: time.Hour, Wall: 1e18}, ID: 1, Standing: types.Joined,
 		View: types.View{Group: types.Group{Made: 5, Maker: 1}, Number: 3, Leader: 1, Members: []types.ID{1, 2, 3},
 			Last: []types.Past{{Incarnation: 5}, {Incarnation: 6}, {Incarnation: 7}}},
-		Reachable: 3, Quorate: true, Follows: 1, Leads: true, Spare: handlers.Spare{Any: 1, Sparing: 1},
-		Hosts: []handlers.HostStatus{{State: handlers.Self, Told: true}, {State: handlers.Present, Heard: time.Second, Told: true,
-			Deaf: []types.ID{3}}, {State: handlers.Present, Heard: 1500 * time.Millisecond}},
+		Reachable: 3, Quorate: true, Follows: 1, Leads: true, Spare: handlers.Spare{Any: 1, ExceptLeader: 1},
+		Hosts: []handlers.HostStatus{{State: handlers.Self, Reported: true}, {State: handlers.Present, Heard: time.Second, Reported: true,
+			NotHearing: []types.ID{3}}, {State: handlers.Present, Heard: 1500 * time.Millisecond}},
 	}}
-	f.log.Most = 4
+	f.log.Max = 4
 	return f
 }
 
@@ -218,7 +218,7 @@ func TestPageOfForty(t *testing.T) {
 		names[i] = fmt.Sprintf("host-with-a-long-name-%d", i+1)
 		f.status.View.Members = append(f.status.View.Members, types.ID(i+1))
 		f.status.View.Last = append(f.status.View.Last, types.Past{Incarnation: 1})
-		f.status.Hosts = append(f.status.Hosts, handlers.HostStatus{State: handlers.Present, Told: true})
+		f.status.Hosts = append(f.status.Hosts, handlers.HostStatus{State: handlers.Present, Reported: true})
 	}
 	w := httptest.NewRecorder()
 	newServer(Config{Names: names}, f).routes().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://localhost/", nil))
@@ -353,7 +353,7 @@ func read(t *testing.T, h *httptest.Server, last string) *reader {
 	return &reader{t: t, body: a.Body, lines: bufio.NewScanner(a.Body)}
 }
 
-func (r *reader) next() (e EventOf) {
+func (r *reader) next() (e eventJSON) {
 	r.t.Helper()
 	for r.lines.Scan() {
 		if id, ok := strings.CutPrefix(r.lines.Text(), "id: "); ok {
@@ -611,12 +611,12 @@ func TestHostileAnswers(t *testing.T) {
 	t.Cleanup(elsewhere.Close)
 	for _, c := range []struct {
 		what   string
-		answer Report
+		answer statusJSON
 	}{
-		{"escapes", Report{Version: Version, Summary: harm, Reason: harm, CanLose: Loss{Words: harm},
-			Hosts: []HostOf{{ID: 1, Name: harm, State: harm, Addresses: []string{harm}, DoesNotHear: []types.ID{1}}}}},
-		{"long texts", Report{Version: Version, Summary: long, Hosts: []HostOf{{ID: 1, Name: long, State: "a", Addresses: []string{long}}}}},
-		{"long lists", Report{Version: Version, Hosts: []HostOf{{ID: 1, Name: "\xff" + long[:1000], DoesNotHear: slices.Repeat([]types.ID{1}, 1<<20)}}}},
+		{"escapes", statusJSON{Version: jsonVersion, Summary: harm, Reason: harm, CanLose: lossJSON{Words: harm},
+			Hosts: []hostJSON{{ID: 1, Name: harm, State: harm, Addresses: []string{harm}, DoesNotHear: []types.ID{1}}}}},
+		{"long texts", statusJSON{Version: jsonVersion, Summary: long, Hosts: []hostJSON{{ID: 1, Name: long, State: "a", Addresses: []string{long}}}}},
+		{"long lists", statusJSON{Version: jsonVersion, Hosts: []hostJSON{{ID: 1, Name: "\xff" + long[:1000], DoesNotHear: slices.Repeat([]types.ID{1}, 1<<20)}}}},
 	} {
 		h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/ready" {

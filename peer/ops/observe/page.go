@@ -42,19 +42,19 @@ const (
 
 // page is what the template shows.
 type page struct {
-	*Report
+	*statusJSON
 	Build      string
 	LeaderName string
 	Quorum     string
 	Rows       []row
 	Matrix     []matrixRow
-	Unheard    []string // who does not hear whom
+	Unheard    []string // sentences: one member does not hear another
 	Timeline   []moment
 }
 
 // row is a host in the table.
 type row struct {
-	HostOf
+	hostJSON
 	Leads            bool
 	Mark, Words, Ago string
 	Where            string
@@ -104,14 +104,14 @@ func (s *Server) page(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (s *Server) newPage() *page {
-	p := &page{Report: s.report(), Build: s.config.Build, LeaderName: "none"}
+	p := &page{statusJSON: s.report(), Build: s.config.Build, LeaderName: "none"}
 	led := p.led()
 	if led {
 		p.LeaderName = s.config.Names.name(p.Follows)
 	}
 	for _, h := range p.Hosts {
 		m := marks[h.State]
-		r := row{HostOf: h, Leads: led && h.ID == p.Follows, Mark: m.mark, Words: m.words, Ago: "–", Where: strings.Join(h.Addresses, ", ")}
+		r := row{hostJSON: h, Leads: led && h.ID == p.Follows, Mark: m.mark, Words: m.words, Ago: "–", Where: strings.Join(h.Addresses, ", ")}
 		if h.Heard != nil {
 			r.Ago = fmt.Sprintf("%.1f s ago", *h.Heard)
 		}
@@ -144,7 +144,7 @@ func (s *Server) relate(p *page) {
 			r.Name = r.Head + " " + r.Name
 		}
 		for _, other := range members {
-			c := s.cell(p.Report, host, other)
+			c := s.cell(p.statusJSON, host, other)
 			if r.Cells = append(r.Cells, c); c.Class == "no" {
 				p.Unheard = append(p.Unheard, c.Words)
 			}
@@ -155,7 +155,7 @@ func (s *Server) relate(p *page) {
 	}
 }
 
-func (s *Server) cell(r *Report, host *HostOf, other types.ID) cell {
+func (s *Server) cell(r *statusJSON, host *hostJSON, other types.ID) cell {
 	hears, known := r.hears(host, other)
 	name := s.config.Names.name(other)
 	switch {

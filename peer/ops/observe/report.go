@@ -10,52 +10,52 @@ import (
 	"memberly/peer/types"
 )
 
-// Version is the version of the JSON that /status and /events serve. It changes when a field is removed or
+// jsonVersion is the version of the JSON that /status and /events serve. It changes when a field is removed or
 // changes its meaning, not when a field is added.
-const Version = 1
+const jsonVersion = 1
 
-// Report is what /status serves (README, "See inside").
-type Report struct {
-	Version int       `json:"version"`
-	Time    time.Time `json:"time"` // of the peer's last published step
-	Summary string    `json:"summary"`
-	Ready   bool      `json:"ready"`
-	Reason  string    `json:"reason,omitempty"` // why it is not ready
-	Peer    PeerOf    `json:"peer"`
-	Group   *GroupOf  `json:"group"` // null while it holds no view, as is View
-	View    *ViewOf   `json:"view"`
-	Follows types.ID  `json:"follows"` // the leader that it last followed; 0 for none
-	Leads   bool      `json:"leads"`
-	Stopped *Stop     `json:"stopped"` // null while the group can go on
-	CanLose Loss      `json:"can_lose"`
-	Missing []Missing `json:"missing"` // hosts of the file that are no members
-	Hosts   []HostOf  `json:"hosts"`
+// statusJSON is what /status serves (README, "See inside").
+type statusJSON struct {
+	Version int           `json:"version"`
+	Time    time.Time     `json:"time"` // of the peer's last published step
+	Summary string        `json:"summary"`
+	Ready   bool          `json:"ready"`
+	Reason  string        `json:"reason,omitempty"` // why it is not ready
+	Peer    peerJSON      `json:"peer"`
+	Group   *groupJSON    `json:"group"` // null while it holds no view, as is View
+	View    *viewJSON     `json:"view"`
+	Follows types.ID      `json:"follows"` // the leader that it last followed; 0 for none
+	Leads   bool          `json:"leads"`
+	Stopped *stopJSON     `json:"stopped"` // null while the group can go on
+	CanLose lossJSON      `json:"can_lose"`
+	Missing []missingJSON `json:"missing"` // hosts of the file that are no members
+	Hosts   []hostJSON    `json:"hosts"`
 }
 
-// Missing is a host of the file that is no member of the view.
-type Missing struct {
+// missingJSON is a host of the file that is no member of the view.
+type missingJSON struct {
 	ID    types.ID  `json:"id"`
 	Name  string    `json:"name"`
 	State string    `json:"state"` // as of the host
 	Since time.Time `json:"since"` // as far as this peer has seen
 }
 
-// PeerOf is the peer itself.
-type PeerOf struct {
+// peerJSON is the peer itself.
+type peerJSON struct {
 	ID          types.ID          `json:"id"`
 	Name        string            `json:"name"`
 	Standing    string            `json:"standing"` // fresh, out, member
 	Incarnation types.Incarnation `json:"incarnation"`
 }
 
-// GroupOf names a group by its making.
-type GroupOf struct {
+// groupJSON names a group by its making.
+type groupJSON struct {
 	Made  types.Incarnation `json:"made"`
 	Maker types.ID          `json:"maker"`
 }
 
-// ViewOf is the view that the peer holds.
-type ViewOf struct {
+// viewJSON is the view that the peer holds.
+type viewJSON struct {
 	Number    int64      `json:"number"`
 	Leader    types.ID   `json:"leader"`
 	Members   []types.ID `json:"members"`   // in the order of joining
@@ -64,23 +64,23 @@ type ViewOf struct {
 	Quorate   bool       `json:"quorum_reachable"`
 }
 
-// Stop says why the group cannot go on.
-type Stop struct {
+// stopJSON says why the group cannot go on.
+type stopJSON struct {
 	Why      string     `json:"why"`
 	Words    string     `json:"words"`
 	WaitsFor []types.ID `json:"waits_for"`
 }
 
-// Loss says how many reachable members could fail now, all at once, with the group still going on.
-type Loss struct {
+// lossJSON says how many reachable members could fail now, all at once, with the group still going on.
+type lossJSON struct {
 	Any           int        `json:"any"`            // whichever they are
 	SparingLeader int        `json:"sparing_leader"` // if the view's leader is not one of them
 	Single        []types.ID `json:"single"`         // each of these alone
 	Words         string     `json:"words"`
 }
 
-// HostOf is a host of the file.
-type HostOf struct {
+// hostJSON is a host of the file.
+type hostJSON struct {
 	ID          types.ID   `json:"id"`
 	Name        string     `json:"name"`
 	Addresses   []string   `json:"addresses"`
@@ -91,27 +91,27 @@ type HostOf struct {
 }
 
 // report returns what /status serves now.
-func (s *Server) report() *Report {
+func (s *Server) report() *statusJSON {
 	st := s.peer.Status()
 	if st == nil {
-		return &Report{Version: Version, Time: time.Now(), Summary: starting, Reason: starting,
-			Peer: PeerOf{Standing: types.Fresh.String()}, CanLose: Loss{Single: []types.ID{}, Words: starting}, Missing: []Missing{}, Hosts: []HostOf{}}
+		return &statusJSON{Version: jsonVersion, Time: time.Now(), Summary: starting, Reason: starting,
+			Peer: peerJSON{Standing: types.Fresh.String()}, CanLose: lossJSON{Single: []types.ID{}, Words: starting}, Missing: []missingJSON{}, Hosts: []hostJSON{}}
 	}
-	r := &Report{Version: Version, Time: time.Unix(0, st.At.Wall), Follows: st.Follows, Leads: st.Leads,
-		Peer:    PeerOf{st.ID, s.config.Names.name(st.ID), st.Standing.String(), st.Incarnation},
-		CanLose: s.loss(st), Missing: []Missing{}}
+	r := &statusJSON{Version: jsonVersion, Time: time.Unix(0, st.At.Wall), Follows: st.Follows, Leads: st.Leads,
+		Peer:    peerJSON{st.ID, s.config.Names.name(st.ID), st.Standing.String(), st.Incarnation},
+		CanLose: s.loss(st), Missing: []missingJSON{}}
 	if st.Standing == types.Joined {
 		v := &st.View
-		r.Group = &GroupOf{v.Group.Made, v.Group.Maker}
-		r.View = &ViewOf{v.Number, v.Leader, v.Members, len(v.Members)/2 + 1, st.Reachable, st.Quorate}
+		r.Group = &groupJSON{v.Group.Made, v.Group.Maker}
+		r.View = &viewJSON{v.Number, v.Leader, v.Members, len(v.Members)/2 + 1, st.Reachable, st.Quorate}
 	}
 	if st.Halt != handlers.Going {
-		r.Stopped = &Stop{st.Halt.String(), s.config.Names.halt(st.Halt, st.Awaited), list(st.Awaited)}
+		r.Stopped = &stopJSON{st.Halt.String(), s.config.Names.halt(st.Halt, st.Awaited), list(st.Awaited)}
 	}
 	for i := range st.Hosts {
 		h := s.host(st, types.ID(i+1))
 		if r.Hosts = append(r.Hosts, h); st.Standing == types.Joined && !st.View.Has(h.ID) {
-			r.Missing = append(r.Missing, Missing{h.ID, h.Name, h.State, s.peer.Since(h.ID)})
+			r.Missing = append(r.Missing, missingJSON{h.ID, h.Name, h.State, s.peer.Since(h.ID)})
 		}
 	}
 	r.Ready, r.Reason = s.isReady(st)
@@ -131,9 +131,9 @@ func (s *Server) isReady(st *handlers.Status) (bool, string) {
 	return true, ""
 }
 
-func (s *Server) host(st *handlers.Status, id types.ID) HostOf {
+func (s *Server) host(st *handlers.Status, id types.ID) hostJSON {
 	of := &st.Hosts[id-1]
-	h := HostOf{ID: id, Name: s.config.Names.name(id), Addresses: []string{}, Member: of.State != handlers.Apart && st.View.Has(id),
+	h := hostJSON{ID: id, Name: s.config.Names.name(id), Addresses: []string{}, Member: of.State != handlers.Apart && st.View.Has(id),
 		State: state(st, id)}
 	for _, addr := range s.peer.Addresses(id) {
 		h.Addresses = append(h.Addresses, addr.String())
@@ -142,8 +142,8 @@ func (s *Server) host(st *handlers.Status, id types.ID) HostOf {
 		ago := of.Heard.Round(time.Millisecond).Seconds()
 		h.Heard = &ago
 	}
-	if of.Told && h.Member {
-		h.DoesNotHear = list(of.Deaf)
+	if of.Reported && h.Member {
+		h.DoesNotHear = list(of.NotHearing)
 	}
 	return h
 }
@@ -165,10 +165,10 @@ func state(st *handlers.Status, id types.ID) string {
 	return "absent"
 }
 
-func (s *Server) loss(st *handlers.Status) Loss {
-	l := Loss{Any: st.Spare.Any, SparingLeader: st.Spare.Sparing, Single: []types.ID{}, Words: s.lossWords(st)}
+func (s *Server) loss(st *handlers.Status) lossJSON {
+	l := lossJSON{Any: st.Spare.Any, SparingLeader: st.Spare.ExceptLeader, Single: []types.ID{}, Words: s.lossWords(st)}
 	for _, id := range st.View.Members {
-		spared := st.Spare.Any > 0 || st.Spare.Sparing > 0 && id != st.View.Leader
+		spared := st.Spare.Any > 0 || st.Spare.ExceptLeader > 0 && id != st.View.Leader
 		switch st.Hosts[id-1].State {
 		case handlers.Self, handlers.Present, handlers.Silent:
 			if spared {
@@ -186,17 +186,17 @@ func list(ids []types.ID) []types.ID { return append([]types.ID{}, ids...) }
 func writeJSON(w io.Writer, v any) error { return json.NewEncoder(w).Encode(v) }
 
 // led reports whether the leader that the peer follows leads, as far as the peer knows.
-func (r *Report) led() bool {
+func (r *statusJSON) led() bool {
 	return r.View != nil && (r.Leads || r.Stopped == nil || r.Stopped.Why == handlers.LeavesView.String())
 }
 
 // hears reports whether a host hears a member, as the host itself reports; known is false if it reported nothing.
-func (r *Report) hears(host *HostOf, member types.ID) (hears, known bool) {
+func (r *statusJSON) hears(host *hostJSON, member types.ID) (hears, known bool) {
 	switch {
 	case host.DoesNotHear == nil || host.State == handlers.Gone.String():
 		return false, false
 	case slices.Contains(host.DoesNotHear, member):
 		return false, true
 	}
-	return true, host.State == handlers.Self.String() || len(host.DoesNotHear) < handlers.MostNamed
+	return true, host.State == handlers.Self.String() || len(host.DoesNotHear) < handlers.MaxNamed
 }

@@ -42,7 +42,7 @@ func (n Names) list(ids []types.ID) string {
 }
 
 // summary says in one line what the peer is.
-func (s *Server) summary(st *handlers.Status, missing []Missing) (words string) {
+func (s *Server) summary(st *handlers.Status, missing []missingJSON) (words string) {
 	me := s.config.Names.name(st.ID)
 	if st.Standing != types.Joined {
 		return fmt.Sprintf("%s is in no group", me)
@@ -64,7 +64,7 @@ func (s *Server) summary(st *handlers.Status, missing []Missing) (words string) 
 }
 
 // missing says which hosts are no members, and since when.
-func (s *Server) missing(hosts []Missing) string {
+func (s *Server) missing(hosts []missingJSON) string {
 	var words []string
 	for _, m := range hosts[:min(len(hosts), maxNames)] {
 		is := map[string]string{"left": "left", "expelled": "was expelled"}[m.State]
@@ -138,12 +138,12 @@ func (s *Server) lossWords(st *handlers.Status) string {
 		return "none: it cannot make progress already"
 	case len(st.View.Members) == 1:
 		return "none: there is one member"
-	case spare.Sparing == 0:
+	case spare.ExceptLeader == 0:
 		return "none: it needs every reachable member"
 	case spare.Any == 0:
-		return fmt.Sprintf("any %d at once, but not the leader (%s)", spare.Sparing, leader)
-	case spare.Sparing > spare.Any:
-		return fmt.Sprintf("any %d at once, or %d if the leader (%s) is not among them", spare.Any, spare.Sparing, leader)
+		return fmt.Sprintf("any %d at once, but not the leader (%s)", spare.ExceptLeader, leader)
+	case spare.ExceptLeader > spare.Any:
+		return fmt.Sprintf("any %d at once, or %d if the leader (%s) is not among them", spare.Any, spare.ExceptLeader, leader)
 	}
 	return fmt.Sprintf("any %d at once", spare.Any)
 }

@@ -19,26 +19,26 @@ import (
 	"memberly/peer/types"
 )
 
-// heartbeat is the interval of the daemon, and of the members that a crowd speaks for.
+// heartbeat is the interval of the daemon and of generated members.
 const heartbeat = 1100 * time.Millisecond
 
-// crowd speaks for all hosts of a group but the last, which is a real peer: their heartbeats
-// come from their own addresses, evenly spread over the interval, and their leader lets the
-// peer in. Nobody waits for what the peer sends to them by UDP: it is counted in the end.
-type crowd struct {
+// members generates the messages of all members of a group but the last, which is a real peer. It sends
+// their heartbeats from their own addresses, evenly spread over the interval, and their leader lets the
+// peer join. What the peer sends to them by UDP stays in the sockets until received counts it.
+type members struct {
 	view      types.View
 	addrs     []netip.Addr
-	sockets   []int // UDP, by id-1, not known to Go's poller
+	sockets   []int // UDP, by id-1, outside of Go's poller
 	listeners []net.Listener
-	silenced  atomic.Int64 // an id that says nothing any more
-	lastWord  atomic.Int64 // when the second host last said something, in nanoseconds of the wall clock
+	silenced  atomic.Int64 // the id of a member that has become silent
+	lastSent  atomic.Int64 // when the second member last sent a heartbeat, in Unix nanoseconds
 	quit      chan struct{}
 }
 
-// newCrowd begins to speak for all hosts of g but the last.
-func newCrowd(g *group) (*crowd, error) {
+// newMembers starts members for all hosts of g but the last.
+func newMembers(g *group) (*members, error) {
 	n := len(g.addrs)
-	c := &crowd{addrs: g.addrs, quit: make(chan struct{})}
+	c := &members{addrs: g.addrs, quit: make(chan struct{})}
 	c.view = types.View{Group: types.Group{Made: 1, Maker: 1}, Number: int64(n), Leader: 1, Last: make([]types.Past, n)}
 	for i := range n {
 		c.view.Members = append(c.view.Members, types.ID(i+1))
@@ -57,7 +57,7 @@ func newCrowd(g *group) (*crowd, error) {
 		c.listeners = append(c.listeners, l)
 		go c.serve(types.ID(i+1), l)
 	}
-	go c.beat()
+	go c.sendHeartbeats()
 	return c, nil
 }
 
@@ -69,7 +69,7 @@ func udp(addr netip.Addr) (int, error) {
 	return socket, syscall.Bind(socket, &syscall.SockaddrInet4{Port: config.UDPPort, Addr: addr.As4()})
 }
 
-func (c *crowd) end() {
+func (c *members) end() {
 	close(c.quit)
 	for _, l := range c.listeners {
 		l.Close()
@@ -79,8 +79,8 @@ func (c *crowd) end() {
 	}
 }
 
-// beat sends the heartbeats.
-func (c *crowd) beat() {
+// sendHeartbeats sends the members' heartbeats until quit.
+func (c *members) sendHeartbeats() {
 	tick := time.NewTicker(heartbeat / time.Duration(len(c.sockets)))
 	defer tick.Stop()
 	to := &syscall.SockaddrInet4{Port: config.UDPPort, Addr: c.addrs[len(c.addrs)-1].As4()}
@@ -92,7 +92,7 @@ func (c *crowd) beat() {
 		case <-c.quit:
 			return
 		}
-		// Where a tick was missed, what it missed follows.
+		// Catch up on missed ticks.
 		for due := int(time.Since(began) * time.Duration(len(c.sockets)) / heartbeat); sent < due; sent++ {
 			i := sent % len(c.sockets)
 			if int64(i+1) == c.silenced.Load() {
@@ -102,20 +102,20 @@ func (c *crowd) beat() {
 			m.Leads = i == 0
 			b, _ = types.AppendMessage(b[:0], m)
 			if i == 1 {
-				c.lastWord.Store(time.Now().UnixNano())
+				c.lastSent.Store(time.Now().UnixNano())
 			}
 			syscall.Sendto(c.sockets[i], b, 0, to)
 		}
 	}
 }
 
-// message is one from a member, without what its kind calls for.
-func (c *crowd) message(kind types.Kind, id types.ID) *types.Message {
+// message returns a message of a member, with the fields that all kinds have.
+func (c *members) message(kind types.Kind, id types.ID) *types.Message {
 	return &types.Message{Kind: kind, From: id, To: types.ID(len(c.addrs)), Incarnation: types.Incarnation(id),
 		Group: c.view.Group, Number: c.view.Number, Term: types.Term{Counter: 1, Peer: 1}}
 }
 
-func (c *crowd) serve(id types.ID, l net.Listener) {
+func (c *members) serve(id types.ID, l net.Listener) {
 	for {
 		conn, err := l.Accept()
 		if err != nil {
@@ -126,7 +126,7 @@ func (c *crowd) serve(id types.ID, l net.Listener) {
 }
 
 // answer answers JOIN and PROBE on conn.
-func (c *crowd) answer(id types.ID, conn net.Conn) {
+func (c *members) answer(id types.ID, conn net.Conn) {
 	defer conn.Close()
 	in := bufio.NewReader(conn)
 	var buf []byte
@@ -160,9 +160,8 @@ func (c *crowd) answer(id types.ID, conn net.Conn) {
 	}
 }
 
-// received takes what has come by UDP for all members, and returns how many bytes that was,
-// and how many datagrams.
-func (c *crowd) received() (bytes, datagrams int) {
+// received reads all datagrams sent to the members, and returns how many bytes and datagrams they are.
+func (c *members) received() (bytes, datagrams int) {
 	buf := make([]byte, 2048)
 	for _, s := range c.sockets {
 		for {
@@ -176,15 +175,15 @@ func (c *crowd) received() (bytes, datagrams int) {
 	return bytes, datagrams
 }
 
-// withCrowd starts the last host of a group of n, speaks for the others until it has been let
-// in, and does f.
-func (m *meter) withCrowd(n int, f func(g *group, c *crowd) error) error {
+// withMembers starts the last host of a group of n, with generated members, and calls f when it has
+// joined.
+func (m *meter) withMembers(n int, f func(g *group, c *members) error) error {
 	g, err := newGroup(m.program, "", n)
 	if err != nil {
 		return err
 	}
 	defer g.end()
-	c, err := newCrowd(g)
+	c, err := newMembers(g)
 	if err != nil {
 		return err
 	}
@@ -196,13 +195,13 @@ func (m *meter) withCrowd(n int, f func(g *group, c *crowd) error) error {
 	if err != nil {
 		return err
 	}
-	<-time.After(2 * heartbeat) // it has heard everybody, and sent its first heartbeat
+	<-time.After(2 * heartbeat) // until it has heard all members and sent its first heartbeat
 	return f(g, c)
 }
 
-// idle measures what a peer of n uses when nothing happens.
+// idle measures the resources of an idle peer in a group of n.
 func (m *meter) idle(name string, n int, window time.Duration) error {
-	return m.withCrowd(n, func(g *group, c *crowd) error {
+	return m.withMembers(n, func(g *group, c *members) error {
 		p := g.hosts[n-1]
 		pid := p.cmd.Process.Pid
 		c.received()
@@ -222,18 +221,18 @@ func (m *meter) idle(name string, n int, window time.Duration) error {
 	})
 }
 
-// silence measures from the last heartbeat of a member to the peer's record of its failure.
+// silence measures the time from the last heartbeat of a member to the peer's record of its failure.
 func (m *meter) silence(name string, n int) error {
-	return m.withCrowd(n, func(g *group, c *crowd) error {
+	return m.withMembers(n, func(g *group, c *members) error {
 		c.silenced.Store(2)
 		p := g.hosts[n-1]
 		err := g.await("the record", func() bool { return !p.lost["peer 2 unreachable"].IsZero() })
-		m.add(name, p.lost["peer 2 unreachable"].Sub(time.Unix(0, c.lastWord.Load())))
+		m.add(name, p.lost["peer 2 unreachable"].Sub(time.Unix(0, c.lastSent.Load())))
 		return err
 	})
 }
 
-// cpu returns how long the threads of a process have run.
+// cpu returns the CPU time of a process.
 func cpu(pid int) time.Duration {
 	var sum time.Duration
 	tasks, _ := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/schedstat")
@@ -246,7 +245,7 @@ func cpu(pid int) time.Duration {
 	return sum
 }
 
-// rss returns the memory that a process has in use, in units of 1024 bytes.
+// rss returns the resident memory of a process in KiB.
 func rss(pid int) (kib int) {
 	b, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 	_, rest, _ := strings.Cut(string(b), "VmRSS:")

@@ -1,0 +1,113 @@
+package e2e
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"memberly/peer/check/loopback"
+)
+
+// This file starts daemons that ask name servers of the test: each daemon has a mount namespace of its own with
+// another /etc/resolv.conf, which takes root.
+
+// servers starts name servers on a subnet that know the hosts of a group, and returns them with the path of a
+// resolv.conf that lists them in this order.
+func servers(t *testing.T, s loopback.Subnet, names []string, habits ...loopback.Habit) ([]*loopback.NameServer, string) {
+	t.Helper()
+	if err := exec.Command("unshare", "-m", "true").Run(); err != nil || os.Getuid() != 0 {
+		t.Skip("this takes root and unshare")
+	}
+	var all []*loopback.NameServer
+	lines := "options edns0\n"
+	for i, h := range habits {
+		at := s.Host(200 + i)
+		server := loopback.NewNameServer(t, netip.AddrPortFrom(at, 53))
+		server.Become(h)
+		for n, name := range names {
+			server.Set(name, s.Host(n+1))
+		}
+		all = append(all, server)
+		lines += fmt.Sprintln("nameserver", at)
+	}
+	path := filepath.Join(t.TempDir(), "resolv.conf")
+	if err := os.WriteFile(path, []byte(lines), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return all, path
+}
+
+// startNamed starts a group of which each host's file has the address of that host alone.
+func startNamed(t *testing.T, s loopback.Subnet, names []string, resolvConf string) []*daemon {
+	t.Helper()
+	var daemons []*daemon
+	for i, name := range names {
+		lines := append([]string(nil), names...)
+		lines[i] += " " + s.Host(i+1).String()
+		file := loopback.WriteHostsFile(t, lines...)
+		daemons = append(daemons, launch(t, name, exec.Command("unshare", "-m", "sh", "-c",
+			`mount --bind "$0" /etc/resolv.conf && exec "$@"`, resolvConf, program, "-h", file, "-n", name)))
+	}
+	return daemons
+}
+
+// A group forms a few seconds late at most where the first name server is dead, which costs Go's resolver 5 s for
+// each question, or where the name server never answers for IPv6.
+func TestFormsWithBadNameServer(t *testing.T) {
+	t.Parallel()
+	names := []string{"one", "two", "three", "four", "five"}
+	for what, habits := range map[string][]loopback.Habit{
+		"well":           {{}},
+		"first dead":     {{Silent: true}, {}},
+		"no AAAA":        {{NoAAAA: true}},
+		"late by 3 s":    {{Late: 3 * time.Second}},
+		"loses a half":   {{Lose: 2}},
+		"the first lies": {{Fails: true}, {}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			s := loopback.NewSubnet(t)
+			_, resolvConf := servers(t, s, names, habits...)
+			began := time.Now()
+			daemons := startNamed(t, s, names, resolvConf)
+			awaitView(daemons, len(names))
+			t.Logf("view %d after %v", len(names), time.Since(began).Round(10*time.Millisecond))
+		})
+	}
+}
+
+// Once a group has run for a while, it needs no name service: a leader that is killed is followed at once.
+func TestNameServiceGone(t *testing.T) {
+	t.Parallel()
+	names := []string{"one", "two", "three", "four", "five"}
+	for what, habit := range map[string]loopback.Habit{"silent": {Silent: true}, "failing": {Fails: true}, "knows nobody": {NoName: true}} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			s := loopback.NewSubnet(t)
+			all, resolvConf := servers(t, s, names, loopback.Habit{})
+			daemons := startNamed(t, s, names, resolvConf)
+			awaitView(daemons, len(names))
+			all[0].AwaitQuiet(t)
+			all[0].Become(habit)
+			began := time.Now()
+			daemons[0].signal(syscall.SIGKILL)
+			for _, d := range daemons[1:] {
+				d.awaitRecord("view_id: 6, leader: 2, memb_list: [")
+			}
+			t.Logf("view 6 after %v", time.Since(began).Round(time.Millisecond))
+			for _, d := range daemons[1:] {
+				for _, line := range d.stderr.Lines() {
+					if strings.Contains(line, "unreachable") && !strings.Contains(line, "peer 1 (leader)") {
+						t.Errorf("%s holds a healthy host unreachable: %s", d.name, line)
+					}
+				}
+			}
+		})
+	}
+}

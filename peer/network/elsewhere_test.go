@@ -1,0 +1,116 @@
+package network
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"memberly/peer/config"
+	"memberly/peer/handlers"
+	"memberly/peer/types"
+)
+
+// A host with the same hosts file that sends from an address that is not listed is told so, and so is stdout, once.
+// Whoever else comes from there is a stranger.
+func TestElsewhere(t *testing.T) {
+	t.Parallel()
+	other := probe(2, 1, 7)
+	other.Digest = 5
+	beat := heartbeat(2)
+	for _, c := range []struct {
+		what   string
+		says   types.Message
+		lookup string // the address of two by the name service; "" for the one in the file
+		line   string // "" for a stranger
+	}{
+		{"it asks", probe(2, 1, 7), "", "Hosts files differ in the address of two: %[1]v here, %[2]v there: "},
+		{"it joins", types.Message{Kind: types.Join, From: 2, Request: 7}, "", "Hosts files differ in the address of two: %[1]v here, %[2]v there: "},
+		{"by the name service", probe(2, 1, 7), "2", "two is at %[1]v by the name service here, but sends from %[2]v: "},
+		{"another hosts file", other, "", ""},
+		{"this host's own id", probe(1, 1, 7), "", ""},
+		{"an id of no host", probe(3, 1, 7), "", ""},
+		{"no question", beat, "", ""},
+		{"the name service knows no address", probe(2, 1, 7), "none", ""},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			n := newSubnet(t)
+			g := n.config()
+			service := &names{addrs: map[string]string{"two": n.Host(2).String()}}
+			if c.lookup != "" {
+				g.Hosts[1] = config.Host{Name: "two"}
+			}
+			if c.lookup == "none" {
+				service.set("one", "127.0.0.1")
+			}
+			s := newStage(t, g, service.lookup)
+			s.answer(handlers.Output{})
+			for range 2 {
+				o := n.dial(t, 9)
+				o.says(c.says)
+				if c.line != "" {
+					if m := o.hears(); m.Kind != types.Refused || m.Reason != types.Elsewhere || m.Request != 7 ||
+						m.Lives != [2]netip.Addr{n.Host(2), n.Host(9)} {
+						t.Errorf("it hears %+v", m)
+					}
+				}
+				o.closed()
+			}
+			line, reason := fmt.Sprintf(c.line, n.Host(2), n.Host(9)), dropElsewhere
+			if c.line == "" {
+				line, reason = "Error getting hostname from address: ", dropStranger
+			}
+			s.stdout.await(t, line)
+			if got := s.stdout.String(); strings.Count(got, "\n") != 1 {
+				t.Errorf("said %q", got)
+			}
+			if got := s.peer.drops.all()[reason]; got != 2 {
+				t.Errorf("counted %d, want 2: %v", got, s.peer.drops.all())
+			}
+		})
+	}
+}
+
+// Who claims again and again to be a host from elsewhere is soon dropped as a stranger, unread.
+func TestElsewhereIsBounded(t *testing.T) {
+	t.Parallel()
+	n := newSubnet(t)
+	s := newStage(t, n.config(), nil)
+	s.answer(handlers.Output{})
+	for range 3 * correctionRate {
+		o := n.dial(t, 9)
+		o.says(probe(2, 1, 7))
+		io.Copy(io.Discard, o.socket) // until it is counted and closed
+	}
+	if got := s.peer.drops.all(); got[dropElsewhere] < correctionRate || got[dropElsewhere] > 2*correctionRate || got[dropStranger] == 0 {
+		t.Errorf("counted %v", got)
+	}
+}
+
+// A peer that is told that another host has it elsewhere says so, and the protocol learns nothing of it.
+func TestCorrected(t *testing.T) {
+	t.Parallel()
+	n := newSubnet(t)
+	two := n.listen(t, 2)
+	s := newStage(t, n.config(), nil)
+	s.answer(send(probe(1, 2, 1)))
+	o := accept(t, two)
+	o.hears()
+	refusal := types.Message{Kind: types.Refused, From: 2, Reason: types.Elsewhere, Lives: [2]netip.Addr{n.Host(1), n.Host(7)}}
+	o.says(refusal) // as the file here: not worth a word
+	for range 2 {
+		refusal.Lives = [2]netip.Addr{n.Host(7), n.Host(1)}
+		o.says(refusal)
+	}
+	o.says(probe(2, 1, 9))
+	if st := s.expect("message"); st.message.Kind != types.Probe {
+		t.Errorf("the protocol is told of %v", st.message.Kind)
+	}
+	s.answer(handlers.Output{})
+	s.stdout.await(t, fmt.Sprintf("Hosts files differ in the address of one: %v here, %v at two: ", n.Host(1), n.Host(7)))
+	if got := s.stdout.String(); strings.Count(got, "\n") != 1 {
+		t.Errorf("said %q", got)
+	}
+}

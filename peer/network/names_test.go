@@ -1,0 +1,238 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"memberly/peer/check/loopback"
+	"memberly/peer/config"
+	"memberly/peer/handlers"
+	"memberly/peer/types"
+	"memberly/peer/utils"
+)
+
+// named is a group on a subnet whose hosts find each other by a name server.
+type named struct {
+	subnet
+	server *loopback.NameServer
+	lookup utils.LookupFunc
+	names  []string
+	lives  []*life
+}
+
+// newNamed starts a group whose name server knows all of names, and waits until it has formed.
+func newNamed(t *testing.T, names ...string) *named {
+	t.Helper()
+	n := &named{subnet: newSubnet(t), names: names}
+	n.server = loopback.NewNameServer(t, netip.AddrPortFrom(n.Host(53), 0))
+	n.lookup = lookupAt(n.server.Addr())
+	for i, name := range names {
+		n.server.Set(name, n.Host(i+1))
+	}
+	for id := range names {
+		n.lives = append(n.lives, newLife(t, n.member(id+1), n.lookup))
+	}
+	for _, l := range n.lives {
+		l.stderr.await(t, fmt.Sprintf("view_id: %d,", len(names)))
+		l.findsAll(t)
+	}
+	return n
+}
+
+// findsAll waits until a peer knows an address of every host.
+func (l *life) findsAll(t *testing.T) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	timeout := time.After(patience)
+	for id := 1; id <= l.peer.addresses.len(); {
+		if len(l.peer.Addresses(types.ID(id))) > 0 {
+			id++
+			continue
+		}
+		select {
+		case <-tick.C:
+		case <-timeout:
+			t.Fatalf("no address of host %d was found", id)
+		}
+	}
+}
+
+// member is the configuration of a host, whose file has the address of that host alone.
+func (n *named) member(id int) config.Config {
+	c := config.Config{HostsFile: "hostsfile.txt", Name: n.names[id-1], ID: types.ID(id)}
+	for _, name := range n.names {
+		c.Hosts = append(c.Hosts, config.Host{Name: name})
+	}
+	c.Hosts[id-1].Addr = n.Host(id)
+	return c
+}
+
+// lookupAt asks the name server at an address, as a peer asks those of the machine.
+func lookupAt(at string) utils.LookupFunc {
+	r := net.Resolver{PreferGo: true, StrictErrors: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "udp", at)
+	}}
+	return r.LookupNetIP
+}
+
+// badHabits are those of name services that do not work.
+var badHabits = map[string]loopback.Habit{
+	"well":                 {},
+	"silent":               {Silent: true},
+	"slow":                 {Late: 3 * time.Second},
+	"lossy":                {Lose: 2},
+	"failing":              {Fails: true},
+	"knows nobody":         {NoName: true},
+	"without IPv6 answers": {NoAAAA: true},
+}
+
+// A group that runs needs no name service: without a good one, a leader that crashes is followed at once by the
+// next, and nobody else is removed.
+func TestLeaderCrashesWithoutNames(t *testing.T) {
+	t.Parallel()
+	for what, habit := range badHabits {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			n := newNamed(t, "one", "two", "three", "four", "five")
+			n.server.Become(habit)
+			for _, l := range n.lives {
+				for id := range l.peer.addresses.hosts {
+					l.peer.addresses.expire(types.ID(id + 1)) // as after some seconds
+				}
+			}
+			began := time.Now()
+			n.lives[0].peer.Close()
+			for _, l := range n.lives[1:] {
+				l.stderr.await(t, "view_id: 6, leader: 2, memb_list: [<")
+			}
+			took := time.Since(began)
+			t.Logf("the next leader has removed it after %v", took.Round(time.Millisecond))
+			if took > 3*time.Second {
+				t.Errorf("it took %v", took)
+			}
+			for i, l := range n.lives[1:] {
+				if got := l.stderr.String(); strings.Count(got, "unreachable") != strings.Count(got, "peer 1 (leader) unreachable") {
+					t.Errorf("%s holds a healthy host unreachable:\n%s", n.names[i+1], got)
+				}
+			}
+		})
+	}
+}
+
+// newWitness starts host one, which knows where two was, while its name service has a habit.
+func newWitness(t *testing.T, h loopback.Habit) (*stage, subnet, *loopback.NameServer) {
+	t.Helper()
+	n := newSubnet(t)
+	server := loopback.NewNameServer(t, netip.AddrPortFrom(n.Host(53), 0))
+	server.Become(h)
+	c := n.config()
+	c.Hosts[1].Addr = netip.Addr{}
+	s := newStage(t, c, lookupAt(server.Addr()))
+	s.peer.addresses.set(2, []netip.Addr{n.Host(2)})
+	return s, n, server
+}
+
+// What came of dialling an address that was known before, by what the name service says of the name meanwhile.
+func TestKnownAddress(t *testing.T) {
+	t.Parallel()
+	silent := loopback.Habit{Silent: true}
+	for _, c := range []struct {
+		what     string
+		habit    loopback.Habit
+		two      int // the host of the subnet at which the name service has two; 0 for no such name
+		listens  int // the host of the subnet that listens; 0 for none
+		known    string
+		want     types.Outcome // 0 for a connection
+		atLeast  time.Duration
+		lessThan time.Duration
+	}{
+		{"it refuses, and is right", loopback.Habit{}, 2, 0, "", types.Refusal, 0, time.Second},
+		{"it refuses, and nobody can say", silent, 2, 0, "", types.Refusal, lookupGrace, time.Second},
+		{"it refuses, and the name service fails", loopback.Habit{Fails: true}, 2, 0, "", types.Refusal, 0, time.Second},
+		{"it refuses, and there is no such name", loopback.Habit{}, 0, 0, "", types.Refusal, 0, time.Second},
+		{"it refuses, and the host has moved", loopback.Habit{}, 3, 3, "", 0, 0, time.Second},
+		{"it refuses, and so does the new one", loopback.Habit{}, 3, 0, "", types.Refusal, 0, time.Second},
+		{"it answers, and nobody can say", silent, 2, 2, "", 0, 0, time.Second},
+		{"it answers, and there is no such name", loopback.Habit{}, 0, 2, "", 0, 0, time.Second},
+		{"it is silent, and the host has moved", loopback.Habit{}, 3, 3, "255.255.255.255", 0, 0, time.Second},
+		{"it is silent, and there is no such name", loopback.Habit{}, 0, 0, "255.255.255.255", types.NoName, 0, 2 * time.Second},
+		{"it is silent, and nobody can say", silent, 2, 0, "255.255.255.255", types.NoAnswer, 0, 2 * time.Second},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			s, n, server := newWitness(t, c.habit)
+			if c.two != 0 {
+				server.Set("two", n.Host(c.two))
+			}
+			if c.known != "" {
+				s.peer.addresses.set(2, []netip.Addr{addr(c.known)})
+			}
+			began := time.Now()
+			if c.want == 0 {
+				l := n.listen(t, c.listens)
+				s.answer(send(probe(1, 2, 1)))
+				accept(t, l).hears()
+			} else {
+				s.answer(send(probe(1, 2, 1)))
+				if st := s.expect("undialed"); st.outcome != c.want {
+					t.Errorf("the outcome is %v, want %v", st.outcome, c.want)
+				}
+				s.answer(handlers.Output{})
+			}
+			if took := time.Since(began); took < c.atLeast || took > c.lessThan {
+				t.Errorf("it took %v", took)
+			}
+		})
+	}
+}
+
+// That there is no such name counts only if it was asked for since the dial began: an older question is asked again.
+func TestNoNameIsAskedFor(t *testing.T) {
+	t.Parallel()
+	noSuch, failed := &net.DNSError{Err: "no such host", IsNotFound: true}, errors.New("server misbehaving")
+	for _, c := range []struct {
+		what  string
+		joins bool
+		later error // of the second look-up
+		want  types.Outcome
+	}{
+		{"a look-up of its own", false, failed, types.NoName},
+		{"an older one, and the next says the same", true, noSuch, types.NoName},
+		{"an older one, and the next fails", true, failed, types.Unresolved},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			release := make(chan struct{})
+			b := newAddressBook([]config.Host{{Name: "one"}}, utils.Resolver{Lookup: func(context.Context, string, string) ([]netip.Addr, error) {
+				select {
+				case <-release:
+					return nil, c.later
+				default:
+				}
+				<-release
+				return nil, noSuch
+			}}, newTasks())
+			if c.joins {
+				b.toDial(1)
+				<-time.After(time.Millisecond)
+			}
+			outcome := make(chan types.Outcome)
+			go func() {
+				_, o := (&links{tasks: b.tasks, addresses: b}).connect(1, netip.Addr{})
+				outcome <- o
+			}()
+			synctest.Wait()
+			close(release)
+			if got := <-outcome; got != c.want {
+				t.Errorf("%s: the outcome is %v, want %v", c.what, got, c.want)
+			}
+		})
+	}
+}
