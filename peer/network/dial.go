@@ -102,7 +102,9 @@ func (d *dialing) run() net.Conn {
 			}
 			d.refused[a.addr] = errors.Is(a.err, syscall.ECONNREFUSED)
 		case <-settled:
-			settled = d.named()
+			if settled = d.named(); d.running > 0 {
+				grace = nil // there are new addresses, which have the time of the dial
+			}
 		case <-grace:
 			return nil
 		case <-d.ctx.Done():
@@ -149,15 +151,17 @@ func (d *dialing) isRefused() bool {
 }
 
 // outcome returns what came of a dial of all addresses that made no connection. If the name service does not
-// answer, the addresses that are known count as those of the host.
+// answer, the addresses that are known count as those of the host. That the name does not exist counts only for a
+// host without a known address: a name service that has lost all names would else account for hosts that are
+// merely silent.
 func (d *dialing) outcome() types.Outcome {
 	switch l := d.lookup; {
 	case d.isRefused():
 		return types.Refusal
+	case len(d.addresses.known(d.host)) > 0:
+		return types.NoAnswer
 	case l != nil && l.isSettled() && utils.NoSuchName(l.err) && !l.began.Before(d.began):
 		return types.NoName
-	case len(d.addresses.known(d.host)) == 0:
-		return types.Unresolved
 	}
-	return types.NoAnswer
+	return types.Unresolved
 }

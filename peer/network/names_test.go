@@ -163,7 +163,7 @@ func TestKnownAddress(t *testing.T) {
 		{"it answers, and nobody can say", silent, 2, 2, "", 0, 0, time.Second},
 		{"it answers, and there is no such name", loopback.Habit{}, 0, 2, "", 0, 0, time.Second},
 		{"it is silent, and the host has moved", loopback.Habit{}, 3, 3, "255.255.255.255", 0, 0, time.Second},
-		{"it is silent, and there is no such name", loopback.Habit{}, 0, 0, "255.255.255.255", types.NoName, 0, 2 * time.Second},
+		{"it is silent, and there is no such name", loopback.Habit{}, 0, 0, "255.255.255.255", types.NoAnswer, 0, 2 * time.Second},
 		{"it is silent, and nobody can say", silent, 2, 0, "255.255.255.255", types.NoAnswer, 0, 2 * time.Second},
 	} {
 		t.Run(c.what, func(t *testing.T) {

@@ -212,14 +212,17 @@ func (r *statusJSON) clean() {
 	}
 }
 
-// printableJSON returns JSON with what a terminal would not simply show as escapes of JSON. Outside of its
-// strings valid JSON has no such characters.
+// printableJSON returns JSON with what a terminal would not simply show as escapes of JSON. Of such characters
+// valid JSON has outside of its strings only white space, which it leaves out.
 func printableJSON(b []byte) []byte {
 	var out []byte
 	for _, r := range string(b) {
-		if r < 0x7f || strconv.IsPrint(r) && r != utf8.RuneError {
+		if r == '\n' || r >= ' ' && r < 0x7f || strconv.IsPrint(r) && r != utf8.RuneError {
 			out = utf8.AppendRune(out, r)
 			continue
+		}
+		if r < ' ' {
+			continue // white space between the values
 		}
 		for _, unit := range utf16.AppendRune(nil, r) {
 			out = fmt.Appendf(out, `\u%04x`, unit)

@@ -602,6 +602,14 @@ func (w writes) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// JSON is shown without what moves the cursor, and stays the same JSON.
+func TestPrintableJSON(t *testing.T) {
+	t.Parallel()
+	if got := string(printableJSON([]byte("{\"a\":\"\u202e\u009b\U000e0001\",\r\t\"b\": 1}\n"))); got != `{"a":"\u202e\u009b\udb40\udc01","b": 1}`+"\n" {
+		t.Errorf("it shows %q", got)
+	}
+}
+
 // What a hostile server answers is shown without harm, is bounded, and leads nowhere else.
 func TestHostileAnswers(t *testing.T) {
 	t.Parallel()
