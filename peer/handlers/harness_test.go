@@ -107,6 +107,7 @@ func (p *peer) do(step func(handlers.Instant) *handlers.Output) string {
 			p.note(msg{}, "waits: %v %d", e.Halt, e.Awaited)
 		case handlers.FilesDiffer, handlers.RunsTwice:
 			p.note(msg{}, "%d %v", e.Host, e.Kind)
+		case handlers.Leads, handlers.Ceased: // lease_test.go
 		default:
 			r, _ := e.Record(p.ID)
 			p.note(msg{}, "%s", r.Message)

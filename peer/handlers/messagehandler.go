@@ -48,6 +48,7 @@ type Output struct {
 	Heartbeat *types.Message  // over UDP, to every other host of the file
 	Misled    bool            // the message was for another incarnation, and was dropped; nothing needs to be done
 	Late      bool            // and that incarnation was this process's own, before it took a new one
+	Lease     Lease           // that the peer has after the step
 	Exit      bool            // the peer is done, with
 	Code      int             // this exit code
 	Wake      time.Duration   // call Tick no later than this Instant.Run
@@ -75,9 +76,11 @@ type Handler struct {
 	fresh    freshness
 	election election
 	leaver
-	reform reforming
-	waited time.Duration // when it last told what it waits for
-	totals Tally         // for Status alone
+	resigned bool   // it has given up its lease for good
+	told     uint64 // the fence of which it was last told that this peer leads; 0 for none
+	reform   reforming
+	waited   time.Duration // when it last told what it waits for
+	totals   Tally         // for Status alone
 }
 
 // identity is who this peer is, and what it must be above.
@@ -333,6 +336,7 @@ func (h *Handler) end() *Output {
 	if !h.exited && h.joined() && h.role != roleDeparting {
 		h.review()
 	}
+	h.out.Lease = h.noteLease()
 	h.out.Exit = h.exited
 	// Waking this often guarantees that begin notices every stall.
 	h.out.Wake = min(h.wake, h.nextLook(), h.now.Run+h.scaled(stallWatch)) + h.stood

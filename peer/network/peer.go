@@ -40,6 +40,7 @@ type protocol interface {
 	Closed(now handlers.Instant, host types.ID) *handlers.Output
 	Undialed(now handlers.Instant, host types.ID, began time.Duration, o types.Outcome) *handlers.Output
 	Unreached(now handlers.Instant, host types.ID, began time.Duration, addr netip.Addr) *handlers.Output
+	Resign(now handlers.Instant) *handlers.Output
 	Leave(now handlers.Instant) *handlers.Output
 	Crash(now handlers.Instant) *handlers.Output
 	View() types.View
@@ -200,6 +201,7 @@ func (p *Peer) loop(ctx context.Context) int {
 type signals struct {
 	crash <-chan time.Time
 	leave <-chan struct{} // nil once it has happened
+	ended <-chan struct{} // after leave: every Finisher has ended what it has to end
 	quit  <-chan struct{}
 }
 
@@ -232,11 +234,39 @@ func (p *Peer) next(m *signals) *handlers.Output {
 			return p.protocol.Crash(p.now())
 		case <-m.leave:
 			m.leave = nil
+			p.carry(p.protocol.Resign(p.now()))
+			m.ended = p.finish()
+		case <-m.ended:
+			m.ended = nil
 			return p.protocol.Leave(p.now())
 		case <-m.quit:
 			return nil
 		}
 	}
+}
+
+// finish returns a channel that is closed once every listener has ended what it has to end before the peer leaves.
+func (p *Peer) finish() <-chan struct{} {
+	ended := make(chan struct{})
+	var waits []<-chan struct{}
+	for _, l := range p.listeners {
+		if f, ok := l.(handlers.Finisher); ok {
+			if c := f.Finished(); c != nil {
+				waits = append(waits, c)
+			}
+		}
+	}
+	p.tasks.run(func() {
+		defer close(ended)
+		for _, c := range waits {
+			select {
+			case <-c:
+			case <-p.tasks.ctx.Done():
+				return
+			}
+		}
+	})
+	return ended
 }
 
 // input returns an event that waits; false if there is none, or too many came in a row.
@@ -356,7 +386,7 @@ func (p *Peer) carry(out *handlers.Output) {
 	now := p.run()
 	p.schedule.stepped(now, out.Wake)
 	step := handlers.Step{At: now, Events: out.Events, View: p.protocol.View(), Beats: out.Heartbeat != nil,
-		Stalled: p.schedule.stalled, Exit: out.Exit, Status: p.protocol.Status}
+		Stalled: p.schedule.stalled, Exit: out.Exit, Lease: out.Lease, Status: p.protocol.Status}
 	for _, l := range p.listeners {
 		l.Stepped(&step)
 	}
@@ -370,6 +400,10 @@ func (p *Peer) carry(out *handlers.Output) {
 		p.heartbeats.send(out.Heartbeat)
 	}
 }
+
+// Now returns the present moment as an Instant.Run of this peer, by which its leases are judged. Any goroutine may
+// call it.
+func (p *Peer) Now() time.Duration { return p.run() }
 
 // run returns how long the peer has run.
 func (p *Peer) run() time.Duration { return time.Since(p.start) }
