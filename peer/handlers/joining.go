@@ -66,7 +66,7 @@ func (h *Handler) join(id types.ID) {
 	}
 	f.target, f.asked = id, h.now.Run
 	m := h.send(types.Join, id)
-	m.Digest, m.Request = h.Digest, uint64(h.now.Run)
+	m.Digest, m.Request, m.Speaks, m.Monitor = h.Digest, uint64(h.now.Run), types.Version, h.Monitor
 }
 
 // joinNext sends JOIN to the host whose turn it is.

@@ -15,6 +15,7 @@ type round struct {
 	outbid bool  // NEWLEADER: a member has promised a higher term
 	led    votes // NEWLEADER: who has a leader
 	preparation
+	asked time.Duration // NEWLEADER: when this peer first asked for the term, be it in an earlier view
 	began time.Duration
 	sent  time.Duration
 }
@@ -24,9 +25,11 @@ type leadership struct {
 	term  types.Term
 	round *round // the NEWVIEW or REQ that is being answered
 	preparation
-	drill   bool      // the round is the drill's
-	joining []request // in the order of asking
-	leavers []types.Member
+	extent   extent
+	inherits bool      // the round proposes what a leader before has proposed
+	drill    bool      // the round is the drill's
+	joining  []request // in the order of asking
+	leavers  []types.Member
 }
 
 // request is a JOIN that waits for its ADD.
@@ -99,12 +102,17 @@ func (h *Handler) failed() []types.ID {
 // round has not waited too long for one.
 func (h *Handler) leads() bool {
 	o := h.leading
-	return h.role == roleLeader && h.quorate && (o.round == nil || o.round.done || h.since(o.round.began) < h.Monitor)
+	return h.role == roleLeader && h.quorate && h.leased() && (o.round == nil || o.round.done || h.since(o.round.began) < h.Monitor)
 }
 
 // lead becomes the leader, and says so to all members or proposes the first change.
-func (h *Handler) lead(term types.Term, settle types.Accepted) {
-	h.becomeLeader(term, settle)
+// r is the NEWLEADER that was granted; nil in a new group.
+func (h *Handler) lead(term types.Term, settle types.Accepted, r *round) {
+	if r == nil {
+		h.becomeLeader(term, settle, h.now.Run, nil)
+	} else {
+		h.becomeLeader(term, settle, r.asked, r.answered)
+	}
 	h.progress()
 	if h.exited {
 		return
@@ -219,25 +227,42 @@ func (h *Handler) propose(c types.Change) {
 		h.report(c.Member.ID)
 	}
 	h.accept(o.term, c, h.now.Run)
+	o.inherits = o.settle.Change.Operation != types.Nothing
 	o.settled()
 	o.round = h.newRound(types.Req, o.term, &h.view)
 	o.round.message.Change = c
 	h.call(o.round, &h.view)
-	if o.round.done {
-		h.chosen(c)
+	h.choose()
+}
+
+// choose moves on to the next view if a quorum has accepted the change that is proposed, and the lease lasts in that
+// view: else it waits a little for more answers.
+func (h *Handler) choose() {
+	r := h.leading.round
+	if !r.done || r.message.Kind != types.Req || h.leading.drill {
+		return
 	}
+	c := r.message.Change
+	if next := h.view.With(c); c.Member.ID != h.ID && h.since(r.began) < h.retry() && r.count < len(r.to) && !h.keepsLease(&next) {
+		h.due(r.began + h.retry())
+		return
+	}
+	h.chosen(c)
 }
 
 // chosen moves on to the view that a quorum has accepted (rule 2).
 func (h *Handler) chosen(c types.Change) {
 	next := h.view.With(c)
+	next.Term = h.leading.term
 	if c.Member.ID == h.ID {
 		h.beginDeparture(&next, c)
 		return
 	}
 	gone := h.hosts[c.Member.ID-1].gone
 	h.tell(&next, c, gone)
+	own := !h.leading.inherits
 	h.install(&next)
+	h.leading.ready, h.leading.inherits = own, false
 	h.announce(c)
 	h.progress()
 }
@@ -248,7 +273,7 @@ func (h *Handler) tell(next *types.View, c types.Change, gone bool) {
 		return
 	}
 	m := h.send(types.NewView, c.Member.ID)
-	m.For, m.Number, m.View = c.Member.Incarnation, next.Number, next
+	m.For, m.Number, m.View, m.Chosen = c.Member.Incarnation, next.Number, next, next.Term
 	h.signView(m)
 }
 
@@ -268,7 +293,7 @@ func (h *Handler) announce(c types.Change) {
 	o := h.leading
 	v := h.view
 	o.round = h.newRound(types.NewView, o.term, &v)
-	o.round.message.Change = c
+	o.round.message.Change, o.round.message.Chosen = c, v.Term
 	o.ready = o.ready || o.round.done
 	h.call(o.round, &v)
 }
@@ -290,6 +315,9 @@ func (h *Handler) onLeaderAnswer(m *types.Message) {
 	if r == nil || m.Term != o.term {
 		return
 	}
+	if m.Request == r.message.Request {
+		h.answeredBy(m.From, r.began)
+	}
 	if m.Request != r.message.Request {
 		if r.message.Kind == types.Req && !r.answered[m.From-1] && p.behind {
 			p.behind = false
@@ -310,8 +338,8 @@ func (h *Handler) tally(m *types.Message) {
 		quorum := r.add(&h.view, m.From)
 		if o.drill {
 			h.drillDone()
-		} else if quorum {
-			h.chosen(r.message.Change)
+		} else if quorum || r.done {
+			h.choose()
 		}
 		return
 	}
@@ -335,9 +363,10 @@ func (h *Handler) tickLeader() {
 	if o.drill && slices.ContainsFunc(o.round.to, func(id types.ID) bool { return !h.reaches(id) }) {
 		o.drill, o.round.to, h.Drill = false, h.view.Members, false // a member really failed
 	}
-	if r := o.round; r != nil && r.done && r.message.Kind == types.Req && !o.drill {
-		h.chosen(r.message.Change)
+	if o.round != nil {
+		h.choose()
 	}
+	h.tickLease()
 	h.progress()
 }
 
@@ -414,7 +443,7 @@ func (h *Handler) drillDone() {
 // it until a quorum of that view has answered, for a second at most (rule 2).
 func (h *Handler) beginDeparture(next *types.View, c types.Change) {
 	r := h.newRound(types.NewView, h.leading.term, next)
-	r.message.Change = c
+	r.message.Change, r.message.Chosen = c, next.Term
 	h.becomeDeparting(r)
 	h.call(r, next)
 }

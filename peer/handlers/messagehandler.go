@@ -76,8 +76,10 @@ type Handler struct {
 	fresh    freshness
 	election election
 	leaver
-	resigned bool   // it has given up its lease for good
-	told     uint64 // the fence of which it was last told that this peer leads; 0 for none
+	backing  backing    // of a member: whom it answers as a follower
+	ceased   types.Term // under which it last led, and leads no more
+	resigned bool       // it has given up its lease for good
+	told     uint64     // the fence of which it was last told that this peer leads; 0 for none
 	reform   reforming
 	waited   time.Duration // when it last told what it waits for
 	totals   Tally         // for Status alone
@@ -223,6 +225,9 @@ func (h *Handler) meant(m *types.Message) bool {
 	case types.Join, types.Probe, types.Heartbeat:
 		return h.role != roleDeparting || m.Kind == types.Probe
 	}
+	if m.Kind > types.Echoed {
+		return true
+	}
 	if !h.addressed(m) {
 		return false
 	}
@@ -261,6 +266,8 @@ func (h *Handler) receive(m *types.Message) {
 		h.onRequest(m)
 	case types.OK, types.PendingResponse, types.Refused:
 		h.onAnswer(m)
+	default:
+		h.answer(m, types.Refused).Reason = types.Unknown // a later release sent it
 	}
 }
 

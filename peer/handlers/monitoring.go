@@ -75,7 +75,7 @@ func (h *Handler) tellLeader() {
 	}
 	h.misses = false
 	m := h.send(types.Heartbeat, h.election.sign.peer)
-	m.Request, m.Heard, m.Term = uint64(h.now.Run), h.clockOf(h.promised.Peer), h.promised
+	m.Request, m.Heard, m.Term = uint64(h.now.Run), h.echo(h.promised), h.promised
 	m.Unreachable = h.unreachable()
 }
 
@@ -213,7 +213,8 @@ func (h *Handler) probe(id types.ID, anew bool) *types.Message {
 		h.anew(id)
 	}
 	m := h.send(types.Probe, id)
-	m.Request, m.Digest = uint64(h.now.Run), h.Digest
+	m.Request, m.Digest, m.Speaks = uint64(h.now.Run), h.Digest, types.Version
+	m.Term, m.Leads = h.promised, h.leads()
 	return m
 }
 
@@ -230,6 +231,9 @@ func (h *Handler) anew(id types.ID) {
 func (h *Handler) onProbe(m *types.Message) {
 	if h.view.Holds(sender(m)) {
 		h.hosts[m.From-1].noteClock(m)
+	}
+	if h.mine(m) && m.Leads {
+		h.sawLeader(m)
 	}
 	h.misses = h.misses || h.lacking > 0 && m.From == h.election.sign.peer
 	h.state(m)
@@ -252,6 +256,9 @@ func (h *Handler) state(m *types.Message) {
 	} else if s.HasLeader {
 		s.Term = h.election.sign.term
 	}
+	if s.HasLeader {
+		s.Heard = h.echo(s.Term)
+	}
 	if !h.joined() {
 		s.Number = h.highest
 	}
@@ -272,6 +279,7 @@ func (h *Handler) onState(m *types.Message) {
 		if h.mine(m) && m.Leads {
 			h.sawLeader(m)
 		}
+		h.echoed(m)
 		if m.Group != h.view.Group && m.Standing == types.Joined {
 			h.joinEarlierGroup(m)
 		}
@@ -311,9 +319,12 @@ func (h *Handler) onHeartbeat(m *types.Message) {
 		h.onForeignHeartbeat(m)
 	case h.view.Holds(sender(m)):
 		h.hosts[m.From-1].noteClock(m)
+		h.release(m)
 		if m.Leads {
 			h.sawLeader(m)
+			h.keepTime(m)
 		}
+		h.echoed(m)
 		h.recordList(m)
 		if m.Number > h.view.Number {
 			h.ask(m.From) // who answers with its view: the leader may be unable to send it
@@ -359,6 +370,7 @@ func (h *Handler) resume() {
 	h.recount()
 	h.nextHeartbeat, h.reform, h.election.deferredAt = h.now.Run, reforming{}, never
 	if h.role == roleLeader {
+		h.leading.extent.since = h.now.Run
 		h.leading.joining = nil // who still wants to join asks again
 	}
 }

@@ -100,6 +100,7 @@ type View struct {
 	Number  int64  // from 1; 0 in the zero View, which means none
 	Leader  ID     // that of the view before if it is still a member, else the member with the lowest id
 	Members []ID   // in the order of joining
+	Term    Term   // a term in which it was chosen: the peers that hold it have promised that
 	Last    []Past // one for each host of the hosts file, by ID-1
 }
 
