@@ -13,7 +13,7 @@ import (
 
 // Lease is the right of a leader to act: no other peer of its group has one before it ends. The zero Lease is none.
 type Lease struct {
-	Fence    uint64        // the counter of the leader's term: larger than that of any earlier leader of its group
+	Fence    uint64        // the leader's term as a number: larger than that of any earlier leader of its group
 	Until    time.Duration // when it ends unless it is renewed, as an Instant.Run of the caller
 	Resigned bool          // the leader has given it up (Resign), and keeps others from leading until it leaves
 }
@@ -185,7 +185,7 @@ func (h *Handler) lease() Lease {
 	if !h.leads() || !h.leading.ready || h.leading.inherits || h.leading.settle.Change.Operation != types.Nothing {
 		return Lease{}
 	}
-	return Lease{Fence: h.leading.term.Counter, Until: h.leading.extent.until, Resigned: h.resigned || h.leaving != never}
+	return Lease{Fence: h.leading.term.Fence(), Until: h.leading.extent.until, Resigned: h.resigned || h.leaving != never}
 }
 
 // noteLease returns the lease, and notes that the peer begins to lead with one, or ceases to.
