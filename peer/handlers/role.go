@@ -100,7 +100,7 @@ func (h *Handler) becomeCandidate(r *round) { h.enter(position{role: roleCandida
 func (h *Handler) becomeLeader(term types.Term, settle types.Accepted, since time.Duration, granted []bool) {
 	x := newExtent(len(h.hosts), max(since, h.resumed))
 	for i := range granted {
-		if granted[i] && since >= h.resumed {
+		if granted[i] && since >= x.since {
 			x.answered[i] = since + h.stood
 		}
 	}
