@@ -12,8 +12,9 @@ import (
 )
 
 // A host whose messages come from another address than the one that it is listed with is dropped as a stranger. This
-// file finds that out and reports it on both sides, with what may be the cause: the hosts files differ in its address, the
-// name service is wrong, its machine does not have the address, or an address translation changes it. The digest of the hosts files covers names alone, as the first column is what must agree.
+// file finds that out and reports it on both sides, with what may be the cause: the hosts files differ in its address,
+// the name service is wrong, its machine does not have the address, or an address translation changes it. The digest
+// of the hosts files covers names alone, as the first column is what must agree.
 
 // correctionRate is how many connections of unknown addresses are looked into in a second, and at once.
 const correctionRate = 8
