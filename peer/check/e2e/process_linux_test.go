@@ -56,10 +56,7 @@ func TestPipes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pipe := filepath.Join(dir, "pipe")
-	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	pipe := fifo(t)
 	for _, args := range [][]string{{"-h", pipe}, {"-h", file, "-key", pipe}} {
 		waits := launch(t, "waits", exec.Command(program, append(args, "-n", "one")...))
 		var w *os.File // without which the peer would still wait to open the pipe, and with which it waits to read it
@@ -80,4 +77,63 @@ func TestPipes(t *testing.T) {
 	one.awaitRecord("view_id: 1,")
 	one.signal(syscall.SIGHUP)
 	one.awaitNotice("it is not a regular file, and was read once: restart the peer to change its keys; the keys in use stay")
+}
+
+// A signal ends a command that waits for a pipe: to open it, to read it, or to write it.
+func TestPipesOfCommands(t *testing.T) {
+	t.Parallel()
+	file := loopback.NewSubnet(t).HostsFile(t, "one")
+	hosts, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const record = "{peer_id:1, view_id: 1, leader: 1, memb_list: [<1>]}\n"
+	for _, c := range []struct {
+		args  string // A and B stand for pipes
+		first string // is written to A, so that the command goes on to B
+	}{
+		{"verify A B", record},
+		{"doctor -h A -key B -n one", string(hosts)},
+	} {
+		for _, opened := range []bool{false, true} {
+			t.Run(fmt.Sprint(c.args, ", opened ", opened), func(t *testing.T) {
+				t.Parallel()
+				a, b := fifo(t), fifo(t)
+				args := strings.Fields(strings.NewReplacer("A", a, "B", b).Replace(c.args))
+				waits := launch(t, args[0], exec.Command(program, args...))
+				if err := os.WriteFile(a, []byte(c.first), 0); err != nil { // which waits for the reader
+					t.Fatal(err)
+				}
+				if opened { // the command waits to read B, else to open it
+					within(t, "the pipe is opened", func() bool {
+						w, err := os.OpenFile(b, os.O_WRONLY|syscall.O_NONBLOCK, 0)
+						if err == nil {
+							t.Cleanup(func() { w.Close() })
+						}
+						return err == nil
+					})
+				}
+				waits.signal(syscall.SIGTERM)
+				code := waits.awaitExit(patience)
+				said := waits.stderr.String()
+				if opened && args[0] == "verify" { // it judges what it has read
+					if code != 0 || said != "" {
+						t.Errorf("exit code %d, %q, want 0 and nothing", code, said)
+					}
+				} else if code != 1 || !strings.HasPrefix(said, "memberly: "+args[0]+" did not end within 2s of a signal, ") {
+					t.Errorf("exit code %d, %q, want 1 and why", code, said)
+				}
+			})
+		}
+	}
+}
+
+// fifo makes a named pipe, and returns its path.
+func fifo(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
