@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -61,6 +62,9 @@ func main() {
 
 // run runs the command or the peer that args name, until it is done or ctx ends. It returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	if holdsKeys(args) {
+		utils.ForbidCores() // before there is a key in memory
+	}
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		return await(ctx, stderr, args[0], func() int {
 			code, err := table.Run(ctx, args, stdin, stdout, stderr)
@@ -85,9 +89,6 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case c.Local:
 		return local.Run(ctx, c, stdout, stderr)
 	}
-	if c.Keys.Len() > 0 {
-		utils.ForbidCores()
-	}
 	hangups := hangups(c)
 	if !wait(ctx, c.Delay) {
 		return success
@@ -102,6 +103,14 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	go rekey(ctx, peer, hangups)
 	return peer.Run(ctx)
+}
+
+// holdsKeys reports whether what args name makes keys or reads them: keygen, and whatever is given -key.
+func holdsKeys(args []string) bool {
+	return len(args) > 0 && args[0] == "keygen" || slices.ContainsFunc(args, func(arg string) bool {
+		name, _, _ := strings.Cut(arg, "=")
+		return name == "-key" || name == "--key"
+	})
 }
 
 // grace is how long a command has to end after a signal.

@@ -137,3 +137,71 @@ func fifo(t *testing.T) string {
 	}
 	return path
 }
+
+// Whatever holds keys is not dumpable: the system writes no core of it, and no other process of its user reads its
+// memory. What holds none is.
+func TestNoCores(t *testing.T) {
+	t.Parallel()
+	s := loopback.NewSubnet(t)
+	file, key := s.HostsFile(t, "one", "two"), keyFile(t, newKeys(t, 1)...)
+	full := fifo(t) // in which nothing fits, so that keygen does not end
+	w, err := os.OpenFile(full, os.O_RDWR|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	raw, err := w.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw.Write(func(fd uintptr) bool {
+		for buf := make([]byte, 4096); err == nil; _, err = syscall.Write(int(fd), buf) {
+		}
+		return true
+	})
+	for _, c := range []struct {
+		args     string
+		says     string // once it has what keys there are; "" for keygen, which says nothing
+		dumpable bool
+	}{
+		{"-h " + file + " -n one", "view_id: 1,", true},
+		{"-h " + file + " -n one -key " + key, "view_id: 1,", false},
+		{"-local -h " + file, "host ", true},
+		{"-local -h " + file + " --key=" + key, "host ", false},
+		{"doctor -for 1h -n one -h " + file, "Asking", true},
+		{"doctor -for 1h -n one -h " + file + " -key " + key, "Asking", false},
+		{"keygen", "", false},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			cmd := exec.Command(program, strings.Fields(c.args)...)
+			if c.says == "" {
+				cmd = exec.Command("sh", "-c", `exec "$0" "$@" >"`+full+`"`, program, c.args)
+			}
+			if os.Getuid() == 0 { // with a group that is not root's, so that the owner shows
+				cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Gid: 1}}
+			}
+			d := launch(t, c.args, cmd)
+			if c.says != "" {
+				within(t, c.says, func() bool { return strings.Contains(d.stdout.String()+d.stderr.String(), c.says) })
+				if got := dumpable(t, cmd.Process.Pid); got != c.dumpable {
+					t.Errorf("dumpable: %v, want %v", got, c.dumpable)
+				}
+			} else {
+				within(t, "it is not dumpable", func() bool { return !dumpable(t, cmd.Process.Pid) })
+			}
+			d.signal(syscall.SIGTERM)
+			d.awaitExit(patience)
+		})
+	}
+}
+
+// dumpable reports whether a process is: else what /proc has of it belongs to root and root's group.
+func dumpable(t *testing.T, pid int) bool {
+	t.Helper()
+	about, err := os.Stat(fmt.Sprintf("/proc/%d/environ", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner := about.Sys().(*syscall.Stat_t)
+	return owner.Uid != 0 || owner.Gid != 0
+}
