@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -61,12 +62,17 @@ func main() {
 
 // run runs the command or the peer that args name, until it is done or ctx ends. It returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	if holdsKeys(args) {
+		utils.ForbidCores() // before there is a key in memory
+	}
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-		code, err := table.Run(ctx, args, stdin, stdout, stderr)
-		if err != nil {
-			return max(code, fail(stderr, err))
-		}
-		return code
+		return await(ctx, stderr, args[0], func() int {
+			code, err := table.Run(ctx, args, stdin, stdout, stderr)
+			if err != nil {
+				return max(code, fail(stderr, err))
+			}
+			return code
+		})
 	}
 	c, err := parse(ctx, args)
 	switch {
@@ -83,9 +89,6 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case c.Local:
 		return local.Run(ctx, c, stdout, stderr)
 	}
-	if c.Keys.Len() > 0 {
-		utils.ForbidCores()
-	}
 	hangups := hangups(c)
 	if !wait(ctx, c.Delay) {
 		return success
@@ -100,6 +103,49 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	go rekey(ctx, peer, hangups)
 	return peer.Run(ctx)
+}
+
+// holdsKeys reports whether what args name makes keys or reads them: keygen, and whatever is given -key.
+func holdsKeys(args []string) bool {
+	return len(args) > 0 && args[0] == "keygen" || slices.ContainsFunc(args, func(arg string) bool {
+		name, _, _ := strings.Cut(arg, "=")
+		return name == "-key" || name == "--key"
+	})
+}
+
+// grace is how long a command has to end after a signal.
+const grace = 2 * time.Second
+
+// await runs the command name, and returns its exit code. A command that has not ended grace after ctx has failed, because
+// it may open, read or write a pipe whose other end no process uses.
+func await(ctx context.Context, stderr io.Writer, name string, command func() int) int {
+	code := start(command)
+	select {
+	case c := <-code:
+		return c
+	case <-ctx.Done():
+	}
+	select {
+	case c := <-code:
+		return c
+	case <-time.After(grace):
+	}
+	select {
+	case c := <-start(func() int {
+		return fail(stderr, fmt.Errorf("%s did not end within %v of a signal, so it was ended: "+
+			"if it reads or writes a pipe, start the process at the other end", name, grace))
+	}):
+		return c
+	case <-time.After(grace):
+		return failure // stderr may be such a pipe too
+	}
+}
+
+// start runs f in a goroutine, and returns the channel of its result.
+func start(f func() int) <-chan int {
+	result := make(chan int, 1)
+	go func() { result <- f() }()
+	return result
 }
 
 // parse is config.Parse, but fails when ctx ends, because args may name a pipe that no process writes.

@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"memberly/peer/check/loopback"
 )
@@ -96,5 +99,60 @@ func TestSignalDuringDelay(t *testing.T) {
 	code := run(ctx, []string{"-h", loopback.NewSubnet(t).HostsFile(t, "one"), "-n", "one", "-d", "3600"}, nil, &stdout, &stderr)
 	if code != 0 || stdout.Len()+stderr.Len() > 0 {
 		t.Errorf("exit code %d, wrote %q and %q, want 0 and nothing", code, stdout.String(), stderr.String())
+	}
+}
+
+// A command that ends soon after a signal keeps its exit code. One that does not has failed, even if stderr is stuck.
+func TestAwait(t *testing.T) {
+	t.Parallel()
+	const signal = time.Minute
+	for _, c := range []struct {
+		what  string
+		takes time.Duration
+		stuck bool
+		code  int
+		after time.Duration
+		says  string
+	}{
+		{"ends before", time.Second, false, 7, time.Second, ""},
+		{"ends at once", signal, false, 7, signal, ""},
+		{"ends soon", signal + grace - 1, false, 7, signal + grace - 1, ""},
+		{"ends late", signal + grace + 1, false, failure, signal + grace, "memberly: verify did not end within 2s of a signal, so it was ended: "},
+		{"never ends", 1 << 62, false, failure, signal + grace, "memberly: verify did not end within 2s of a signal, so it was ended: "},
+		{"never ends, and cannot say so", 1 << 62, true, failure, signal + 2*grace, ""},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), signal)
+				defer cancel()
+				end := make(chan struct{})
+				r, w := io.Pipe()
+				said := start(func() int {
+					if c.stuck {
+						return 0
+					}
+					text, _ := io.ReadAll(r)
+					if got := string(text); (got == "") != (c.says == "") || !strings.HasPrefix(got, c.says) {
+						t.Errorf("said %q, want %q", got, c.says)
+					}
+					return 0
+				})
+				began := time.Now()
+				code := await(ctx, w, "verify", func() int {
+					select {
+					case <-time.After(c.takes):
+					case <-end:
+					}
+					return 7
+				})
+				if took := time.Since(began); code != c.code || took != c.after {
+					t.Errorf("exit code %d after %v, want %d after %v", code, took, c.code, c.after)
+				}
+				close(end)
+				w.Close()
+				<-said
+			})
+		})
 	}
 }

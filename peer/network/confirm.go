@@ -91,7 +91,11 @@ func confirmWithin(polled bool) time.Duration {
 // so that a forger who refuses every dial does not have it asked all the time.
 func (c *confirmer) silent(id types.ID) bool {
 	h, refused := &c.hosts[id-1], time.Now()
-	h.turn <- struct{}{}
+	select {
+	case h.turn <- struct{}{}:
+	case <-c.tasks.ctx.Done():
+		return false // the peer ends
+	}
 	defer func() { <-h.turn }()
 	if h.lately(c.time()) {
 		return false

@@ -197,6 +197,29 @@ func TestConfirmShares(t *testing.T) {
 	})
 }
 
+// Who waits for the answer to another's question does not wait once the peer ends.
+func TestConfirmEnds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newFakeConfirmer(t, &fakeUDP{ready: make(chan struct{})})
+		c.hosts[2].turn <- struct{}{} // another asks
+		outcome := make(chan types.Outcome, 1)
+		go func() { outcome <- c.confirm(3, types.Refusal) }()
+		synctest.Wait()
+		c.tasks.end()
+		synctest.Wait()
+		select {
+		case got := <-outcome:
+			if got != types.NoAnswer {
+				t.Errorf("%v, want %v", got, types.NoAnswer)
+			}
+		default:
+			t.Error("it still waits")
+		}
+		<-c.hosts[2].turn
+	})
+}
+
 // A peer that datagrams do not wake hears the answer in time, although neither knows the other's session yet.
 func TestRefusalConfirmedPolled(t *testing.T) {
 	t.Parallel()

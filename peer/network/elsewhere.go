@@ -12,8 +12,9 @@ import (
 )
 
 // A host whose messages come from another address than the one that it is listed with is dropped as a stranger. This
-// file finds out whether that is because the hosts files differ in its address, or the name service is wrong, and
-// reports it on both sides. The digest of the hosts files covers names alone, as the first column is what must agree.
+// file finds that out and reports it on both sides, with what may be the cause: the hosts files differ in its address,
+// the name service is wrong, its machine does not have the address, or an address translation changes it. The digest
+// of the hosts files covers names alone, as the first column is what must agree.
 
 // correctionRate is how many connections of unknown addresses are looked into in a second, and at once.
 const correctionRate = 8
@@ -46,29 +47,34 @@ func (a *acceptor) corrects(c *connection, from types.ID) bool {
 	return true
 }
 
-// elsewhere reports that host id sends from another address than the listed one.
+// elsewhere reports that messages of host id arrive from another address than the listed one.
 func (b *addressBook) elsewhere(id types.ID, listed, from netip.Addr) {
 	e := &b.hosts[id-1]
+	lister, first := "name service", "correct the name service"
 	if e.fixed.IsValid() {
-		b.troubles.rarely(id, fmt.Sprintf("Hosts files differ in the address of %s: %v here, %v there: use the same file "+
-			"everywhere, and start %s on the machine that has the address", e.name, listed, from, e.name))
-		return
+		lister, first = "hosts file", "use the same hosts file everywhere"
 	}
-	b.troubles.rarely(id, fmt.Sprintf("%s is at %v by the name service here, but sends from %v: correct the name service, "+
-		"or write its address after its name in the hosts files", e.name, listed, from))
+	b.troubles.rarely(id, fmt.Sprintf("%s is at %v by the %s here, but its messages arrive from %v: %s. If that is right, %s",
+		e.name, listed, lister, from, first, untranslate(e.name, listed, from)))
 }
 
-// corrected reports that host by has this host at the first of two addresses, while this host sends from the second.
+// corrected reports that host by has this host at the first of two addresses, while this host's messages arrive there
+// from the second.
 func (b *addressBook) corrected(by types.ID, lives [2]types.Addr) {
-	if slices.ContainsFunc(b.known(b.self), func(a netip.Addr) bool { return bare(a) == lives[0] }) {
-		return // the files agree: this machine lacks the address, which is reported (sources.watch)
-	}
 	e, there := &b.hosts[b.self-1], b.hosts[by-1].name
-	if e.fixed.IsValid() {
-		b.troubles.rarely(b.self, fmt.Sprintf("Hosts files differ in the address of %s: %v here, %v at %s: use the same file "+
-			"everywhere", e.name, lives[1], lives[0], there))
-		return
+	remedy := "correct the name service there, or write the address after the name in the hosts files"
+	switch {
+	case slices.ContainsFunc(b.known(b.self), func(a netip.Addr) bool { return bare(a) == lives[0] }): // they agree
+		remedy = untranslate(e.name, lives[0], lives[1])
+	case e.fixed.IsValid():
+		remedy = fmt.Sprintf("the hosts file here has %v, so use the same hosts file everywhere", e.fixed)
 	}
-	b.troubles.rarely(b.self, fmt.Sprintf("%s has this host, %s, at %v, but it sends from %v: correct the name service there, "+
-		"or write the address after the name in the hosts files", there, e.name, lives[0], lives[1]))
+	b.troubles.rarely(b.self, fmt.Sprintf("%s has this host, %s, at %v, but its messages arrive there from %v: %s",
+		there, e.name, lives[0], lives[1], remedy))
+}
+
+// untranslate says what to do if a host is listed as it should be, and its messages arrive from another address.
+func untranslate(name string, listed, from netip.Addr) string {
+	return fmt.Sprintf("start %s on the machine that has %v; if it runs there, an address translation (NAT) on the way changes "+
+		"the address: remove that, or write %v after the name in all hosts files", name, listed, from)
 }

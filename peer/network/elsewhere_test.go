@@ -19,15 +19,18 @@ func TestElsewhere(t *testing.T) {
 	other := probe(2, 1, 7)
 	other.Digest = 5
 	beat := heartbeat(2)
+	const byFile = "two is at %[1]v by the hosts file here, but its messages arrive from %[2]v: use the same hosts file everywhere. " +
+		"If that is right, start two on the machine that has %[1]v; if it runs there, an address translation (NAT) on the way changes " +
+		"the address: remove that, or write %[2]v after the name in all hosts files\n"
 	for _, c := range []struct {
 		what   string
 		says   types.Message
 		lookup string // the address of two by the name service; "" for the one in the file
 		line   string // "" for a stranger
 	}{
-		{"it asks", probe(2, 1, 7), "", "Hosts files differ in the address of two: %[1]v here, %[2]v there: "},
-		{"it joins", types.Message{Kind: types.Join, From: 2, Request: 7}, "", "Hosts files differ in the address of two: %[1]v here, %[2]v there: "},
-		{"by the name service", probe(2, 1, 7), "2", "two is at %[1]v by the name service here, but sends from %[2]v: "},
+		{"it asks", probe(2, 1, 7), "", byFile},
+		{"it joins", types.Message{Kind: types.Join, From: 2, Request: 7}, "", byFile},
+		{"by the name service", probe(2, 1, 7), "2", "two is at %[1]v by the name service here, but its messages arrive from %[2]v: correct the name service. "},
 		{"another hosts file", other, "", ""},
 		{"this host's own id", probe(1, 1, 7), "", ""},
 		{"an id of no host", probe(3, 1, 7), "", ""},
@@ -89,28 +92,45 @@ func TestElsewhereIsBounded(t *testing.T) {
 	}
 }
 
-// A peer that is told that another host has it elsewhere says so, and the protocol learns nothing of it.
+// A peer that is told that another host has it elsewhere says so, with the remedy, and the protocol learns nothing of it.
 func TestCorrected(t *testing.T) {
 	t.Parallel()
-	n := newSubnet(t)
-	two := n.listen(t, 2)
-	s := newStage(t, n.config(), nil)
-	s.answer(send(probe(1, 2, 1)))
-	o := accept(t, two)
-	o.hears()
-	refusal := types.Message{Kind: types.Refused, From: 2, Reason: types.Elsewhere, Lives: [2]netip.Addr{n.Host(1), n.Host(7)}}
-	o.says(refusal) // as the file here: not worth a word
-	for range 2 {
-		refusal.Lives = [2]netip.Addr{n.Host(7), n.Host(1)}
-		o.says(refusal)
-	}
-	o.says(probe(2, 1, 9))
-	if st := s.expect("message"); st.message.Kind != types.Probe {
-		t.Errorf("the protocol is told of %v", st.message.Kind)
-	}
-	s.answer(handlers.Output{})
-	s.stdout.await(t, fmt.Sprintf("Hosts files differ in the address of one: %v here, %v at two: ", n.Host(1), n.Host(7)))
-	if got := s.stdout.String(); strings.Count(got, "\n") != 1 {
-		t.Errorf("said %q", got)
+	for _, c := range []struct {
+		what         string
+		named        bool // this host has no address in its file
+		listed, from int
+		want         string // of this host's address, 1, and of 7
+	}{
+		{"the file here differs", false, 7, 1, "two has this host, one, at %[2]v, but its messages arrive there from %[1]v: " +
+			"the hosts file here has %[1]v, so use the same hosts file everywhere\n"},
+		{"the file here is the same", false, 1, 7, "two has this host, one, at %[1]v, but its messages arrive there from %[2]v: " +
+			"start one on the machine that has %[1]v; if it runs there, an address translation (NAT) on the way changes "},
+		{"the name service there is wrong", true, 7, 1, "two has this host, one, at %[2]v, but its messages arrive there from %[1]v: " +
+			"correct the name service there, "},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			n := newSubnet(t)
+			two := n.listen(t, 2)
+			s := newStage(t, n.config(), nil)
+			if c.named {
+				s.peer.addresses.hosts[0].fixed = netip.Addr{}
+			}
+			s.answer(send(probe(1, 2, 1)))
+			o := accept(t, two)
+			o.hears()
+			for range 2 {
+				o.says(types.Message{Kind: types.Refused, From: 2, Reason: types.Elsewhere, Lives: [2]netip.Addr{n.Host(c.listed), n.Host(c.from)}})
+			}
+			o.says(probe(2, 1, 9))
+			if st := s.expect("message"); st.message.Kind != types.Probe {
+				t.Errorf("the protocol is told of %v", st.message.Kind)
+			}
+			s.answer(handlers.Output{})
+			s.stdout.await(t, fmt.Sprintf(c.want, n.Host(1), n.Host(7)))
+			if got := s.stdout.String(); strings.Count(got, "\n") != 1 {
+				t.Errorf("said %q", got)
+			}
+		})
 	}
 }

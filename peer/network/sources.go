@@ -22,6 +22,8 @@ type sources struct {
 	self      types.ID
 	only      netip.Addr // the address of all sockets, if they have but one
 	attached  atomic.Pointer[attachment]
+	find      func() ([]utils.Network, error)
+	lost      chan struct{} // of one: look found none of this host's addresses
 }
 
 // attachment is what this machine was found to be attached to.
@@ -31,59 +33,82 @@ type attachment struct {
 }
 
 func newSources(b *addressBook, self types.ID, only netip.Addr) *sources {
-	s := &sources{addresses: b, self: self, only: only}
+	s := &sources{addresses: b, self: self, only: only, find: utils.Attached, lost: make(chan struct{}, 1)}
 	s.attached.Store(new(attachment))
 	return s
 }
 
-// look finds the networks that this machine is attached to.
+// look finds the networks that this machine is attached to. If the machine does not have this host's address, look
+// wakes watch.
 func (s *sources) look() ([]utils.Network, error) {
-	networks, err := utils.Attached()
+	networks, err := s.find()
 	s.attached.Store(&attachment{networks, time.Now()})
+	if listed := s.addresses.known(s.self); err == nil && len(listed) > 0 && !placed(listed, networks) {
+		select {
+		case s.lost <- struct{}{}:
+		default:
+		}
+	}
 	return networks, err
 }
 
-// watch looks up this host's own name and reports if this machine does not have the address that it is listed with,
-// until it has.
+// watch looks up this host's own name and reports, at most once a minute, if this machine does not have the address
+// that it is listed with; and that it has it again. While it has, watch sleeps until look finds otherwise: heartbeats
+// and dials look anyway, so that costs no wake-up of its own.
 func (s *sources) watch(t *tasks, notice *lines) {
 	if s.only.IsValid() {
 		return
 	}
-	said := ""
+	said, at := "", time.Time{}
 	for t.ctx.Err() == nil {
 		if _, l := s.addresses.toDial(s.self); l != nil {
 			l.wait(t.ctx)
 		}
 		listed := s.addresses.known(s.self)
 		networks, err := s.look()
-		if len(listed) > 0 && err == nil {
-			e := &s.addresses.hosts[s.self-1]
-			words := misplaced(e.name, e.fixed.IsValid(), listed, networks)
-			switch {
-			case words == "" && said != "":
-				notice.printf("Names are found again: %s", e.name)
-				return
-			case words == "":
-				return
-			case words != said:
+		s.addresses.expire(s.self) // so that the next look at the name is fresh
+		if len(listed) == 0 || err != nil {
+			t.pause(targetsLast)
+			continue
+		}
+		e := &s.addresses.hosts[s.self-1]
+		words := misplaced(e.name, e.fixed.IsValid(), listed, networks)
+		if words != "" {
+			if words != said && time.Since(at) >= reportPause {
+				said, at = words, time.Now()
 				notice.printf("%s", words)
 			}
-			said = words
+			t.pause(targetsLast)
+			continue
 		}
-		s.addresses.expire(s.self)
-		t.pause(targetsLast)
+		if said != "" {
+			notice.printf("Names are found again: %s", e.name)
+			said = ""
+		}
+		select {
+		case <-s.lost:
+		case <-t.ctx.Done():
+		}
 	}
+}
+
+// placed reports whether this machine has one of the addresses that its host is listed with.
+func placed(listed []netip.Addr, networks []utils.Network) bool {
+	return slices.ContainsFunc(networks, func(n utils.Network) bool {
+		own := n.Prefix.Addr()
+		return !own.IsLoopback() && slices.ContainsFunc(listed, func(a netip.Addr) bool { return bare(a) == own })
+	})
 }
 
 // misplaced says that this machine has none of the addresses that its host is listed with, in the hosts file or by
 // its name; "" if it has one.
 func misplaced(name string, inFile bool, listed []netip.Addr, networks []utils.Network) string {
+	if placed(listed, networks) {
+		return ""
+	}
 	var here []string
 	for _, n := range networks {
 		own := n.Prefix.Addr()
-		if slices.ContainsFunc(listed, func(a netip.Addr) bool { return bare(a) == own && !own.IsLoopback() }) {
-			return ""
-		}
 		if !own.IsLoopback() && !own.IsLinkLocalUnicast() {
 			here = append(here, own.String())
 		}

@@ -17,15 +17,17 @@ import (
 )
 
 // troubles reports on stdout what goes wrong with names: the cause, and the hosts that it concerns. It reports a
-// cause only if that lasts, again only if the hosts change, and at most once a minute; and when it is over. Any
-// goroutine may use it.
+// cause only if that lasts, again only if the hosts change, and at most once a minute; and when all hosts that were
+// reported are found. Any goroutine may use it.
 type troubles struct {
 	notice *lines
 	hosts  []config.Host
 
-	mu    sync.Mutex
-	now   [causes]trouble
-	moved map[types.ID]time.Time // when it was last reported that a host is elsewhere
+	mu       sync.Mutex
+	unfound  map[types.ID]*unfound // the hosts whose latest look-up found no address
+	now      [causes]trouble
+	reported map[types.ID]bool      // the hosts that were reported, until all of them are found
+	moved    map[types.ID]time.Time // when it was last reported that a host is elsewhere
 }
 
 // cause is why a name is not found.
@@ -37,13 +39,17 @@ const (
 	causes
 )
 
-// trouble is a cause at present.
+// unfound is a host that is not found. The cause may change, from look-up to look-up, until it is.
+type unfound struct {
+	cause cause             // the latest
+	since [causes]time.Time // when each cause came first; zero if it did not
+}
+
+// trouble is what was said of a cause.
 type trouble struct {
-	since  map[types.ID]time.Time // of which hosts, since when
-	detail string                 // the latest error
-	said   string                 // the hosts that were reported; "" for none
-	at     time.Time              // when that was
-	found  bool                   // one of them was found since
+	detail string    // the latest error
+	said   string    // the hosts that were reported; "" for none
+	at     time.Time // when that was
 }
 
 const (
@@ -58,11 +64,8 @@ const (
 )
 
 func newTroubles(notice *lines, hosts []config.Host) *troubles {
-	t := &troubles{notice: notice, hosts: hosts, moved: make(map[types.ID]time.Time)}
-	for i := range t.now {
-		t.now[i].since = make(map[types.ID]time.Time)
-	}
-	return t
+	return &troubles{notice: notice, hosts: hosts, unfound: make(map[types.ID]*unfound),
+		reported: make(map[types.ID]bool), moved: make(map[types.ID]time.Time)}
 }
 
 // note notes how the latest look-up of id ended: with addresses, if err is nil.
@@ -72,21 +75,16 @@ func (t *troubles) note(id types.ID, err error) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	is := causes
-	if err != nil {
-		if is = noAnswer; utils.NoSuchName(err) {
-			is = noName
-		}
-		if _, lasts := t.now[is].since[id]; !lasts {
-			t.now[is].since[id] = time.Now()
-		}
-		t.now[is].detail = reason(err)
+	switch {
+	case err == nil:
+		delete(t.unfound, id)
+		t.over()
+	case utils.NoSuchName(err):
+		t.fails(id, noName, err, time.Now())
+	default:
+		t.fails(id, noAnswer, err, time.Now())
 	}
 	for c := range causes {
-		if _, had := t.now[c].since[id]; had && c != is {
-			delete(t.now[c].since, id)
-			t.now[c].found = t.now[c].found || err == nil
-		}
 		t.report(c)
 	}
 }
@@ -98,11 +96,22 @@ func (t *troubles) slow(id types.ID) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if _, lasts := t.now[noAnswer].since[id]; !lasts {
-		t.now[noAnswer].since[id] = time.Now().Add(-slowAfter)
-	}
-	t.now[noAnswer].detail = reason(errNoAnswer)
+	t.fails(id, noAnswer, errNoAnswer, time.Now().Add(-slowAfter))
 	t.report(noAnswer)
+}
+
+// fails notes that id is not found, and why, since when. The caller holds mu.
+func (t *troubles) fails(id types.ID, c cause, err error, since time.Time) {
+	u := t.unfound[id]
+	if u == nil {
+		u = new(unfound)
+		t.unfound[id] = u
+	}
+	u.cause = c
+	if u.since[c].IsZero() {
+		u.since[c] = since
+	}
+	t.now[c].detail = reason(err)
 }
 
 // has reports whether the latest look-up of id found no address.
@@ -112,12 +121,7 @@ func (t *troubles) has(id types.ID) bool {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for c := range causes {
-		if _, had := t.now[c].since[id]; had {
-			return true
-		}
-	}
-	return false
+	return t.unfound[id] != nil
 }
 
 var errNoAnswer = errors.New("no answer")
@@ -147,28 +151,43 @@ func (t *troubles) rarely(id types.ID, words string) {
 	t.notice.printf("%s", words)
 }
 
-// report reports a cause, or that it is over, if that is due. The caller holds mu.
+// report reports a cause, if that is due. The caller holds mu.
 func (t *troubles) report(c cause) {
 	now, after := &t.now[c], slowAfter
 	if c == noName {
 		after = unknownAfter
 	}
 	var lasting []types.ID
-	for _, id := range slices.Sorted(maps.Keys(now.since)) {
-		if time.Since(now.since[id]) >= after {
+	for _, id := range slices.Sorted(maps.Keys(t.unfound)) {
+		if u := t.unfound[id]; u.cause == c && time.Since(u.since[c]) >= after {
 			lasting = append(lasting, id)
 		}
 	}
 	names := t.names(lasting)
-	switch {
-	case len(now.since) == 0 && now.said != "":
-		if now.found {
-			t.notice.printf("Names are found again: %s", now.said)
+	if len(lasting) == 0 || names == now.said || time.Since(now.at) < reportPause {
+		return
+	}
+	now.said, now.at = names, time.Now()
+	for _, id := range lasting {
+		t.reported[id] = true
+	}
+	t.notice.printf("%s", describe(c, names, now.detail))
+}
+
+// over reports that all hosts that were reported are found, if that is so. The caller holds mu.
+func (t *troubles) over() {
+	if len(t.reported) == 0 {
+		return
+	}
+	for id := range t.reported {
+		if t.unfound[id] != nil {
+			return
 		}
-		now.said, now.found = "", false
-	case len(lasting) > 0 && names != now.said && time.Since(now.at) >= reportPause:
-		now.said, now.at = names, time.Now()
-		t.notice.printf("%s", describe(c, names, now.detail))
+	}
+	t.notice.printf("Names are found again: %s", t.names(slices.Sorted(maps.Keys(t.reported))))
+	clear(t.reported)
+	for c := range t.now {
+		t.now[c].said = ""
 	}
 }
 

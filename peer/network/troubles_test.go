@@ -1,9 +1,12 @@
 package network
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -42,12 +45,29 @@ func TestTroubles(t *testing.T) {
 			[]string{silent + "one ("}},
 		{"more hosts a minute later", []look{{0, 1, errNoAnswer}, {ms, 2, errNoAnswer}, {time.Minute, 2, errNoAnswer}},
 			[]string{silent + "one (", silent + "one, two ("}},
-		{"over for one of two", []look{{0, 1, errNoAnswer}, {ms, 2, errNoAnswer}, {ms, 1, nil}}, []string{silent + "one ("}},
+		{"over for one of two", []look{{0, 1, errNoAnswer}, {ms, 2, errNoAnswer}, {ms, 1, nil}},
+			[]string{silent + "one (", "Names are found again: one"}},
+		{"over for one of two that were reported", []look{{0, 1, errNoAnswer}, {ms, 2, errNoAnswer}, {time.Minute, 2, errNoAnswer}, {ms, 1, nil}},
+			[]string{silent + "one (", silent + "one, two ("}},
+		{"over for both", []look{{0, 1, errNoAnswer}, {ms, 2, errNoAnswer}, {time.Minute, 2, errNoAnswer}, {ms, 1, nil}, {time.Second, 2, nil}},
+			[]string{silent + "one (", silent + "one, two (", "Names are found again: one, two"}},
 		{"a name of a host that starts", []look{{0, 1, noSuch}, {9 * time.Second, 1, noSuch}, {ms, 1, nil}}, nil},
 		{"no such name", []look{{0, 1, noSuch}, {10 * time.Second, 1, noSuch}, {ms, 1, nil}},
 			[]string{unknown + "one:", "Names are found again: one"}},
 		{"the service comes back, and knows nobody", []look{{0, 1, errNoAnswer}, {ms, 1, noSuch}, {10 * time.Second, 1, noSuch}},
 			[]string{silent + "one", unknown + "one:"}},
+		{"the cause changes before that is over", []look{{0, 1, errNoAnswer}, {time.Second, 1, noSuch}, {time.Second, 1, nil}},
+			[]string{silent + "one", "Names are found again: one"}},
+		{"the cause changes back before that is over", []look{{0, 1, noSuch}, {10 * time.Second, 1, noSuch}, {time.Second, 1, failed}, {time.Second, 1, nil}},
+			[]string{unknown + "one:", "Names are found again: one"}},
+		{"both causes, and one end", []look{{0, 1, errNoAnswer}, {ms, 1, noSuch}, {10 * time.Second, 1, noSuch}, {ms, 1, nil}},
+			[]string{silent + "one", unknown + "one:", "Names are found again: one"}},
+		{"causes that alternate", []look{{0, 1, failed}, {time.Second, 1, noSuch}, {time.Second, 1, failed}, {time.Second, 1, noSuch},
+			{7 * time.Second, 1, failed}, {time.Second, 1, noSuch}, {time.Second, 1, failed}, {time.Second, 1, nil}},
+			[]string{silent + "one", unknown + "one:", "Names are found again: one"}},
+		{"causes that alternate, but not for long", []look{{0, 1, failed}, {time.Second, 1, noSuch}, {500 * ms, 1, failed}, {ms, 1, nil}, {ms, 1, failed}}, nil},
+		{"again within a minute of the end", []look{{0, 1, errNoAnswer}, {time.Second, 1, nil}, {time.Second, 1, errNoAnswer}, {time.Second, 1, nil}},
+			[]string{silent + "one", "Names are found again: one"}},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -150,6 +170,77 @@ func TestPlaced(t *testing.T) {
 	}
 	if got := misplaced("one", false, listed[1:], networks[:1]); !strings.Contains(got, "this machine has none") {
 		t.Errorf("said %q", got)
+	}
+}
+
+// A machine that loses the address of its host says so, at most once a minute however often its addresses change, and
+// that it has it again.
+func TestMisplacedLater(t *testing.T) {
+	t.Parallel()
+	const home, away, end = "10.9.0.1", "This host, one, is at 10.9.0.1 by the ", "Names are found again: one"
+	type change struct {
+		after time.Duration
+		to    string // the machine's address
+	}
+	var flaps []change // a new address every 10 s
+	for i := range 10 {
+		flaps = append(flaps, change{targetsLast, fmt.Sprint("10.9.0.", 100+i)})
+	}
+	for _, c := range []struct {
+		what    string
+		changes []change
+		want    []string // how the lines begin
+	}{
+		{"it stays", []change{{time.Hour, home}}, nil},
+		{"it is lost", []change{{time.Minute, "10.9.0.7"}, {time.Hour, "10.9.0.7"}}, []string{away}},
+		{"it comes back", []change{{time.Minute, "10.9.0.7"}, {time.Minute, home}}, []string{away, end}},
+		{"it comes and goes", []change{{0, "10.9.0.7"}, {targetsLast, home}, {targetsLast, "10.9.0.7"}, {targetsLast, home}}, []string{away, end}},
+		{"it goes twice", []change{{0, "10.9.0.7"}, {targetsLast, home}, {time.Minute, "10.9.0.7"}}, []string{away, end, away}},
+		{"it changes all the time", flaps, []string{away, away}},
+	} {
+		for _, inFile := range []bool{true, false} {
+			t.Run(fmt.Sprint(c.what, ", in the file ", inFile), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					host := config.Host{Name: "one"}
+					if inFile {
+						host.Addr = addr(home)
+					}
+					out := newOutput()
+					notice := newLines(out, 0, nil)
+					n := &names{addrs: map[string]string{"one": home}}
+					b := newAddressBook([]config.Host{host}, utils.Resolver{Lookup: n.lookup}, newTasks())
+					s := newSources(b, 1, netip.Addr{})
+					var at atomic.Pointer[string]
+					at.Store(new(home))
+					s.find = func() ([]utils.Network, error) {
+						return []utils.Network{{Prefix: netip.MustParsePrefix(*at.Load() + "/24")}}, nil
+					}
+					b.tasks.run(func() { s.watch(b.tasks, notice) })
+					b.tasks.run(func() { // as heartbeats do
+						for b.tasks.ctx.Err() == nil {
+							b.tasks.pause(targetsLast)
+							s.look()
+						}
+					})
+					for _, change := range c.changes {
+						<-time.After(change.after)
+						at.Store(&change.to)
+					}
+					<-time.After(targetsLast + time.Second)
+					b.tasks.end()
+					b.tasks.running.Wait()
+					notice.close(time.Second)
+					lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
+					if out.String() == "" {
+						lines = nil
+					}
+					if !slices.EqualFunc(lines, c.want, strings.HasPrefix) {
+						t.Errorf("said %q, want %q", lines, c.want)
+					}
+				})
+			})
+		}
 	}
 }
 

@@ -370,11 +370,11 @@ func TestAddressesDiffer(t *testing.T) {
 			one, two := start(t, here, "one", args...), start(t, here, "two", args...)
 			awaitView([]*daemon{one, two}, 2)
 			three := start(t, there, "three", args...)
-			one.awaitNotice(fmt.Sprintf("Hosts files differ in the address of three: %v here, %v there: ", s.Host(3), s.Host(33)))
-			three.awaitNotice(fmt.Sprintf("Hosts files differ in the address of three: %v here, %v at ", s.Host(33), s.Host(3)))
+			one.awaitNotice(fmt.Sprintf("three is at %v by the hosts file here, but its messages arrive from %v: ", s.Host(3), s.Host(33)))
+			three.awaitNotice(fmt.Sprintf(" has this host, three, at %v, but its messages arrive there from %v: ", s.Host(3), s.Host(33)))
 			three.awaitNotice("Waiting")
 			for _, d := range []*daemon{one, two, three} {
-				if got := d.stdout.String(); strings.Contains(got, "Error") || strings.Count(got, "Hosts files differ") > 1 {
+				if got := d.stdout.String(); strings.Contains(got, "Error") || strings.Count(got, "messages arrive") > 1 {
 					t.Errorf("%s says %s", d.name, got)
 				}
 			}

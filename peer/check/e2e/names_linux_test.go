@@ -43,16 +43,17 @@ func servers(t *testing.T, s loopback.Subnet, names []string, habits ...loopback
 	return all, path
 }
 
-// startNamed starts a group of which each host's file has the address of that host alone.
-func startNamed(t *testing.T, s loopback.Subnet, names []string, resolvConf string) []*daemon {
+// startNamed starts a group of which each host's file has the address of that host alone, or
+// runs a command in place of each peer.
+func startNamed(t *testing.T, s loopback.Subnet, names []string, resolvConf string, command ...string) []*daemon {
 	t.Helper()
 	var daemons []*daemon
 	for i, name := range names {
 		lines := append([]string(nil), names...)
 		lines[i] += " " + s.Host(i+1).String()
 		file := loopback.WriteHostsFile(t, lines...)
-		daemons = append(daemons, launch(t, name, exec.Command("unshare", "-m", "sh", "-c",
-			`mount --bind "$0" /etc/resolv.conf && exec "$@"`, resolvConf, program, "-h", file, "-n", name)))
+		args := append([]string{"-m", "sh", "-c", `mount --bind "$0" /etc/resolv.conf && exec "$@"`, resolvConf, program}, command...)
+		daemons = append(daemons, launch(t, name, exec.Command("unshare", append(args, "-h", file, "-n", name)...)))
 	}
 	return daemons
 }
@@ -109,5 +110,15 @@ func TestNameServiceGone(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Behind a first name server that is dead, doctors find the hosts, and warn that the name service is slow.
+func TestDoctorsWithBadNameServer(t *testing.T) {
+	t.Parallel()
+	s, names := loopback.NewSubnet(t), []string{"one", "two"}
+	_, resolvConf := servers(t, s, names, loopback.Habit{Silent: true}, loopback.Habit{})
+	for _, d := range startNamed(t, s, names, resolvConf, "doctor") {
+		d.awaitVerdict(0, "name: The name service took 5", "All is well, but the name service is slow.")
 	}
 }

@@ -43,10 +43,11 @@ const (
 	aPeer
 )
 
-// evidence is what the examination found of one host. For this host, only addrs and lookup are set.
+// evidence is what the examination found of one host. For this host, only addrs, lookup and slowest are set.
 type evidence struct {
-	addrs  []netip.Addr
-	lookup error // from looking up the name; nil if there are addrs
+	addrs   []netip.Addr
+	lookup  error         // from looking up the name; nil if there are addrs
+	slowest time.Duration // how long a look-up took that gave addrs
 
 	dialled   error        // the last failure to dial it; nil once a connection was opened
 	reached   bool         // it accepted a connection

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	mrand "math/rand/v2"
 	"net"
@@ -24,9 +25,15 @@ import (
 const (
 	// retryEvery is the pause between two rounds of checks.
 	retryEvery = 300 * time.Millisecond
-	// timeout bounds each look-up, each dial and each conversation.
+	// timeout bounds each dial and each conversation, and how long a round waits for a look-up.
 	timeout = time.Second
-	// maxAsked bounds how many hosts are asked at once, maxCallers how many connections are served.
+	// lookupTimeout bounds each look-up, as a peer does: Go's resolver asks each name server for 5 s, twice.
+	lookupTimeout = 15 * time.Second
+	// lookupPatience is how long a look-up may go on when the examination ends, before the name service is to blame:
+	// longer than Go's resolver takes to pass over a name server that does not answer.
+	lookupPatience = 6 * time.Second
+	// maxAsked bounds how many hosts are asked at once, and looked up at once, maxCallers how many connections
+	// are served.
 	maxAsked   = 64
 	maxCallers = 256
 	// stallTick is how often watchStalls reads the clock.
@@ -44,18 +51,25 @@ type examination struct {
 	began     time.Time
 	ctx       context.Context
 	tasks     sync.WaitGroup
+	resolver  utils.Resolver
+	lookups   chan struct{} // holds one for each look-up in progress
 
-	mu    sync.Mutex
-	found findings
-	owner map[netip.Addr]types.ID
+	mu      sync.Mutex
+	found   findings
+	owner   map[netip.Addr]types.ID
+	pending []<-chan struct{} // by ID-1: closed when the look-up in progress ends; nil for none
+}
+
+func newExamination(ctx context.Context, c config.Config) *examination {
+	return &examination{ctx: ctx, began: time.Now(), nonce: mrand.Uint64(), owner: make(map[netip.Addr]types.ID),
+		lookups: make(chan struct{}, maxAsked), pending: make([]<-chan struct{}, len(c.Hosts)),
+		found: findings{config: c, hosts: make([]evidence, len(c.Hosts))}}
 }
 
 // examine runs until ctx ends, or until all is well and no other doctor may still need answers.
 func examine(ctx context.Context, c config.Config) *findings {
-	began := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
-	x := &examination{ctx: ctx, began: began, nonce: mrand.Uint64(), owner: make(map[netip.Addr]types.ID),
-		found: findings{config: c, hosts: make([]evidence, len(c.Hosts))}}
+	x := newExamination(ctx, c)
 	if own := c.Hosts[c.ID-1].Addr.Unmap(); own.IsLoopback() {
 		x.self = own
 	}
@@ -72,7 +86,7 @@ func examine(ctx context.Context, c config.Config) *findings {
 		x.tasks.Go(x.readDatagrams)
 		context.AfterFunc(ctx, func() { socket.Close() })
 	}
-	x.tasks.Go(func() { x.watchStalls(began) })
+	x.tasks.Go(func() { x.watchStalls(x.began) })
 	x.rounds()
 	cancel()
 	x.tasks.Wait()
@@ -111,6 +125,9 @@ func (x *examination) done() bool {
 		if e.kind != aPeer {
 			return false
 		}
+	}
+	if own := x.found.hosts[x.found.config.ID-1]; own.addrs == nil && own.lookup == nil {
+		return false // its name is still looked up
 	}
 	return judge(&x.found).well()
 }
@@ -158,22 +175,58 @@ func (x *examination) note(id types.ID, change func(e *evidence)) {
 	change(&x.found.hosts[id-1])
 }
 
-// resolve looks up a host.
+// resolve looks up a host, and returns its addresses as far as they are known. It does not wait long: a slow look-up
+// goes on, for a later round.
 func (x *examination) resolve(id types.ID) []netip.Addr {
-	ctx, cancel := context.WithTimeout(x.ctx, timeout)
+	x.mu.Lock()
+	done := x.pending[id-1]
+	if done == nil {
+		ended := make(chan struct{})
+		done, x.pending[id-1] = ended, ended
+		x.tasks.Go(func() {
+			x.lookup(id)
+			x.mu.Lock()
+			defer x.mu.Unlock()
+			x.pending[id-1] = nil
+			close(ended)
+		})
+	}
+	x.mu.Unlock()
+	select {
+	case <-done:
+	case <-time.After(timeout):
+	case <-x.ctx.Done():
+	}
+	return x.of(id).addrs
+}
+
+// lookup asks the name service for a host, and notes the answer.
+func (x *examination) lookup(id types.ID) {
+	select {
+	case x.lookups <- struct{}{}:
+		defer func() { <-x.lookups }()
+	case <-x.ctx.Done():
+		return
+	}
+	ctx, cancel := context.WithTimeout(x.ctx, lookupTimeout)
 	defer cancel()
-	host := x.found.config.Hosts[id-1]
-	addrs, err := utils.Resolver{}.Addrs(ctx, host.Name, host.Addr)
+	began, host := time.Now(), x.found.config.Hosts[id-1]
+	addrs, err := x.resolver.Addrs(ctx, host.Name, host.Addr)
+	took := time.Since(began)
 	if x.ctx.Err() != nil {
-		return nil // the examination ended: the name service is not to blame
+		if took < lookupPatience || x.of(id).addrs != nil {
+			return // the examination ended: the name service is not to blame
+		}
+		err = fmt.Errorf("lookup %s: no answer in %v", host.Name, took.Round(100*time.Millisecond))
 	}
 	x.note(id, func(e *evidence) {
-		e.addrs, e.lookup = addrs, err
+		if e.addrs, e.lookup = addrs, err; err == nil {
+			e.slowest = max(e.slowest, took)
+		}
 		for _, a := range addrs {
 			x.owner[bare(a)] = id
 		}
 	})
-	return addrs
 }
 
 func bare(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }

@@ -6,10 +6,13 @@ import (
 	"crypto/rand"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"memberly/peer/check/loopback"
@@ -203,4 +206,81 @@ func TestExamineCloses(t *testing.T) {
 	if e := examine(ctx, c).hosts[1]; e.keys != seal.ErrUnopened || e.echoed {
 		t.Errorf("it found %v, answered %v", e.keys, e.echoed)
 	}
+}
+
+// A slow name service is waited for as long as a peer waits, and does not hold up the rounds. At the end it is to
+// blame only if it had its time.
+func TestSlowNames(t *testing.T) {
+	t.Parallel()
+	at := netip.MustParseAddr("10.0.0.2")
+	for _, c := range []struct {
+		what   string
+		late   time.Duration
+		window time.Duration
+		found  bool
+		says   string // the error; "" for none
+	}{
+		{"at once", 0, 3 * time.Second, true, ""},
+		{"the second name server answers", 5 * time.Second, 10 * time.Second, true, ""},
+		{"late", 14 * time.Second, 20 * time.Second, true, ""},
+		{"not in time for a peer", 16 * time.Second, 20 * time.Second, false, "context deadline exceeded"},
+		{"not before the end", time.Hour, 10 * time.Second, false, "lookup two: no answer in 10s"},
+		{"a short examination", time.Hour, 5 * time.Second, false, ""},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), c.window)
+				defer cancel()
+				x := newExamination(ctx, config.Config{ID: 1, Hosts: []config.Host{{Name: "one"}, {Name: "two"}}})
+				x.resolver.Lookup = func(ctx context.Context, network, _ string) ([]netip.Addr, error) {
+					select {
+					case <-time.After(c.late):
+						return []netip.Addr{at}, nil
+					case <-ctx.Done():
+						return nil, ctx.Err()
+					}
+				}
+				for ctx.Err() == nil {
+					began := time.Now()
+					if x.resolve(2); time.Since(began) > timeout {
+						t.Errorf("a round waits for %v", time.Since(began))
+					}
+					x.pause()
+				}
+				x.tasks.Wait()
+				e := x.of(2)
+				if found := slices.Contains(e.addrs, at); found != c.found || (e.lookup == nil) != (c.says == "") ||
+					e.lookup != nil && e.lookup.Error() != c.says || found && e.slowest < c.late {
+					t.Errorf("found %v in %v: %v, want %v, %q", e.addrs, e.slowest, e.lookup, c.found, c.says)
+				}
+			})
+		})
+	}
+}
+
+// All hosts are looked up at once, but no more than 64.
+func TestLookupsAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		x := newExamination(ctx, config.Config{ID: 1, Hosts: make([]config.Host, 3*maxAsked)})
+		var asked atomic.Int32
+		x.resolver.Lookup = func(ctx context.Context, network, _ string) ([]netip.Addr, error) {
+			if network == "ip4" {
+				asked.Add(1)
+			}
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		for i := range x.found.hosts {
+			go x.resolve(types.ID(i + 1))
+		}
+		<-time.After(100 * time.Millisecond) // the resolver asks again after 300
+		if got := asked.Load(); got != maxAsked {
+			t.Errorf("%d are asked for at once, want %d", got, maxAsked)
+		}
+		cancel()
+		x.tasks.Wait()
+	})
 }

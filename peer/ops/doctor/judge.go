@@ -19,10 +19,13 @@ import (
 // shorter ones.
 const longStall = 500 * time.Millisecond
 
+// slowAfter is how long a look-up takes that deserves a warning; a peer reports it too.
+const slowAfter = 2 * time.Second
+
 // cell is the result of one check.
 type cell struct {
 	mark   mark
-	remedy string // of a red cell: what is wrong and what to do
+	remedy string // of a red or slow cell: what is wrong and what to do
 }
 
 type mark string
@@ -30,8 +33,9 @@ type mark string
 const (
 	good    mark = "ok"
 	red     mark = "RED"
-	unknown mark = "?" // has no result, because of something red elsewhere or for lack of time
-	unused  mark = "-" // does not matter here
+	slow    mark = "slow" // works, but slowly: a warning
+	unknown mark = "?"    // has no result, because of something red elsewhere or for lack of time
+	unused  mark = "-"    // does not matter here
 )
 
 func check(well bool, format string, args ...any) cell {
@@ -174,6 +178,11 @@ func (j judged) resolves(id types.ID) cell {
 			return check(false, "%s and %s are both at %s: give each host an address of its own",
 				j.name, j.config.Hosts[other].Name, list(j.addrs))
 		}
+	}
+	if j.slowest >= slowAfter {
+		return cell{slow, fmt.Sprintf("The name service took %v to find %s, and a peer waits as long when it starts: check the name servers "+
+			"of this machine (/etc/resolv.conf), of which one may not answer, or write the address after the name in the hosts file",
+			j.slowest.Round(100*time.Millisecond), j.name)}
 	}
 	return cell{mark: good}
 }

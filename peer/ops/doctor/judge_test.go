@@ -44,7 +44,7 @@ var refused = &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscal
 var ailing = []struct {
 	what   string
 	change func(f *findings, two, three *evidence)
-	marks  string // of this host, of two, of three: + ok, ! red, ? unknown, - unused
+	marks  string // of this host, of two, of three: + ok, ! red, ? unknown, - unused, ~ slow
 	want   string // part of a remedy
 }{
 	{"all is well", func(f *findings, two, three *evidence) {}, "++++ ++++++++ +++++-++", ""},
@@ -62,6 +62,8 @@ var ailing = []struct {
 		*two = evidence{lookup: &net.DNSError{Err: "no such host", IsNotFound: true}}
 	}, "++++ !?????-- +++++-++", "does not know two"},
 	{"no name service", func(f *findings, two, three *evidence) { *two = evidence{lookup: errors.New("timeout")} }, "++++ !?????-- +++++-++", "(timeout)"},
+	{"a slow name service", func(f *findings, two, three *evidence) { two.slowest, three.slowest = slowAfter, slowAfter-1 },
+		"++++ ~+++++++ +++++-++", "The name service took 2s to find two, "},
 	{"one address for two", func(f *findings, two, three *evidence) { three.addrs = two.addrs }, "++++ !??????? !???????", "two and three are both at 10.0.0.2"},
 	{"loopback", func(f *findings, two, three *evidence) { two.addrs = []netip.Addr{netip.MustParseAddr("127.0.1.1")} },
 		"++++ !??????? +++++-++", "two is at 127.0.1.1, which is this machine"},
@@ -159,7 +161,7 @@ func TestJudge(t *testing.T) {
 
 // short returns the marks of a report, one letter each.
 func short(r report) string {
-	letters := map[mark]string{good: "+", red: "!", unknown: "?", unused: "-"}
+	letters := map[mark]string{good: "+", red: "!", unknown: "?", unused: "-", slow: "~"}
 	var words []string
 	for _, row := range append([]row{r.here}, r.others...) {
 		word := ""

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// print writes both tables, and the remedies of each row's red cells below it.
+// print writes both tables, and the remedies of each row's red and slow cells below it.
 func (r report) print(w io.Writer) {
 	printTable(w, hereColumns, []row{r.here})
 	if len(r.others) > 0 {
@@ -14,6 +14,8 @@ func (r report) print(w io.Writer) {
 		printTable(w, append(otherColumns, "runs"), r.others)
 	}
 	switch {
+	case r.well() && r.has(slow):
+		fmt.Fprintln(w, "\nAll is well, but the name service is slow.")
 	case r.well():
 		fmt.Fprintln(w, "\nAll is well.")
 	case r.has(red):
@@ -46,7 +48,7 @@ func printTable(w io.Writer, columns []string, rows []row) {
 		}
 		line(r.host, texts)
 		for i, c := range r.cells {
-			if c.mark == red {
+			if c.mark == red || c.mark == slow {
 				fmt.Fprintf(w, "  %s: %s.\n", columns[i+1], c.remedy)
 			}
 		}

@@ -31,7 +31,9 @@ type client struct {
 }
 
 // add adds a connection. It closes another one if there are too many: of the same address if that has too
-// many, else of the address that has most. Of these it is the oldest that waits for a request, or else the oldest.
+// many, else of the address that has most. Of several such addresses, it takes the new connection's, or else the one
+// whose connection is the oldest. Of its connections, add closes the oldest that waits for a request, or else the
+// oldest.
 func (c *connections) add(conn net.Conn) {
 	added := &client{Conn: conn, address: origin(conn)}
 	c.mu.Lock()
@@ -45,10 +47,9 @@ func (c *connections) add(conn net.Conn) {
 	case !of.IsValid() && local >= maxOwn, n[of] >= maxPerAddress:
 		c.drop(of)
 	case of.IsValid() && len(c.all)-local >= maxConnections:
-		delete(n, netip.Addr{})
-		for address, count := range n {
-			if count > n[of] {
-				of = address
+		for _, other := range c.all {
+			if other.address.IsValid() && n[other.address] > n[of] {
+				of = other.address
 			}
 		}
 		c.drop(of)

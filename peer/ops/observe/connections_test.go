@@ -83,6 +83,46 @@ func TestConnections(t *testing.T) {
 	}
 }
 
+// Where many addresses have all places, and equally many each, the oldest connection is replaced.
+func TestConnectionsAlike(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		what string
+		each int // connections of each address
+		from string
+		want int // which one of the first is closed by one more from there
+	}{
+		{"one each", 1, "10.2.0.1", 0},
+		{"two each", 2, "10.2.0.1", 0},
+		{"one more of the last", 2, "10.1.1.1", maxConnections/2 - 1},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
+			var all connections
+			enter := func(from string) *end {
+				e := &end{local: "10.0.0.1:8082", remote: from + ":5000"}
+				all.changed(e, http.StateNew)
+				return e
+			}
+			for range maxOwn {
+				enter("127.0.0.1")
+			}
+			var many []*end
+			for range c.each {
+				for i := maxConnections / c.each; i > 0; i-- {
+					many = append(many, enter(netip.AddrFrom4([4]byte{10, 1, byte(i), 1}).String()))
+				}
+			}
+			enter(c.from)
+			for i, e := range many {
+				if e.closed != (i == c.want) {
+					t.Errorf("closed connection %d: %v, want connection %d closed", i, e.closed, c.want)
+				}
+			}
+		})
+	}
+}
+
 // Two hundred clients of this machine, idle or reading events, do not keep it from being asked.
 func TestConnectionsOfThisMachine(t *testing.T) {
 	t.Parallel()
