@@ -12,19 +12,20 @@ type EventKind uint8
 
 // The kinds of events. Of the first three the peer writes a record.
 const (
-	Installed   EventKind = iota + 1 // the peer holds a new view
-	Failed                           // Host, a member, is unreachable
-	Said                             // the peer leaves, crashes or was removed
-	Waits                            // its group has not been able to go on for a while, because of Halt; told rarely
-	FilesDiffer                      // the hosts file of Host differs from this peer's; told rarely
-	RunsTwice                        // Host runs twice, at Lives; told rarely
-	Leads                            // the peer begins to lead with a lease, under Fence
-	Ceased                           // it does so no more
-	Halted                           // its group cannot go on, because of Halt; or, with Going, it can again. Not told by a step: it comes of Status
+	Installed      EventKind = iota + 1 // the peer holds a new view
+	Failed                              // Host, a member, is unreachable
+	Said                                // the peer leaves, crashes or was removed
+	Waits                               // its group has not been able to go on for a while, because of Halt; told rarely
+	FilesDiffer                         // the hosts file of Host differs from this peer's; told rarely
+	MonitorDiffers                      // Host runs with another -monitor than this peer, and is not let in or does not let in; told rarely
+	RunsTwice                           // Host runs twice, at Lives; told rarely
+	Leads                               // the peer begins to lead with a lease, under Fence
+	Ceased                              // it does so no more
+	Halted                              // its group cannot go on, because of Halt; or, with Going, it can again. Not told by a step: it comes of Status
 )
 
 func (k EventKind) String() string {
-	return [...]string{"", "view", "failure", "message", "waits", "files differ", "runs twice", "leads", "ceased", "halt"}[k]
+	return [...]string{"", "view", "failure", "message", "waits", "files differ", "monitor differs", "runs twice", "leads", "ceased", "halt"}[k]
 }
 
 // Event is something that happened to a peer, for its listeners. The protocol never reads it.
@@ -45,7 +46,7 @@ type Event struct {
 	Took    time.Duration // since it was proposed; to who comes in, since it began to ask; Never if unknown
 
 	Fence   uint64        // Leads, Ceased
-	Host    types.ID      // Failed, FilesDiffer, RunsTwice
+	Host    types.ID      // Failed, FilesDiffer, MonitorDiffers, RunsTwice
 	Silence time.Duration // Failed: since it was last heard
 	Text    string        // Said: of the record
 	Halt    Halt          // Waits, Halted

@@ -207,14 +207,14 @@ func (h *Handler) refuseFile(remote types.ID, m *types.Message) {
 	}
 	r := h.answer(m, types.Refused)
 	r.To, r.Reason = remote, types.Differs
-	h.differs(remote)
+	h.differs(remote, FilesDiffer)
 }
 
-// differs says, rarely, that the hosts file of a host differs.
-func (h *Handler) differs(remote types.ID) {
+// differs says, rarely, that the hosts file of a host differs, or its -monitor.
+func (h *Handler) differs(remote types.ID, what EventKind) {
 	if h.known(remote) && h.since(h.hosts[remote-1].differed) >= noticeEvery {
 		h.hosts[remote-1].differed = h.now.Run
-		h.note(FilesDiffer).Host = remote
+		h.note(what).Host = remote
 	}
 }
 

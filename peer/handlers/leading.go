@@ -381,6 +381,11 @@ func (h *Handler) onJoin(m *types.Message) {
 		h.state(m)
 		return
 	}
+	if m.Monitor != h.Monitor { // its promises would last for another time than the leases here
+		h.answer(m, types.Refused).Reason = types.Settings
+		h.differs(m.From, MonitorDiffers)
+		return
+	}
 	o := h.leading
 	if i := slices.IndexFunc(o.joining, func(r request) bool { return r.member.ID == m.From }); i >= 0 {
 		if o.joining[i].member == member {

@@ -206,7 +206,7 @@ func (h *Handler) Message(now Instant, remote types.ID, m *types.Message) *Outpu
 		h.refuseFile(remote, m)
 	case m.Kind == types.Refused && m.Reason == types.Differs:
 		if h.addressed(m) {
-			h.differs(remote)
+			h.differs(remote, FilesDiffer)
 			h.answered(remote, m)
 		}
 	case h.known(m.From) && m.From == remote && h.meant(m):
@@ -303,8 +303,12 @@ func (h *Handler) onRequest(m *types.Message) {
 // onAnswer handles an answer, which counts only for its own request, term and view, from a
 // present member (rule 4).
 func (h *Handler) onAnswer(m *types.Message) {
-	if m.Reason == types.Twice {
+	switch m.Reason {
+	case types.Twice:
 		h.refusedTwice(m)
+		return
+	case types.Settings:
+		h.differs(m.From, MonitorDiffers)
 		return
 	}
 	if !h.mine(m) {

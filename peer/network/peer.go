@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"memberly/peer/config"
@@ -52,6 +53,7 @@ type Peer struct {
 	config    config.Config
 	protocol  protocol
 	start     time.Time // Instant.Run counts from here
+	asleep    asleep
 	listeners []handlers.Listener
 
 	notice     *lines // stdout
@@ -103,6 +105,7 @@ func open(c config.Config, h protocol, names utils.Resolver, stdout, stderr io.W
 		return nil, refused(stdout, "Error starting UDP listener", config.UDPPort, err)
 	}
 	p := &Peer{config: c, protocol: h, start: time.Now(), quit: make(chan struct{})}
+	p.asleep.begin()
 	p.notice = newLines(stdout, maxNotices, nil)
 	var k *keys
 	if p.timer, err = rawio.NewTimer(); err == nil {
@@ -405,12 +408,39 @@ func (p *Peer) carry(out *handlers.Output) {
 // call it.
 func (p *Peer) Now() time.Duration { return p.run() }
 
-// run returns how long the peer has run.
-func (p *Peer) run() time.Duration { return time.Since(p.start) }
+// run returns how long the peer has existed. While its machine is suspended, that goes on, because a leader's lease
+// must not outlast a suspension that the clock does not count.
+func (p *Peer) run() time.Duration { return time.Since(p.start) + p.asleep.total() }
 
 func (p *Peer) now() handlers.Instant {
 	now := time.Now()
-	return handlers.Instant{Run: now.Sub(p.start), Wall: now.UnixNano()}
+	return handlers.Instant{Run: now.Sub(p.start) + p.asleep.total(), Wall: now.UnixNano()}
+}
+
+// asleep is how long the machine was suspended, on systems that tell. It never falls. Any goroutine may use it.
+type asleep struct {
+	first  time.Duration // when the peer was made
+	newest atomic.Int64
+}
+
+// total returns how long the machine was suspended since the peer was made.
+func (a *asleep) total() time.Duration {
+	now, _ := rawio.Suspended()
+	for {
+		newest := a.newest.Load()
+		if int64(now) <= newest {
+			return time.Duration(newest) - a.first
+		}
+		if a.newest.CompareAndSwap(newest, int64(now)) {
+			return now - a.first
+		}
+	}
+}
+
+// begin begins to count.
+func (a *asleep) begin() {
+	a.first, _ = rawio.Suspended()
+	a.newest.Store(int64(a.first))
 }
 
 // Addresses returns those that a host was last found to have. Any goroutine may call it.

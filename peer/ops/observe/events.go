@@ -47,7 +47,7 @@ func (s *Server) event(e *handlers.Event, number uint64) *eventJSON {
 	case handlers.Installed:
 		of.Cause, of.Host, of.AskedBy = causeName(e), e.Change.Member.ID, e.Asked
 		of.Answers, of.Needed, of.Took = e.Answers, e.Needed, inSeconds(e.Took)
-	case handlers.FilesDiffer, handlers.RunsTwice:
+	case handlers.FilesDiffer, handlers.MonitorDiffers, handlers.RunsTwice:
 		of.Host = e.Host
 	case handlers.Failed:
 		of.Host, of.Silence = e.Host, inSeconds(e.Silence)

@@ -178,6 +178,8 @@ func (n Names) event(e *handlers.Event) string {
 	case handlers.FilesDiffer:
 		return fmt.Sprintf("The hosts file of %s differs from the one here: use the same file everywhere, "+
 			"names in the same order", n.name(e.Host))
+	case handlers.MonitorDiffers:
+		return fmt.Sprintf("%s runs with another -monitor than this peer: give the same -monitor everywhere", n.name(e.Host))
 	case handlers.RunsTwice:
 		return fmt.Sprintf("%s runs twice, at %v and at %v: stop one", n.name(e.Host), e.Lives[0], e.Lives[1])
 	case handlers.Halted:
