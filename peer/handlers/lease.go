@@ -92,9 +92,6 @@ func newExtent(hosts int, since time.Duration) extent {
 	return x
 }
 
-// elapsed returns the time by the caller's clock.
-func (c *clock) elapsed() time.Duration { return c.now.Run + c.stood }
-
 // answeredBy notes that id has answered what this leader sent at a moment of its own time.
 func (h *Handler) answeredBy(id types.ID, sent time.Duration) {
 	x := &h.leading.extent
