@@ -58,7 +58,9 @@ func (h *Handler) support(m *types.Message) {
 // that term again: it says so, or has promised a higher one.
 func (h *Handler) release(m *types.Message) {
 	b, s := &h.backing, &h.election.sign
-	ceased := func(t types.Term) bool { return t.Below(m.Term) && !m.Leads || m.Ceased && t == m.Term }
+	ceased := func(t types.Term) bool {
+		return t.Below(m.Term) && !m.Leads && m.Term.Peer != m.From || m.Ceased && t == m.Term // else it stands again
+	}
 	if b.peer == sender(m) && ceased(b.term) {
 		*b = backing{}
 	}
@@ -117,7 +119,7 @@ func (h *Handler) echoed(m *types.Message) {
 // keepTime has this peer's next heartbeat follow that of its leader, m, so that it carries the newest stamp. In a
 // large group they do not all go at one moment.
 func (h *Handler) keepTime(m *types.Message) {
-	if m.From == h.election.sign.peer && h.leading == nil && h.since(h.nextHeartbeat-h.pace()) >= h.Heartbeat/2 {
+	if m.From == h.election.sign.peer && h.leading == nil && h.since(h.nextHeartbeat-h.pace()) >= h.Heartbeat/8 {
 		spread := min(h.Heartbeat/8, time.Duration(h.Hosts)*perHostSpread)
 		h.nextHeartbeat = min(h.nextHeartbeat, h.now.Run+spread*time.Duration(h.ID-1)/time.Duration(h.Hosts))
 		h.due(h.nextHeartbeat)

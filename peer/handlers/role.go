@@ -61,7 +61,9 @@ func (h *Handler) enter(p position) {
 		h.forgive()
 		if h.leading != nil {
 			h.ceased = h.leading.term
-			h.nextHeartbeat = h.now.Run // it says so
+			if p.role == roleFollower {
+				h.nextHeartbeat = h.now.Run // it says so
+			}
 		}
 	}
 	h.position = p
