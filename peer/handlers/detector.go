@@ -17,6 +17,7 @@ type detector struct {
 	quorate   bool          // a quorum of the view is reachable
 	lacking   int           // how many of its members are not
 	inquorate time.Duration // since when no quorum is reachable; never while one is
+	changed   time.Duration // when the present view was installed
 	regained  time.Duration // when a quorum was last reachable again
 	misses    bool          // it misses a member, and has not told the leader yet
 }
@@ -75,6 +76,7 @@ func (d *detector) forgetView() {
 
 // moved is called when next follows the view before: it begins to watch the new members. Then recount is due.
 func (d *detector) moved(before, next *types.View, now time.Duration) {
+	d.changed = now
 	for _, id := range before.Members {
 		if !next.Has(id) {
 			d.order.drop(id)

@@ -64,6 +64,17 @@ func (h *Handler) noteNamed(m *types.Message) {
 	}
 }
 
+// takeShown moves on to the view that m, a REQ, shows, as NEWVIEW would. It reports whether m is to be handled then.
+func (h *Handler) takeShown(m *types.Message) bool {
+	if m.View == nil && m.Made.Operation == types.Nothing || h.joined() && m.Number <= h.view.Number {
+		return true
+	}
+	shown := *m
+	shown.Kind, shown.Change, shown.Unanswered = types.NewView, m.Made, true
+	h.onNewView(&shown)
+	return h.joined() && h.view.Number >= m.Number
+}
+
 // onNewView installs the view of m if it is newer, and answers its leader.
 func (h *Handler) onNewView(m *types.Message) {
 	if h.role == roleFresh {
@@ -85,7 +96,7 @@ func (h *Handler) onNewView(m *types.Message) {
 		h.follow(m)
 	}
 	switch {
-	case m.From != m.Term.Peer:
+	case m.From != m.Term.Peer || m.Unanswered:
 	case obeyed && !h.free(m.From):
 		h.answer(m, types.Refused).Reason = types.HasLeader
 		h.ask(h.backing.peer.ID)

@@ -154,7 +154,9 @@ func (h *Handler) onFirstView(m *types.Message) {
 		if m.From == m.Term.Peer { // this peer has never heard the members that m lists as missing: the others record their failure
 			h.heeded.term, h.heeded.request = m.Term, m.Request
 			h.election.sign = leaderSeen{peer: m.From, term: m.Term, at: h.now.Run}
-			h.ok(m, types.OK)
+			if !m.Unanswered {
+				h.ok(m, types.OK)
+			}
 		}
 	case past.Incarnation >= h.incarnation && m.From == m.Term.Peer && h.fresh.prefers(m.From, m.Group, m.Term):
 		h.renew(past.Incarnation)

@@ -26,9 +26,10 @@ type leadership struct {
 	round *round // the NEWVIEW or REQ that is being answered
 	preparation
 	extent   extent
-	inherits bool      // the round proposes what a leader before has proposed
-	drill    bool      // the round is the drill's
-	joining  []request // in the order of asking
+	made     types.Change // what made the view, until that is shown to the members; NOTHING after that
+	inherits bool         // the round proposes what a leader before has proposed
+	drill    bool         // the round is the drill's
+	joining  []request    // in the order of asking
 	leavers  []types.Member
 }
 
@@ -79,11 +80,15 @@ func (h *Handler) callOne(r *round, view *types.View, id types.ID) {
 	*m = r.message
 	m.To, m.For, m.Addr = id, view.Incarnation(id), h.at(id)
 	p := &h.hosts[id-1]
-	if m.Kind == types.NewView && !p.follows(m) {
-		whole := *view
+	switch whole := *view; {
+	case m.Kind == types.NewView && !p.follows(m):
 		m.View = &whole
+	case m.Kind == types.Req && p.holds >= m.Number:
+		m.Made, m.Chosen = types.Change{}, types.Term{}
+	case m.Kind == types.Req && m.Made.Operation != types.Nothing && p.holds < m.Number-1:
+		m.Made, m.View = types.Change{}, &whole
 	}
-	if p.owes == never && m.Kind != types.NewLeader {
+	if p.owes == never && m.Kind != types.NewLeader && !m.Unanswered {
 		p.owes = h.now.Run
 	}
 }
@@ -231,6 +236,9 @@ func (h *Handler) propose(c types.Change) {
 	o.settled()
 	o.round = h.newRound(types.Req, o.term, &h.view)
 	o.round.message.Change = c
+	if o.made.Operation != types.Nothing { // one message shows the view and proposes the next
+		o.round.message.Made, o.round.message.Chosen, o.made = o.made, h.view.Term, types.Change{}
+	}
 	h.call(o.round, &h.view)
 	h.choose()
 }
@@ -262,9 +270,19 @@ func (h *Handler) chosen(c types.Change) {
 	h.tell(&next, c, gone)
 	own := !h.leading.inherits
 	h.install(&next)
-	h.leading.ready, h.leading.inherits = own, false
-	h.announce(c)
+	o := h.leading
+	o.inherits = false
+	if !own || h.Drill {
+		h.announce(c)
+		o.ready = o.ready || own
+		h.progress()
+		return
+	}
+	o.ready, o.round, o.made = true, nil, c
 	h.progress()
+	if h.leading == o && o.made.Operation != types.Nothing {
+		h.show(c)
+	}
 }
 
 // tell sends its last view to a member that is taken out, unless it is dead.
@@ -296,6 +314,15 @@ func (h *Handler) announce(c types.Change) {
 	o.round.message.Change, o.round.message.Chosen = c, v.Term
 	o.ready = o.ready || o.round.done
 	h.call(o.round, &v)
+}
+
+// show sends NEWVIEW of the present view, which c made and which is prepared, and waits for no answer: a member that
+// does not get it says so in its next heartbeat.
+func (h *Handler) show(c types.Change) {
+	h.leading.made = types.Change{}
+	r := h.newRound(types.NewView, h.leading.term, &h.view)
+	r.message.Change, r.message.Chosen, r.message.Unanswered = c, h.view.Term, true
+	h.call(r, &h.view)
 }
 
 // onLeaderAnswer handles what members answer to the leader.

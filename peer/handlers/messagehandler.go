@@ -262,7 +262,11 @@ func (h *Handler) receive(m *types.Message) {
 		h.onState(m)
 	case types.NewView:
 		h.onNewView(m)
-	case types.Req, types.NewLeader, types.Leave:
+	case types.Req:
+		if h.takeShown(m) {
+			h.onRequest(m)
+		}
+	case types.NewLeader, types.Leave:
 		h.onRequest(m)
 	case types.OK, types.PendingResponse, types.Refused:
 		h.onAnswer(m)

@@ -33,6 +33,9 @@ func (h *Handler) hear(m *types.Message) {
 	if h.view.Holds(sender(m)) && !h.heard(&h.view, m, h.now.Run, h.reportedByLeader) && m.Kind != types.State {
 		h.ask(m.From)
 	}
+	if h.role == roleLeader && m.Number >= h.view.Number && h.view.Holds(sender(m)) && h.leading.round == nil {
+		h.hosts[m.From-1].owes = never // it holds the view that it was asked to help to make
+	}
 }
 
 // report tells of a failure, once for each failure and at most once for a
@@ -329,7 +332,7 @@ func (h *Handler) onHeartbeat(m *types.Message) {
 		if m.Number > h.view.Number {
 			h.ask(m.From) // who answers with its view: the leader may be unable to send it
 		}
-		if p := &h.hosts[m.From-1]; p.holds < h.view.Number && p.owes == never && h.leads() {
+		if p := &h.hosts[m.From-1]; p.holds < h.view.Number && p.owes == never && h.leads() && h.since(h.changed) >= h.retry() {
 			h.anew(m.From)
 			h.showView(m)
 		}

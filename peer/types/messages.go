@@ -88,22 +88,24 @@ type Message struct {
 	Term        Term        // the sender's. REFUSED: its promise. STATE of a follower: its leader's
 
 	Change      Change // REQ: the proposed one. OK, PENDINGRESPONSE: the accepted one. NEWVIEW: the one that made the view. NEWLEADER: Pending
-	Chosen      Term   // NEWVIEW: a term in which the view was chosen
+	Made        Change // REQ: the one that made the view that it is about, for a peer that holds the view before; NOTHING for a peer that holds it, or gets it in View
+	Chosen      Term   // NEWVIEW, REQ with Made or View: a term in which the view was chosen
 	Accepted    Term   // OK, PENDINGRESPONSE: the term in which Change was accepted
-	View        *View  // NEWVIEW: the whole view; nil to a peer that holds the view before
+	View        *View  // NEWVIEW, REQ: the whole view; nil to a peer that holds the view before
 	Unreachable []ID   // REQ, NEWVIEW, NEWLEADER: members that the sender finds unreachable. HEARTBEAT: some members that it does not hear
 
-	Standing  Standing      // STATE; ECHOED: 0 from a doctor
-	Leads     bool          // STATE, HEARTBEAT, PROBE: the sender leads
-	Ceased    bool          // HEARTBEAT: the sender has led under Term, and never will again
-	Speaks    uint8         // JOIN, PROBE, HEARTBEAT: the highest wire version that the sender speaks
-	Monitor   time.Duration // JOIN: the sender's -monitor
-	HasLeader bool          // STATE: the sender has a leader, or leads
-	Last      Incarnation   // STATE: the last incarnation of the receiver's host that the sender knows
-	Reason    Reason        // REFUSED
-	Lives     [2]Addr       // REFUSED, Twice: the addresses of the two processes; first the member's or the leader's. Elsewhere: where the sender lists the host, and where the host sends from
-	Digest    uint64        // JOIN, PROBE, ECHO, ECHOED: that of the sender's hosts file
-	Broadcast bool          // ECHO, ECHOED: the question was sent by broadcast
+	Unanswered bool          // NEWVIEW: its leader needs no answer
+	Standing   Standing      // STATE; ECHOED: 0 from a doctor
+	Leads      bool          // STATE, HEARTBEAT, PROBE: the sender leads
+	Ceased     bool          // HEARTBEAT: the sender has led under Term, and never will again
+	Speaks     uint8         // JOIN, PROBE, HEARTBEAT: the highest wire version that the sender speaks
+	Monitor    time.Duration // JOIN: the sender's -monitor
+	HasLeader  bool          // STATE: the sender has a leader, or leads
+	Last       Incarnation   // STATE: the last incarnation of the receiver's host that the sender knows
+	Reason     Reason        // REFUSED
+	Lives      [2]Addr       // REFUSED, Twice: the addresses of the two processes; first the member's or the leader's. Elsewhere: where the sender lists the host, and where the host sends from
+	Digest     uint64        // JOIN, PROBE, ECHO, ECHOED: that of the sender's hosts file
+	Broadcast  bool          // ECHO, ECHOED: the question was sent by broadcast
 
 	// Not sent.
 	Waited time.Duration // how long it waited unread at the receiver, as far as known

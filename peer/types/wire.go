@@ -171,7 +171,12 @@ func (c *codec) body(m *Message) {
 		code8(c, &m.Speaks)
 		c.term(&m.Term)
 		c.flag(&m.Leads)
-	case Req, NewLeader:
+	case Req:
+		c.addressed(m)
+		c.change(m)
+		c.ids(&m.Unreachable)
+		c.shown(m)
+	case NewLeader:
 		c.addressed(m)
 		c.change(m)
 		c.ids(&m.Unreachable)
@@ -185,6 +190,7 @@ func (c *codec) body(m *Message) {
 		c.term(&m.Chosen)
 		c.view(m)
 		c.ids(&m.Unreachable)
+		c.flag(&m.Unanswered)
 	case Heartbeat:
 		code64(c, &m.Request)
 		code64(c, &m.Heard)
@@ -287,6 +293,11 @@ func (c *codec) change(m *Message) {
 	if !suits(change.Operation, m.Kind) {
 		c.fail("%v is not allowed in %v", change.Operation, m.Kind)
 	}
+	c.details(change)
+}
+
+// details has the fields of a change that depend on its operation.
+func (c *codec) details(change *Change) {
 	if change.Operation == Add || change.Operation == Del {
 		c.id(&change.Member.ID, 1)
 		c.incarnation(&change.Member.Incarnation, 1)
@@ -310,9 +321,42 @@ func suits(o Operation, k Kind) bool {
 func (c *codec) view(m *Message) {
 	whole := m.View != nil
 	c.flag(&whole)
-	if !whole {
+	if whole {
+		c.whole(m)
+	}
+}
+
+// shown has the view that a REQ is about, if the sender shows it: none, the change that made it, or the view.
+func (c *codec) shown(m *Message) {
+	shows := showsNone
+	switch {
+	case m.View != nil:
+		shows = showsView
+	case m.Made.Operation != Nothing:
+		shows = showsChange
+	}
+	enum(c, &shows, showsNone, showsView, "way to show a view")
+	if shows == showsNone {
 		return
 	}
+	c.term(&m.Chosen)
+	if shows == showsView {
+		c.whole(m)
+		return
+	}
+	enum(c, &m.Made.Operation, Add, Del, "operation")
+	c.details(&m.Made)
+}
+
+// The ways in which a REQ shows the view that it is about.
+const (
+	showsNone uint8 = iota
+	showsChange
+	showsView
+)
+
+// whole has a view, whose group, number and term are the message's.
+func (c *codec) whole(m *Message) {
 	if c.decoding {
 		m.View = &View{Group: m.Group, Number: m.Number, Term: m.Chosen}
 	}
