@@ -28,6 +28,7 @@ type host struct {
 	met         time.Duration // when its present incarnation became a member
 	heard       time.Duration // when its present incarnation was last heard as a member of this group
 	holds       int64         // the highest view of this group that its incarnation is known to hold
+	shown       int64         // the highest view that this peer, as its leader, has sent it or has asked it about
 	behind      bool          // it refused a request about the present view, and was sent that view
 
 	probed   time.Duration // when it was last PROBEd

@@ -69,13 +69,14 @@ func (h *Handler) hasLeader() bool {
 // whether it is this peer's turn to stand (rule 5).
 func (h *Handler) review() {
 	e := &h.election
-	if h.role == roleLeader && (!h.quorate || !h.leased()) {
+	if h.role == roleLeader && (!h.quorate || !h.ruling()) {
 		e.deposed = h.now.Run
 		h.becomeFollower()
 		h.due(h.now.Run)
 	}
 	if h.role == roleLeader {
 		h.until(h.leading.extent.until - h.stood)
+		h.until(h.leading.extent.tenure - h.stood)
 	}
 	led := h.leads() || h.hasLeader()
 	mark(&e.leaderless, !led, h.now.Run)

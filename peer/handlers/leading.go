@@ -80,22 +80,29 @@ func (h *Handler) callOne(r *round, view *types.View, id types.ID) {
 	*m = r.message
 	m.To, m.For, m.Addr = id, view.Incarnation(id), h.at(id)
 	p := &h.hosts[id-1]
+	holds := p.holds
+	if r.sent == r.began {
+		holds = max(holds, p.shown) // what was sent to it before comes before
+	}
 	switch whole := *view; {
-	case m.Kind == types.NewView && !p.follows(m):
+	case m.Kind == types.NewView && !follows(holds, m):
 		m.View = &whole
-	case m.Kind == types.Req && p.holds >= m.Number:
+	case m.Kind == types.Req && holds >= m.Number:
 		m.Made, m.Chosen = types.Change{}, types.Term{}
-	case m.Kind == types.Req && m.Made.Operation != types.Nothing && p.holds < m.Number-1:
+	case m.Kind == types.Req && m.Made.Operation != types.Nothing && holds < m.Number-1:
 		m.Made, m.View = types.Change{}, &whole
+	}
+	if m.Kind != types.NewLeader {
+		p.shown = max(p.shown, m.Number)
 	}
 	if p.owes == never && m.Kind != types.NewLeader && !m.Unanswered {
 		p.owes = h.now.Run
 	}
 }
 
-// follows reports whether the host can make the view of m, a NEWVIEW, of what it holds.
-func (p *host) follows(m *types.Message) bool {
-	return p.holds >= m.Number || p.holds == m.Number-1 && m.Change.Operation != types.Nothing
+// follows reports whether a host that holds the view of this number can make that of m, a NEWVIEW, of it.
+func follows(holds int64, m *types.Message) bool {
+	return holds >= m.Number || holds == m.Number-1 && m.Change.Operation != types.Nothing
 }
 
 // failed lists the members that may be removed as unreachable.
@@ -107,7 +114,7 @@ func (h *Handler) failed() []types.ID {
 // round has not waited too long for one.
 func (h *Handler) leads() bool {
 	o := h.leading
-	return h.role == roleLeader && h.quorate && h.leased() && (o.round == nil || o.round.done || h.since(o.round.began) < h.Monitor)
+	return h.role == roleLeader && h.quorate && h.ruling() && (o.round == nil || o.round.done || h.since(o.round.began) < h.Monitor)
 }
 
 // lead becomes the leader, and says so to all members or proposes the first change.

@@ -83,6 +83,7 @@ type extent struct {
 	answered []time.Duration // by ID-1: when this peer sent the newest message of its term that the host has answered
 	quorum   time.Duration   // when it sent the newest that a quorum has answered
 	until    time.Duration   // the end of the lease
+	tenure   time.Duration   // until when the peer leads, with a lease or without: a new view may need more answers
 	since    time.Duration   // by this peer's own time: what it sent before does not count
 }
 
@@ -143,6 +144,7 @@ func (h *Handler) extend() {
 	x := &h.leading.extent
 	x.quorum = h.quorumAnswered(&h.view)
 	x.until = x.quorum + h.leaseLength()
+	x.tenure = max(x.tenure, x.until)
 }
 
 func (h *Handler) leaseLength() time.Duration { return h.Monitor * leaseShare / 100 }
@@ -170,12 +172,12 @@ func (h *Handler) quorumAnswered(v *types.View) time.Duration {
 	return never
 }
 
-// leased reports whether the lease lasts at this step.
-func (h *Handler) leased() bool { return h.elapsed() < h.leading.extent.until }
+// ruling reports whether the tenure of a leader lasts at this step.
+func (h *Handler) ruling() bool { return h.elapsed() < h.leading.extent.tenure }
 
 // keepsLease reports whether this leader would have its lease in next, if it has one now.
 func (h *Handler) keepsLease(next *types.View) bool {
-	return !h.leased() || h.quorumAnswered(next)+h.leaseLength() > h.elapsed()
+	return !h.lease().Valid(h.elapsed()) || h.quorumAnswered(next)+h.leaseLength() > h.elapsed()
 }
 
 // lease returns the lease that the peer has. A leader that may have to settle what an earlier one has proposed has

@@ -328,7 +328,7 @@ func (h *Handler) onAnswer(m *types.Message) {
 	switch {
 	case m.Kind == types.Refused && m.Reason == types.Behind:
 		if m.Number < h.view.Number {
-			h.hosts[m.From-1].behind = true
+			h.hosts[m.From-1].behind, h.hosts[m.From-1].shown = true, 0
 			h.showView(m)
 		}
 	case h.role == roleCandidate:

@@ -108,6 +108,7 @@ func (h *Handler) becomeLeader(term types.Term, settle types.Accepted, since tim
 	}
 	h.enter(position{role: roleLeader,
 		leading: &leadership{term: term, preparation: preparation{ready: true, settle: settle}, extent: x}})
+	h.leading.extent.tenure = h.elapsed() + h.Monitor
 	h.extend()
 	h.following, h.followed = h.ID, term
 	h.reportedByLeader = h.reportedByLeader[:0]

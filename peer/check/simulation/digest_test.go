@@ -18,7 +18,7 @@ var wholeDigest = flag.Bool("digest", false, "TestDigest: hash all 3000 seeds, n
 // behaviour leaves them as they are. After one that is meant to, take the new ones from what fails: go test
 // ./peer/check/simulation -run Digest -v -args -digest.
 var digests = map[int]string{
-	1:  "29d5913df25bec67",
+	1:  "b4206289002a8fa4",
 	30: "44d28556047539d3",
 }
 
