@@ -121,7 +121,7 @@ func (h *Handler) echoed(m *types.Message) {
 // large group they do not all go at one moment.
 func (h *Handler) keepTime(m *types.Message) {
 	if m.From == h.election.sign.peer && h.leading == nil && h.since(h.nextHeartbeat-h.pace()) >= h.Heartbeat/2 {
-		spread := min(h.Heartbeat/8, time.Duration(h.Hosts)*perHostSpread)
+		spread := min(h.Heartbeat/8, time.Duration(h.Hosts)*h.scaled(perHostSpread))
 		h.nextHeartbeat = min(h.nextHeartbeat, h.now.Run+spread*time.Duration(h.ID-1)/time.Duration(h.Hosts))
 		h.due(h.nextHeartbeat)
 	}
