@@ -25,9 +25,10 @@ const (
 type peer struct {
 	*handlers.Handler
 	t    testing.TB
-	at   time.Duration // since the test began
-	wake time.Duration // when it wants the next tick
-	term types.Term    // of all that others say, unless it is given
+	at   time.Duration    // since the test began
+	wake time.Duration    // when it wants the next tick
+	term types.Term       // of all that others say, unless it is given
+	said map[types.ID]msg // its newest HEARTBEAT or PROBE that says that it leads, by who got it
 	log  []deed
 	over bool // it has exited
 }
@@ -42,7 +43,7 @@ type deed struct {
 func fresh(t testing.TB, c conf) *peer {
 	c.Hosts, c.Digest = cmp.Or(c.Hosts, 6), 7
 	c.Heartbeat, c.Monitor = cmp.Or(c.Heartbeat, 1100*ms), cmp.Or(c.Monitor, 2200*ms)
-	p := &peer{Handler: handlers.New(c), t: t}
+	p := &peer{Handler: handlers.New(c), t: t, said: map[types.ID]msg{}}
 	p.do(p.Start)
 	return p
 }
@@ -118,8 +119,16 @@ func (p *peer) do(step func(handlers.Instant) *handlers.Output) string {
 	}
 	for _, m := range out.Messages {
 		p.note(m, "%s→%d", brief(m), m.To)
+		if (m.Kind == types.Heartbeat || m.Kind == types.Probe) && m.Leads {
+			p.said[m.To] = m
+		}
 	}
 	if out.Heartbeat != nil {
+		for id := range types.ID(p.Hosts + 1) {
+			if out.Heartbeat.Leads {
+				p.said[id] = *out.Heartbeat
+			}
+		}
 		p.note(*out.Heartbeat, "%s", brief(*out.Heartbeat))
 	}
 	if out.Exit {
