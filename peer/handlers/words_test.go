@@ -42,7 +42,7 @@ func (p *peer) ceases(id types.ID) msg { return msg{Kind: types.Heartbeat, From:
 // beat is a heartbeat of id. It answers the newest one that the peer has sent it as its leader.
 func (p *peer) beat(id types.ID) msg {
 	m := msg{Kind: types.Heartbeat, From: id, Leads: id == p.term.Peer}
-	if said := p.said[id]; said.Term == p.term {
+	if said := p.said[id]; said.Term == p.term && !p.unheard {
 		m.Heard = said.Request
 	}
 	return m
