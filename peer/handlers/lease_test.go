@@ -85,6 +85,36 @@ func TestRule8Ends(t *testing.T) {
 	}
 }
 
+// Rule 8: the time in which a leader stands still counts, and what it sent before that extends no lease.
+func TestRule8Stall(t *testing.T) {
+	t.Parallel()
+	p := leader(t, conf{}, viewOf(1, 1, 2, 3))
+	p.pass(1150 * ms) // it has sent a heartbeat, which nobody has answered
+	p.hear(msg{Kind: types.Join, From: 6})
+	before, ok := p.beat(2), p.answer(2)
+	p.at += 750 * ms
+	p.do(p.Tick)
+	want(t, "resumed", p.until(), "2.156s")
+	p.hear(before)
+	want(t, "the heartbeat of before is answered", p.until(), "2.156s")
+	p.hear(ok)
+	want(t, "the REQ of before is answered", fmt.Sprint(p.until(), " view ", p.View().Number), "2.156s view 6")
+	p.hear(p.beat(2))
+	p.hear(p.beat(3))
+	want(t, "the heartbeat of after is answered", p.until(), "4.056s")
+
+	p = leader(t, conf{}, viewOf(1, 1, 2, 3))
+	p.at += 5 * time.Second
+	p.do(p.Tick)
+	want(t, "it stood still for longer", fmt.Sprint(p.fences, p.Leads(), " ", p.until()), "[0s leads 2 5s ceased 2] false none")
+
+	p = candidate(t, conf{}, viewOf(1, 1, 2, 3))
+	granted := p.answer(2)
+	p.at += time.Second
+	p.hear(granted)
+	want(t, "a candidate stood still", fmt.Sprint(p.fences, p.Leads(), " ", p.until()), "[] false none")
+}
+
 // asks are what a leader or candidate asks of a member: 2 does, under term 2.
 var asks = []struct {
 	m       msg
