@@ -151,6 +151,7 @@ func (h *Handler) install(next *types.View) {
 	}
 	if h.role == roleLeader {
 		h.leading.moved()
+		h.forgetFormer(&before)
 		h.extend()
 	}
 	h.detector.moved(&before, next, h.now.Run)

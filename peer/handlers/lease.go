@@ -139,6 +139,16 @@ func (h *Handler) pace() time.Duration {
 	return h.Heartbeat
 }
 
+// forgetFormer forgets what hosts have answered in lives that are no members of the present view: in another life they
+// back nobody yet.
+func (h *Handler) forgetFormer(before *types.View) {
+	for _, id := range before.Members {
+		if !h.view.Holds(types.Member{ID: id, Incarnation: before.Incarnation(id)}) {
+			h.leading.extent.answered[id-1] = never
+		}
+	}
+}
+
 // extend sets the end of the lease to where the answers so far allow it in the present view.
 func (h *Handler) extend() {
 	x := &h.leading.extent

@@ -496,6 +496,31 @@ func TestRule8Fence(t *testing.T) {
 	want(t, "the maker of a group of one", fmt.Sprint(p.fences, p.Leads()), "[0s leads 1] true")
 }
 
+// Rule 8: what a host has answered in an earlier life is no answer of its next: that one backs nobody yet.
+func TestRule8AnotherLife(t *testing.T) {
+	t.Parallel()
+	first := viewOf(1, 1, 2, 3, 4, 5)
+	first.Last = append(first.Last, types.Past{})
+	p := leader(t, conf{Hosts: 7}, first)
+	p.pass(1150*ms, 2, 3, 4)
+	for _, id := range []types.ID{2, 3, 4} { // and 5 has answered nothing since it granted the term
+		p.hear(p.beat(id))
+	}
+	p.undialed(3, types.Refusal)
+	p.reply(2, 4)
+	for _, m := range []msg{{From: 6}, {From: 7}, {From: 3, Incarnation: 31}} {
+		m.Kind = types.Join
+		p.hear(m)
+		p.reply(2, 4)
+	}
+	if v := p.View(); len(v.Members) != 7 || v.Incarnation(3) != 31 {
+		t.Fatalf("view %d has %v", v.Number, v.Members)
+	}
+	want(t, "of seven, 1, 2 and 4 have answered, and 5 long ago", p.until(), "2.156s")
+	p.hear(msg{Kind: types.OK, From: 3, Incarnation: 31, Request: p.answer(3).Request, Term: p.term})
+	want(t, "the next life of 3 has, too", p.until(), "3.306s")
+}
+
 // A follower's heartbeat comes at once after its leader's, if it has sent none just before; else a little later than
 // it would as a leader.
 func TestHeartbeatsFollow(t *testing.T) {
