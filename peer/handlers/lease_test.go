@@ -521,6 +521,25 @@ func TestRule8AnotherLife(t *testing.T) {
 	want(t, "the next life of 3 has, too", p.until(), "3.306s")
 }
 
+// Rule 8: a candidate that another life of its host has asked for the same term is granted it anew.
+func TestRule8GrantedAnew(t *testing.T) {
+	t.Parallel()
+	p := member(t, conf{ID: 3}, viewOf(1, 1, 2, 3, 4, 5))
+	p.undialed(1, types.Refusal)
+	p.hear(newLeader(2))
+	p.pass(2300*ms, 2, 4, 5)
+	v := p.View()
+	v = v.With(del(2, types.Restarted))
+	v = v.With(types.Change{Operation: types.Add, Member: types.Member{ID: 2, Incarnation: 21}})
+	p.hear(msg{Kind: types.NewView, From: 4, Number: 7, View: &v, Term: types.Term{Counter: 1, Peer: 1}})
+	again := newLeader(2)
+	again.Incarnation = 21
+	want(t, "the next life of 2", p.hear(again), "PENDINGRESPONSE→2")
+	if got := p.hear(msg{Kind: types.NewLeader, From: 4, Term: types.Term{Counter: 3, Peer: 4}}); !strings.Contains(got, "REFUSED has a leader→4") {
+		t.Errorf("then another: %q, want that it has a leader", got)
+	}
+}
+
 // A follower's heartbeat comes at once after its leader's, if it has sent none just before; else a little later than
 // it would as a leader.
 func TestHeartbeatsFollow(t *testing.T) {
