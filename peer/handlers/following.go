@@ -28,7 +28,7 @@ func (h *Handler) onReq(m *types.Message) {
 // ok answers m with what this member has accepted.
 func (h *Handler) ok(m *types.Message, kind types.Kind) {
 	a := h.answer(m, kind)
-	if kind == types.OK || h.backing.term != m.Term {
+	if kind == types.OK || h.backing.term != m.Term || h.backing.peer != sender(m) {
 		h.support(m)
 	}
 	a.Term = m.Term
@@ -162,6 +162,7 @@ func (h *Handler) install(next *types.View) {
 	}
 	if h.role == roleLeader {
 		h.leading.moved()
+		h.forgetFormer(&before)
 		h.extend()
 	}
 	h.detector.moved(&before, next, h.now.Run)

@@ -37,6 +37,7 @@ func TestRule1Accepts(t *testing.T) {
 	t.Parallel()
 	two, three := types.Term{Counter: 2, Peer: 2}, types.Term{Counter: 3, Peer: 1}
 	p := member(t, conf{ID: 3}, viewOf(1, 1, 2, 3, 4, 5))
+	p.hear(p.ceases(1))
 	want(t, "REQ", p.hear(msg{Kind: types.Req, From: 2, Request: 8, Change: add(6), Term: two}), "OK ADD 6→2")
 	if a := p.sent(2, types.OK); a.Request != 8 || a.Term != two || a.Accepted != two || a.Number != 5 {
 		t.Errorf("OK %+v, want it for request 8, accepted in its term %v", a, two)
@@ -79,7 +80,8 @@ func TestNewView(t *testing.T) {
 		{"whole, and far ahead", msg{From: 1, Number: 9, View: &later}, "view 9 [1 3 2]; OK→1"},
 		{"whole, shown by another", msg{From: 2, Number: 9, View: &later, Term: types.Term{Counter: 1, Peer: 1}}, "view 9 [1 3 2]"},
 		{"of this view", msg{From: 1}, "OK→1"},
-		{"of this view, under a higher term", msg{From: 2, Term: types.Term{Counter: 2, Peer: 2}}, "OK→2"},
+		{"of this view, under a higher term", msg{From: 1, Term: types.Term{Counter: 2, Peer: 1}}, "OK→1"},
+		{"of this view, under a higher term, of one that it does not back", msg{From: 2, Term: types.Term{Counter: 2, Peer: 2}}, "REFUSED has a leader→2; PROBE→1"},
 		{"of this view, under a lower term", msg{From: 1, Term: types.Term{Peer: 1}}, "REFUSED promised→1"},
 	}
 	for _, tt := range tests {
@@ -87,6 +89,10 @@ func TestNewView(t *testing.T) {
 		tt.m.Kind = types.NewView
 		want(t, tt.name, p.hear(tt.m), tt.want)
 	}
+	p := member(t, conf{ID: 3}, viewOf(1, 1, 2, 3))
+	p.hear(p.ceases(1))
+	want(t, "of this view, under a higher term, when its leader has ceased",
+		p.hear(msg{Kind: types.NewView, From: 2, Term: types.Term{Counter: 2, Peer: 2}}), "OK→2")
 }
 
 // A member that learns that it was removed becomes fresh and asks to join, under a new

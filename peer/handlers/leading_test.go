@@ -1,6 +1,7 @@
 package handlers_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -152,10 +153,9 @@ func TestRule2Queue(t *testing.T) {
 	p.hear(msg{Kind: types.Join, From: 6})
 	p.hear(msg{Kind: types.Leave, From: 4})
 	p.undialed(3, types.Refusal)
-	want(t, "first", p.reply(2, 4), "view 6 [1 2 3 4]; NEWVIEW 6 [1 2 3 4]→5; NEWVIEW 6 DEL 5 left→2,4")
-	want(t, "then the failed", p.reply(2), "REQ DEL 3 unreachable→2,4")
-	p.reply(2)
-	want(t, "then the leaver", p.reply(2), "REQ DEL 4 left→2,4")
+	want(t, "first, and then the failed, with the view of the first", p.reply(2, 4),
+		"view 6 [1 2 3 4]; NEWVIEW 6 [1 2 3 4]→5; NEWVIEW 6 DEL 5 left→2,4; REQ DEL 3 unreachable→2,4")
+	want(t, "then the leaver", p.reply(2), "view 7 [1 2 4]; NEWVIEW 7 DEL 3 unreachable→2; NEWVIEW 7 [1 2 4]→4; REQ DEL 4 left→2,4")
 	want(t, "then who asks to join; of [1 2] the leader is a quorum", p.reply(2),
 		"view 8 [1 2]; view 9 [1 2 6]; NEWVIEW 8 [1 2]→4; NEWVIEW 8 DEL 4 left→2; REQ ADD 6→2; NEWVIEW 9 [1 2 6]→2,6")
 }
@@ -281,7 +281,8 @@ func TestSection6DrillCalledOff(t *testing.T) {
 	want(t, "really", p.undialed(5, types.Refusal), "peer 5 unreachable")
 	p.pass(500*ms, 2, 3, 4, 6)
 	want(t, "goes on with the removal", p.when("view 6 [1 2 3 4 5]"), "[0s]")
-	want(t, "as usual", p.reply(2, 3), "REQ DEL 5 unreachable→2,3,4")
+	want(t, "and with that of who failed", fmt.Sprint(p.first("REQ DEL 5 unreachable→2")), "0s")
+	want(t, "as usual", p.reply(2, 3), "view 7 [1 2 3 4]; NEWVIEW 7 DEL 5 unreachable→2,3,4")
 	want(t, "crashes", p.when("crashing"), "[]")
 }
 

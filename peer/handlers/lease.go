@@ -121,7 +121,7 @@ func (h *Handler) echoed(m *types.Message) {
 // large group they do not all go at one moment.
 func (h *Handler) keepTime(m *types.Message) {
 	if m.From == h.election.sign.peer && h.leading == nil && h.since(h.nextHeartbeat-h.pace()) >= h.Heartbeat/8 {
-		spread := min(h.Heartbeat/8, time.Duration(h.Hosts)*perHostSpread)
+		spread := min(h.Heartbeat/8, time.Duration(h.Hosts)*h.scaled(perHostSpread))
 		h.nextHeartbeat = min(h.nextHeartbeat, h.now.Run+spread*time.Duration(h.ID-1)/time.Duration(h.Hosts))
 		h.due(h.nextHeartbeat)
 	}
@@ -137,6 +137,16 @@ func (h *Handler) pace() time.Duration {
 		return h.Heartbeat * 23 / 22
 	}
 	return h.Heartbeat
+}
+
+// forgetFormer forgets what hosts have answered in lives that are no members of the present view: in another life they
+// back nobody yet.
+func (h *Handler) forgetFormer(before *types.View) {
+	for _, id := range before.Members {
+		if !h.view.Holds(types.Member{ID: id, Incarnation: before.Incarnation(id)}) {
+			h.leading.extent.answered[id-1] = never
+		}
+	}
 }
 
 // extend sets the end of the lease to where the answers so far allow it in the present view.

@@ -36,9 +36,16 @@ func (p *peer) undialed(id types.ID, o types.Outcome) string {
 	return p.do(func(now handlers.Instant) *handlers.Output { return p.Undialed(now, id, now.Run, o) })
 }
 
-// beat is a heartbeat of id.
+// ceases is a heartbeat of id, which led in the term of all that others say: it will not again.
+func (p *peer) ceases(id types.ID) msg { return msg{Kind: types.Heartbeat, From: id, Ceased: true} }
+
+// beat is a heartbeat of id. It answers the newest one that the peer has sent it as its leader.
 func (p *peer) beat(id types.ID) msg {
-	return msg{Kind: types.Heartbeat, From: id, Leads: id == p.term.Peer}
+	m := msg{Kind: types.Heartbeat, From: id, Leads: id == p.term.Peer}
+	if said := p.said[id]; said.Term == p.term && !p.unheard {
+		m.Heard = said.Request
+	}
+	return m
 }
 
 // story tells deeds one after the other; what goes to many is told once.
@@ -74,6 +81,7 @@ func brief(m msg) string {
 		s += " " + m.Reason.String()
 	}
 	switch {
+	case m.Kind == types.Probe: // what it says of leading, lease_test.go shows
 	case m.Leads:
 		return s + " leads"
 	case m.HasLeader:

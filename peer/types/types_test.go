@@ -168,7 +168,7 @@ func TestWithLeavesTheViewAsItWas(t *testing.T) {
 	t.Parallel()
 	v := viewOf(1, 1, 2, 3)
 	v.Members = append(make([]ID, 0, 8), v.Members...)
-	before := View{v.Group, v.Number, v.Leader, slices.Clone(v.Members), slices.Clone(v.Last)}
+	before := View{v.Group, v.Number, v.Leader, slices.Clone(v.Members), v.Term, slices.Clone(v.Last)}
 
 	four, five := v.With(add(4, 41)), v.With(add(5, 51))
 	v.With(del(1, 10, Left))
