@@ -52,7 +52,7 @@ type entry struct {
 }
 
 func newAddressBook(hosts []config.Host, r utils.Resolver, t *tasks) *addressBook {
-	b := &addressBook{resolver: r, tasks: t, owner: make(map[netip.Addr]types.ID), hosts: make([]entry, len(hosts))}
+	b := &addressBook{resolver: bounded(r), tasks: t, owner: make(map[netip.Addr]types.ID), hosts: make([]entry, len(hosts))}
 	rate, burst := limitTable[limitLookups].allowed(usualBeat)
 	b.lookups.allot(rate, burst+float64(len(hosts))) // each host is looked up once besides
 	for i, h := range hosts {

@@ -236,3 +236,92 @@ func TestNoNameIsAskedFor(t *testing.T) {
 		})
 	}
 }
+
+// However many names are asked for at a time, and however slow the name service is, few questions are open, and
+// all are asked in the end.
+func TestQuestionsAreBounded(t *testing.T) {
+	t.Parallel()
+	const many = 200
+	for what, habit := range map[string]loopback.Habit{"slow": {Late: 100 * time.Millisecond}, "silent": {Silent: true}, "without IPv6 answers": {NoAAAA: true}} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			n := newSubnet(t)
+			server := loopback.NewNameServer(t, netip.AddrPortFrom(n.Host(53), 0))
+			server.Become(habit)
+			var hosts []config.Host
+			for i := range many {
+				hosts = append(hosts, config.Host{Name: fmt.Sprintf("host%d.", i)})
+				server.Set(fmt.Sprintf("host%d", i), n.Host(2))
+			}
+			b := newAddressBook(hosts, utils.Resolver{Lookup: lookupAt(server.Addr())}, newTasks())
+			var all []*lookup
+			for id := range types.ID(many) {
+				_, l := b.toDial(id + 1)
+				all = append(all, l)
+			}
+			if !habit.Silent {
+				for _, l := range all {
+					if !l.wait(t.Context()) || l.err != nil {
+						t.Fatalf("a look-up ended with %v", l.err)
+					}
+				}
+			} else {
+				ended, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				if all[0].wait(ended) {
+					t.Error("a silent name service has answered")
+				}
+			}
+			b.tasks.end()
+			b.tasks.running.Wait()
+			if most := server.MostOpen(); most > maxLookups || most < maxLookups/2 {
+				t.Errorf("%d questions were open at a time, want %d", most, maxLookups)
+			}
+		})
+	}
+}
+
+// Questions wait for their turn in order, those for one family not for those of the other, and their time begins
+// with their turn. A question that waits ends with the peer.
+func TestQuestionsInTurn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const many = 2*maxLookups + 1
+		var hosts []config.Host
+		for i := range many {
+			hosts = append(hosts, config.Host{Name: fmt.Sprintf("host%d", i)})
+		}
+		b := newAddressBook(hosts, utils.Resolver{Lookup: func(ctx context.Context, network, host string) ([]netip.Addr, error) {
+			if network == "ip4" && host == hosts[many-1].Name {
+				return []netip.Addr{addr("10.0.0.1")}, nil
+			}
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}}, newTasks())
+		began := time.Now()
+		var all []*lookup
+		for id := range types.ID(many) {
+			_, l := b.toDial(id + 1)
+			all = append(all, l)
+			synctest.Wait()
+		}
+		last := all[many-1]
+		if !last.wait(t.Context()) || last.err != nil {
+			t.Errorf("the last look-up ended with %v", last.err)
+		}
+		if took := time.Since(began); took < 4*lookupTimeout || took > 10*lookupTimeout {
+			t.Errorf("the last look-up took %v", took)
+		}
+		b.expire(1)
+		for id := range types.ID(many) {
+			b.toDial(id + 1)
+		}
+		synctest.Wait()
+		began = time.Now()
+		b.tasks.end()
+		b.tasks.running.Wait()
+		if took := time.Since(began); took != 0 {
+			t.Errorf("questions ended %v after the peer", took)
+		}
+	})
+}
