@@ -104,6 +104,7 @@ func (b *addressBook) ask(id types.ID, i int, q *question) {
 	e.pending[i] = nil
 	if q.answer.Err == nil {
 		b.replace(id, i, q.answer.Addrs)
+		e.given = time.Now()
 	}
 	close(q.done)
 }
@@ -166,6 +167,9 @@ func (b *addressBook) confirm(id types.ID, l *lookup, err error) {
 	b.troubles.note(id, err)
 	e := &b.hosts[id-1]
 	e.answered = time.Now()
+	if utils.NoSuchName(err) {
+		e.given = time.Time{}
+	}
 	if l.err = err; err == nil {
 		e.trusted = e.answered.Add(addressTrust)
 	}

@@ -155,16 +155,16 @@ func TestKnownAddress(t *testing.T) {
 		lessThan time.Duration
 	}{
 		{"it refuses, and is right", loopback.Habit{}, 2, 0, "", types.Refusal, 0, time.Second},
-		{"it refuses, and nobody can say", silent, 2, 0, "", types.Refusal, lookupGrace, time.Second},
-		{"it refuses, and the name service fails", loopback.Habit{Fails: true}, 2, 0, "", types.Refusal, 0, time.Second},
-		{"it refuses, and there is no such name", loopback.Habit{}, 0, 0, "", types.Refusal, 0, time.Second},
+		{"it refuses, and nobody can say", silent, 2, 0, "", types.StaleRefusal, lookupGrace, time.Second},
+		{"it refuses, and the name service fails", loopback.Habit{Fails: true}, 2, 0, "", types.StaleRefusal, 0, time.Second},
+		{"it refuses, and there is no such name", loopback.Habit{}, 0, 0, "", types.StaleRefusal, 0, time.Second},
 		{"it refuses, and the host has moved", loopback.Habit{}, 3, 3, "", 0, 0, time.Second},
 		{"it refuses, and so does the new one", loopback.Habit{}, 3, 0, "", types.Refusal, 0, time.Second},
 		{"it answers, and nobody can say", silent, 2, 2, "", 0, 0, time.Second},
 		{"it answers, and there is no such name", loopback.Habit{}, 0, 2, "", 0, 0, time.Second},
 		{"it is silent, and the host has moved", loopback.Habit{}, 3, 3, "255.255.255.255", 0, 0, time.Second},
-		{"it is silent, and there is no such name", loopback.Habit{}, 0, 0, "255.255.255.255", types.NoAnswer, 0, 2 * time.Second},
-		{"it is silent, and nobody can say", silent, 2, 0, "255.255.255.255", types.NoAnswer, 0, 2 * time.Second},
+		{"it is silent, and there is no such name", loopback.Habit{}, 0, 0, "255.255.255.255", types.Unresolved, 0, 2 * time.Second},
+		{"it is silent, and nobody can say", silent, 2, 0, "255.255.255.255", types.Unresolved, 0, 2 * time.Second},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			t.Parallel()
@@ -324,4 +324,89 @@ func TestQuestionsInTurn(t *testing.T) {
 			t.Errorf("questions ended %v after the peer", took)
 		}
 	})
+}
+
+// A host counts as found at its address while the hosts file has that, or the name service gave it lately and has
+// not said since that there is no such name.
+func TestAddressesGoStale(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		says := &names{addrs: map[string]string{"one": "10.0.0.1"}}
+		b := says.book()
+		is := func(what string, want bool) {
+			t.Helper()
+			if got := b.current(1); got != want {
+				t.Errorf("%s: current %v, want %v", what, got, want)
+			}
+		}
+		is("before any look-up", false)
+		b.dial(t, 1)
+		<-time.After(addressCurrent - 1)
+		is("just before the end", true)
+		<-time.After(1)
+		is("at the end", false)
+		b.trustRecent(1, addr("10.0.0.1"))
+		is("after a connection", false)
+		b.expire(1)
+		b.dial(t, 1)
+		is("after another look-up", true)
+		says.set("two", "10.0.0.2")
+		b.expire(1)
+		b.dial(t, 1)
+		is("when there is no such name any more", false)
+		if len(b.known(1)) != 1 || !b.current(3) {
+			t.Error("the address is forgotten, or that of the hosts file is not current")
+		}
+	})
+}
+
+// A fresh peer does not found a group because hosts refuse where they were long ago: while the name service is
+// silent, they may be elsewhere. It does so once the name service says that they are still there.
+func TestFoundsOnNoStaleRefusal(t *testing.T) {
+	t.Parallel()
+	n := &named{subnet: newSubnet(t), names: []string{"one", "two", "three"}}
+	n.server = loopback.NewNameServer(t, netip.AddrPortFrom(n.Host(53), 0))
+	n.server.Become(loopback.Habit{Silent: true})
+	for i, name := range n.names {
+		n.server.Set(name, n.Host(i+1))
+	}
+	l := newLife(t, n.member(1), lookupAt(n.server.Addr()))
+	for id := types.ID(2); id <= 3; id++ {
+		l.peer.addresses.set(id, []netip.Addr{n.Host(int(id))})
+	}
+	const asked = 2 * 2 * 2 // both hosts, each family, strictly and a second later leniently
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(patience); n.server.MostOpen() < asked; <-tick.C {
+		if time.Now().After(end) {
+			t.Fatalf("%d questions came, want %d", n.server.MostOpen(), asked)
+		}
+	}
+	if got := l.stderr.String(); got != "" {
+		t.Errorf("while nobody can say where the others are it wrote %s", got)
+	}
+	n.server.Become(loopback.Habit{})
+	l.stderr.await(t, "{peer_id:1, view_id: 1,")
+}
+
+// A STATE shows that the name service finds its sender only if it does: it is asked when that was long ago.
+func TestStaleState(t *testing.T) {
+	t.Parallel()
+	s, n, server := newWitness(t, loopback.Habit{})
+	server.Set("two", n.Host(2))
+	s.answer(handlers.Output{})
+	o := n.dial(t, 2)
+	for request, want := range []bool{true, false} {
+		o.says(types.Message{Kind: types.State, From: 2, To: 1, Standing: types.Fresh, Request: uint64(request)})
+		if st := s.expect("message"); st.message.Stale != want {
+			t.Errorf("message %d is stale: %v, want %v", request, st.message.Stale, want)
+		}
+		s.answer(handlers.Output{})
+		s.peer.addresses.mu.RLock()
+		l := s.peer.addresses.hosts[1].lookup
+		s.peer.addresses.mu.RUnlock()
+		if l == nil || !l.wait(t.Context()) || l.err != nil {
+			t.Fatal("the name service was not asked, or does not find the sender")
+		}
+	}
 }
