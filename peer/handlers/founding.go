@@ -54,7 +54,8 @@ func (h *Handler) counts(e evidence, since time.Duration) bool {
 	return (e.answered || e.outcome != 0) && e.asked >= since && h.since(e.asked) < h.Monitor
 }
 
-// foundingEvidence reports whether e accounts for a host in founding: the host holds no view.
+// foundingEvidence reports whether e accounts for a host in founding: the host holds no view. A refusal where the
+// host once was does not: another machine may have the address by now, and the host may be in a group elsewhere.
 func (h *Handler) foundingEvidence(_ types.ID, e evidence) bool {
 	if !h.counts(e, h.fresh.since) {
 		return false
@@ -100,7 +101,7 @@ func (h *Handler) reformingEvidence(id types.ID, e evidence) bool {
 	if e.answered {
 		return e.standing != types.Joined || e.group == h.view.Group && !e.led && !h.outranks(id, e)
 	}
-	return h.ReformOnRefusal && e.outcome == types.Refusal && h.since(h.hosts[id-1].lastContact) >= h.Monitor
+	return h.ReformOnRefusal && e.outcome.Refused() && h.since(h.hosts[id-1].lastContact) >= h.Monitor
 }
 
 // outranks reports whether host id, not this peer, is the one to make the next group: it holds

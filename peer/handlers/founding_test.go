@@ -22,6 +22,10 @@ func hasNoName(id types.ID) func(*peer) { return func(p *peer) { p.undialed(id, 
 
 func refuses(id types.ID) func(*peer) { return func(p *peer) { p.undialed(id, types.Refusal) } }
 
+func refusesWhereItWas(id types.ID) func(*peer) {
+	return func(p *peer) { p.undialed(id, types.StaleRefusal) }
+}
+
 func says(m msg) func(*peer) {
 	m.Kind = types.State
 	return func(p *peer) { p.hear(m) }
@@ -41,6 +45,7 @@ func TestRule7FoundingEvidence(t *testing.T) {
 		{"fresh", isFresh(2), true},
 		{"out", says(msg{From: 2, Standing: types.Out}), true},
 		{"refused", refuses(2), true},
+		{"refused where it was", refusesWhereItWas(2), false},
 		{"no name", func(p *peer) { p.undialed(2, types.NoName) }, true},
 		{"no answer", func(p *peer) { p.undialed(2, types.NoAnswer) }, false},
 		{"not resolved", func(p *peer) { p.undialed(2, types.Unresolved) }, false},
@@ -138,6 +143,8 @@ func TestRule7Names(t *testing.T) {
 		{"no other name is found", []func(*peer){hasNoName(2), hasNoName(3)}, "[]"},
 		{"another answers", []func(*peer){isFresh(2), hasNoName(3)}, "[0s]"},
 		{"another refuses", []func(*peer){refuses(2), hasNoName(3)}, "[0s]"},
+		{"another answers where it was", []func(*peer){says(msg{From: 2, Standing: types.Fresh, Stale: true}), hasNoName(3)}, "[10s]"},
+		{"another refuses where it was", []func(*peer){refusesWhereItWas(2), hasNoName(3)}, "[]"},
 		{"another is not found", []func(*peer){func(p *peer) { p.undialed(2, types.Unresolved) }, hasNoName(3)}, "[]"},
 		{"another is silent", []func(*peer){func(p *peer) { p.undialed(2, types.NoAnswer) }, hasNoName(3)}, "[10s]"},
 	}
@@ -176,6 +183,7 @@ func TestRule7Reforming(t *testing.T) {
 		want      bool
 	}{
 		{"all refuse", refused, refuses(6), true},
+		{"all refuse where they were", refusesWhereItWas(5), refusesWhereItWas(6), true},
 		{"one is fresh", refused, isFresh(6), true},
 		{"one is out", refused, says(msg{From: 6, Standing: types.Out}), true},
 		{"one has no name", refused, func(p *peer) { p.undialed(6, types.NoName) }, false},

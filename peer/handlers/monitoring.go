@@ -269,7 +269,9 @@ func (h *Handler) state(m *types.Message) {
 
 func (h *Handler) onState(m *types.Message) {
 	h.answered(m.From, m)
-	h.nameFound(m.From)
+	if !m.Stale {
+		h.nameFound(m.From)
+	}
 	h.onEvidence(m)
 	if h.joined() {
 		if h.role != roleLeader && h.view.Holds(sender(m)) {
@@ -350,10 +352,10 @@ func (h *Handler) undialed(id types.ID, began time.Duration, o types.Outcome) {
 	if o == types.Refusal || o == types.NoAnswer {
 		h.nameFound(id)
 	}
-	if o == types.Refusal || o == types.NoName {
+	if o.Refused() || o == types.NoName {
 		h.recordEvidence(id, evidence{asked: began, outcome: o})
 	}
-	if o == types.Refusal && h.joined() && h.view.Has(id) {
+	if o.Refused() && h.joined() && h.view.Has(id) {
 		if began < p.heard {
 			h.probe(id, true) // it was heard since, or what it sent before: ask again
 		} else {

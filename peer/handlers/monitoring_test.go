@@ -108,6 +108,7 @@ func TestSection4Refused(t *testing.T) {
 	want(t, "not resolved", p.undialed(3, types.Unresolved), "")
 	want(t, "refused", p.undialed(3, types.Refusal), "peer 3 unreachable")
 	want(t, "refused again", p.undialed(3, types.Refusal), "")
+	want(t, "refused where it was", watcher(t).undialed(3, types.StaleRefusal), "peer 3 unreachable")
 }
 
 // Section 4: one that was held unreachable is heard again only by the answer to a PROBE asked

@@ -22,6 +22,9 @@ const (
 	// addressTrust is how long a refusal by all addresses of a host counts without another look-up, after
 	// the name service gave them or a connection with one of them ended.
 	addressTrust = 2 * time.Second
+	// addressCurrent is how long an address counts as current after the name service gave it. A refusal by an
+	// older one does not show that its host is down.
+	addressCurrent = 20 * time.Second
 )
 
 // addressBook knows which addresses each host has, and which host has an address. An address belongs
@@ -46,13 +49,14 @@ type entry struct {
 	fixed    netip.Addr   // from the hosts file; never looked up
 	addrs    []netip.Addr // never modified, only replaced
 	trusted  time.Time    // until when a refusal by addrs counts without a look-up
+	given    time.Time    // when the name service last gave some of addrs; zero if it has said since that it has none
 	lookup   *lookup      // the latest; nil if there was none
 	pending  [2]*question // about IPv4, and about IPv6; nil for none
 	answered time.Time    // when the latest look-up was settled
 }
 
 func newAddressBook(hosts []config.Host, r utils.Resolver, t *tasks) *addressBook {
-	b := &addressBook{resolver: r, tasks: t, owner: make(map[netip.Addr]types.ID), hosts: make([]entry, len(hosts))}
+	b := &addressBook{resolver: bounded(r), tasks: t, owner: make(map[netip.Addr]types.ID), hosts: make([]entry, len(hosts))}
 	rate, burst := limitTable[limitLookups].allowed(usualBeat)
 	b.lookups.allot(rate, burst+float64(len(hosts))) // each host is looked up once besides
 	for i, h := range hosts {
@@ -195,6 +199,23 @@ func (b *addressBook) lists(id types.ID) bool {
 	defer b.mu.RUnlock()
 	e := &b.hosts[id-1]
 	return e.fixed.IsValid() || len(e.addrs) > 0 && time.Now().Before(e.trusted)
+}
+
+// current reports whether the addresses of id are those of the hosts file, or the name service gave some of them
+// lately. Else the host may have moved.
+func (b *addressBook) current(id types.ID) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	e := &b.hosts[id-1]
+	return e.fixed.IsValid() || !e.given.IsZero() && time.Since(e.given) < addressCurrent
+}
+
+// silence returns the outcome of a dial of id whose known addresses did not answer.
+func (b *addressBook) silence(id types.ID) types.Outcome {
+	if b.current(id) {
+		return types.NoAnswer
+	}
+	return types.Unresolved
 }
 
 // expire notes that id was not reached, so that the next dial looks its name up again.

@@ -72,6 +72,8 @@ func (c *confirmer) confirm(id types.ID, o types.Outcome) types.Outcome {
 		return types.Unresolved
 	case o == types.Refusal && !c.silent(id):
 		return types.NoAnswer
+	case o == types.StaleRefusal && !c.silent(id):
+		return types.Unresolved
 	}
 	return o
 }

@@ -241,13 +241,13 @@ func TestConfirmOthers(t *testing.T) {
 	t.Parallel()
 	f := &fakeUDP{ready: make(chan struct{})}
 	c := newFakeConfirmer(t, f)
-	for _, o := range []types.Outcome{types.NoAnswer, types.NoName, types.Unresolved, types.Refusal} {
+	for _, o := range []types.Outcome{types.NoAnswer, types.NoName, types.Unresolved, types.Refusal, types.StaleRefusal} {
 		if got := (*confirmer)(nil).confirm(3, o); got != o {
 			t.Errorf("without keys %v is %v", o, got)
 		}
 		want := o
 		switch o {
-		case types.Refusal:
+		case types.Refusal, types.StaleRefusal:
 			continue
 		case types.NoName:
 			want = types.Unresolved

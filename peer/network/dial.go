@@ -20,7 +20,7 @@ const lookupGrace = 200 * time.Millisecond
 // connect returns a connection with id, by whichever of its addresses answers first; else the outcome. The
 // known addresses are dialled at once. Unless they were confirmed lately, the name service is asked meanwhile,
 // and further addresses that it gives are dialled too. The outcome is a Refusal only if all addresses refused
-// that the name service gave last. If at is valid, connect dials it alone, and the outcome says nothing about
+// that the name service gave last, and a StaleRefusal if that was long ago. If at is valid, connect dials it alone, and the outcome says nothing about
 // the host.
 func (l *links) connect(id types.ID, at netip.Addr) (net.Conn, types.Outcome) {
 	ctx, cancel := context.WithTimeout(l.tasks.ctx, dialTimeout)
@@ -151,15 +151,17 @@ func (d *dialing) isRefused() bool {
 }
 
 // outcome returns what came of a dial of all addresses that made no connection. If the name service does not
-// answer, the addresses that are known count as those of the host. That the name does not exist counts only for a
+// answer, the addresses that are known count as those of the host, as stale ones after some time. That the name does not exist counts only for a
 // host without a known address: a name service that has lost all names would else account for hosts that are
 // merely silent.
 func (d *dialing) outcome() types.Outcome {
 	switch l := d.lookup; {
-	case d.isRefused():
+	case d.isRefused() && d.addresses.current(d.host):
 		return types.Refusal
+	case d.isRefused():
+		return types.StaleRefusal
 	case len(d.addresses.known(d.host)) > 0:
-		return types.NoAnswer
+		return d.addresses.silence(d.host)
 	case l != nil && l.isSettled() && utils.NoSuchName(l.err) && !l.began.Before(d.began):
 		return types.NoName
 	}

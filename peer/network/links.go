@@ -150,7 +150,7 @@ func (l *links) dial(id types.ID, at netip.Addr) {
 		if err := l.reader.handshakeBy(c, deadline); err != nil {
 			l.drops.blame(c.addr, err)
 			l.addresses.expire(id)
-			l.tasks.put(event{kind: undialed, host: id, at: at, began: began, outcome: types.NoAnswer})
+			l.tasks.put(event{kind: undialed, host: id, at: at, began: began, outcome: l.addresses.silence(id)})
 			return
 		}
 		l.reader.converse(c, nil)

@@ -14,8 +14,23 @@ import (
 // name service that is slow would else never be heard. There is one at a time for each host and family, and its
 // answer goes to the address book whenever it comes.
 
-// lookupTimeout bounds one question to the name service. Go's resolver asks each server for 5 s, twice.
-const lookupTimeout = 15 * time.Second
+const (
+	// lookupTimeout bounds one question to the name service, from when it is its turn. Go's resolver asks each
+	// server for 5 s, twice.
+	lookupTimeout = 15 * time.Second
+	// maxLookups is how many look-ups run at a time; each holds a file descriptor. Half of them are for each
+	// family, so that a name service that never answers for one does not keep those of the other waiting.
+	maxLookups = 64
+)
+
+// bounded returns r with turns for maxLookups, each of which lookupTimeout bounds.
+func bounded(r utils.Resolver) utils.Resolver {
+	for i := range r.Turns {
+		r.Turns[i] = make(utils.Turns, maxLookups/len(r.Turns))
+	}
+	r.Timeout = lookupTimeout
+	return r
+}
 
 // lookup waits for the addresses of one host, of both families.
 type lookup struct {
@@ -45,7 +60,7 @@ func (l *lookup) isSettled() bool {
 
 // question is a question to the name service for addresses of one family.
 type question struct {
-	began  time.Time
+	began  time.Time // when it began to wait for its turn
 	done   chan struct{}
 	answer utils.Answer // once done
 }
@@ -80,17 +95,16 @@ func (b *addressBook) begin(id types.ID) *lookup {
 	return l
 }
 
-// ask asks the name service q, about the family i of id.
+// ask asks the name service q, about the family i of id, once it is its turn.
 func (b *addressBook) ask(id types.ID, i int, q *question) {
-	ctx, cancel := context.WithTimeout(b.tasks.ctx, lookupTimeout)
-	defer cancel()
 	e := &b.hosts[id-1]
-	q.answer = b.resolver.Family(ctx, e.name, i == 1)
+	q.answer = b.resolver.Family(b.tasks.ctx, e.name, i == 1)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e.pending[i] = nil
 	if q.answer.Err == nil {
 		b.replace(id, i, q.answer.Addrs)
+		e.given = time.Now()
 	}
 	close(q.done)
 }
@@ -153,6 +167,9 @@ func (b *addressBook) confirm(id types.ID, l *lookup, err error) {
 	b.troubles.note(id, err)
 	e := &b.hosts[id-1]
 	e.answered = time.Now()
+	if utils.NoSuchName(err) {
+		e.given = time.Time{}
+	}
 	if l.err = err; err == nil {
 		e.trusted = e.answered.Add(addressTrust)
 	}

@@ -297,6 +297,12 @@ func (p *Peer) handle(e event) *handlers.Output {
 			p.echo(e.host, e.message)
 			return nil
 		}
+		if e.message.Kind == types.State {
+			e.message.Stale = !p.addresses.current(e.host)
+			if e.message.Stale {
+				p.addresses.refresh(e.host) // so that the next one need not be
+			}
+		}
 		out := p.protocol.Message(p.now(), e.host, e.message)
 		if out.Misled {
 			p.misled(e, out.Late)

@@ -44,6 +44,7 @@ const (
 const (
 	limitDatagrams limitID = iota + hostLimits
 	limitLookups
+	limitAsking
 	limitPending
 	limitLookedInto
 	limitOpen
@@ -91,6 +92,7 @@ var limitTable = [...]limit{
 	// The burst grows by one for each host.
 	limitLookups: {"look-ups of names that are claimed", 64, 64, false, nil, "not believed", []dropReason{dropStranger}},
 
+	limitAsking: {"questions to the name service", 0, maxLookups, false, []int{maxLookups / 2}, "waits", nil},
 	limitPending: {"connections that have not identified themselves", 0, maxPendingUnknown, false,
 		[]int{maxPendingOfHost, int(introduction / time.Second)}, "the oldest of that kind is closed", []dropReason{dropPendingFull, dropSilent}},
 	limitLookedInto: {"unidentified connections of unknown addresses that are looked up", 0, maxLookedInto, false, nil, "closed", []dropReason{dropPendingFull}},

@@ -110,6 +110,7 @@ type Message struct {
 	// Not sent.
 	Waited time.Duration // how long it waited unread at the receiver, as far as known
 	Addr   Addr          // of a received message, its source; of one to send, the only address to send it to, or invalid for any of the host's
+	Stale  bool          // of a received STATE: neither has the hosts file the sender's address, nor did the name service give it lately
 }
 
 // Outcome is the result of an attempt to connect to a host.
@@ -117,12 +118,16 @@ type Outcome uint8
 
 // The outcomes of a dial that failed.
 const (
-	NoAnswer   Outcome = iota + 1 // no address of the host answered in time, or the network reported an error: silence
-	Refusal                       // every address of the host refused the connection
-	NoName                        // the name service answered that there is no such name
-	Unresolved                    // the name service gave no address, nor answered that there is no such name
+	NoAnswer     Outcome = iota + 1 // no address of the host answered in time, or the network reported an error: silence
+	Refusal                         // every address of the host refused the connection
+	NoName                          // the name service answered that there is no such name
+	Unresolved                      // the name service gave no address lately, nor answered that there is no such name; an address that it gave before did not answer
+	StaleRefusal                    // as Refusal, but all that is known of the addresses is that the host had them once
 )
 
+// Refused reports whether every address of the host refused, whether or not they are current.
+func (o Outcome) Refused() bool { return o == Refusal || o == StaleRefusal }
+
 func (o Outcome) String() string {
-	return name(o, "?", "no answer", "refused", "no such name", "not resolved")
+	return name(o, "?", "no answer", "refused", "no such name", "not resolved", "refused where it was")
 }

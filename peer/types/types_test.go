@@ -276,7 +276,7 @@ func TestNames(t *testing.T) {
 		{Present, "present"}, {Unreachable, "unreachable"}, {Restarted, "restarted"}, {Left, "left"}, {Expelled, "expelled"},
 		{Fresh, "fresh"}, {Out, "out"}, {Joined, "member"},
 		{Promised, "promised"}, {HasLeader, "has a leader"}, {Behind, "behind"}, {Differs, "hosts files differ"}, {Twice, "runs twice"}, {Elsewhere, "is elsewhere"},
-		{NoAnswer, "no answer"}, {Refusal, "refused"}, {NoName, "no such name"}, {Unresolved, "not resolved"},
+		{NoAnswer, "no answer"}, {Refusal, "refused"}, {NoName, "no such name"}, {Unresolved, "not resolved"}, {StaleRefusal, "refused where it was"},
 	}
 	for _, tt := range tests {
 		if got := tt.value.String(); got != tt.want {

@@ -15,7 +15,7 @@ const (
 	// may never answer for one of them.
 	FamilyGrace = 300 * time.Millisecond
 	// lenientAfter is how long a strict look-up has before a lenient one begins beside it.
-	lenientAfter = 300 * time.Millisecond
+	lenientAfter = time.Second
 )
 
 // LookupFunc asks a name service for the addresses of a host, as net.Resolver.LookupNetIP does. The network
@@ -25,7 +25,33 @@ type LookupFunc func(ctx context.Context, network, host string) ([]netip.Addr, e
 // Resolver turns hosts into addresses. The zero Resolver asks the machine's name service.
 // Any goroutine may use it.
 type Resolver struct {
-	Lookup LookupFunc // asked in place of the name service, if set; twice if it fails or is slow
+	Lookup  LookupFunc    // asked in place of the name service, if set; twice if it fails or is slow
+	Turns   [2]Turns      // bound the look-ups at a time, for IPv4 and for IPv6
+	Timeout time.Duration // bounds Family from its first turn on, if it is positive
+}
+
+// Turns has room for as many look-ups as may run at a time. Others wait in the order in which they came. Nil
+// sets no bound.
+type Turns chan struct{}
+
+// take waits for a turn; it fails if ctx ends first.
+func (t Turns) take(ctx context.Context) error {
+	if t == nil {
+		return nil
+	}
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// give ends a turn.
+func (t Turns) give() {
+	if t != nil {
+		<-t
+	}
 }
 
 // The machine's name service. The first reports the failure of any part of a look-up (a search
@@ -42,17 +68,25 @@ type Answer struct {
 }
 
 // Family asks for a host's addresses of one family: those of IPv4, or of IPv6. It takes as long as the
-// name service does: bound it by ctx.
+// name service does, and as those before it in Turns: bound it by ctx.
 func (r Resolver) Family(ctx context.Context, name string, ipv6 bool) Answer {
 	strict, lenient := strictly, leniently
 	if r.Lookup != nil {
 		strict, lenient = r.Lookup, r.Lookup
 	}
-	network := "ip4"
+	network, turns := "ip4", r.Turns[0]
 	if ipv6 {
-		network = "ip6"
+		network, turns = "ip6", r.Turns[1]
 	}
-	return ask(ctx, network, name, strict, lenient)
+	if err := turns.take(ctx); err != nil {
+		return Answer{Err: err}
+	}
+	if r.Timeout > 0 {
+		bounded, cancel := context.WithTimeout(ctx, r.Timeout)
+		defer cancel()
+		ctx = bounded
+	}
+	return ask(ctx, network, name, strict, lenient, turns)
 }
 
 // Addrs returns the addresses of the host name, at least one and each once, IPv4-mapped ones as IPv4.
@@ -95,19 +129,26 @@ func Failure(a, b Answer) error {
 }
 
 // ask calls strict first, because callers take "no such name" as evidence that the host does not run.
-// If strict fails, or is slow, ask returns what lenient finds, but never lenient's error.
-func ask(ctx context.Context, network, name string, strict, lenient LookupFunc) Answer {
+// If strict fails, or is slow, ask returns what lenient finds, but never lenient's error. The caller took a turn
+// for strict; lenient takes one of its own.
+func ask(ctx context.Context, network, name string, strict, lenient LookupFunc, turns Turns) Answer {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	call := func(f LookupFunc) <-chan Answer {
+	call := func(f LookupFunc, turn func(context.Context) error) <-chan Answer {
 		c := make(chan Answer, 1)
 		go func() {
+			if err := turn(ctx); err != nil {
+				c <- Answer{Err: err}
+				return
+			}
+			defer turns.give()
 			found, err := f(ctx, network, name)
 			c <- answerOf(network, name, found, err)
 		}()
 		return c
 	}
-	answer, slow := call(strict), time.After(lenientAfter)
+	taken := func(context.Context) error { return nil }
+	answer, slow := call(strict, taken), time.After(lenientAfter)
 	var (
 		other   <-chan Answer // of the lenient look-up
 		failed  *Answer       // what the strict one ended with
@@ -121,10 +162,10 @@ func ask(ctx context.Context, network, name string, strict, lenient LookupFunc) 
 			}
 			failed, answer, slow = &a, nil, nil
 			if other == nil && !useless {
-				other = call(lenient)
+				other = call(lenient, turns.take)
 			}
 		case <-slow:
-			other = call(lenient)
+			other = call(lenient, turns.take)
 		case a := <-other:
 			if a.Err == nil {
 				return a

@@ -90,7 +90,7 @@ func TestAskStrictlyFirst(t *testing.T) {
 					return addrs("10.0.0.1"), nil
 				}
 			}
-			a := ask(t.Context(), "ip4", "one", answer(c.strict), answer(c.lenient))
+			a := ask(t.Context(), "ip4", "one", answer(c.strict), answer(c.lenient), nil)
 			if a.Err != c.want || (a.Err == nil) != (len(a.Addrs) == 1) {
 				t.Errorf("got %+v; want error %v", a, c.want)
 			}
@@ -194,7 +194,7 @@ func TestLenientBesideStrict(t *testing.T) {
 				return addrs("10.0.0.1"), c.err
 			}
 			began := time.Now()
-			if a := ask(t.Context(), "ip4", "one", strict, lenient); a.Err != c.err || time.Since(began) != c.took {
+			if a := ask(t.Context(), "ip4", "one", strict, lenient, nil); a.Err != c.err || time.Since(began) != c.took {
 				t.Errorf("got %+v after %v, want %v after %v", a, time.Since(began), c.err, c.took)
 			}
 		}

@@ -19,6 +19,8 @@ type NameServer struct {
 	names map[string][]netip.Addr
 	habit Habit
 	asked int
+	open  int       // questions that are not answered yet
+	most  int       // the most that were open at a time
 	last  time.Time // when a question came last
 }
 
@@ -71,6 +73,14 @@ func (s *NameServer) Become(h Habit) {
 	s.habit = h
 }
 
+// MostOpen returns how many questions it had at a time that it had not answered yet. One that it never answers
+// stays among them.
+func (s *NameServer) MostOpen() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.most
+}
+
 // AwaitQuiet waits until no query has come for some seconds, because all peers know all names.
 func (s *NameServer) AwaitQuiet(t testing.TB) {
 	t.Helper()
@@ -100,7 +110,12 @@ func (s *NameServer) serve() {
 			return
 		}
 		if answer, late := s.answer(b[:n]); answer != nil {
-			time.AfterFunc(late, func() { s.socket.WriteToUDPAddrPort(answer, from) })
+			time.AfterFunc(late, func() {
+				s.mu.Lock()
+				s.open--
+				s.mu.Unlock()
+				s.socket.WriteToUDPAddrPort(answer, from)
+			})
 		}
 	}
 }
@@ -114,6 +129,8 @@ func (s *NameServer) answer(query []byte) ([]byte, time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked, s.last = s.asked+1, time.Now()
+	s.open++
+	s.most = max(s.most, s.open)
 	h, kind := s.habit, binary.BigEndian.Uint16(query[end-4:])
 	if h.Silent || h.NoAAAA && kind == dnsAAAA || h.Lose > 0 && s.asked%h.Lose == 0 {
 		return nil, 0

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"hash"
+	"strings"
 	"sync"
 	"testing"
 
@@ -75,11 +76,15 @@ func write(h hash.Hash, w *world, p *process, out *handlers.Output) {
 	}
 }
 
-// writeMessage writes m, and its view by value.
+// writeMessage writes m, and its view by value. It leaves out Stale, the last field: only a received message has it.
 func writeMessage(h hash.Hash, m types.Message) {
 	if m.View != nil {
 		fmt.Fprint(h, *m.View)
 		m.View = nil
 	}
-	fmt.Fprintln(h, m)
+	text, found := strings.CutSuffix(fmt.Sprint(m), " false}")
+	if !found {
+		text += " is stale"
+	}
+	fmt.Fprintln(h, text+"}")
 }

@@ -90,7 +90,7 @@ var mutants = []mutation{
 	{name: "a removed member does not become fresh", edits: []edit{{"handlers/following.go",
 		"leader, group, term := h.following, h.view.Group, h.followed\n		h.becomeFresh()\n", "leader, group, term := h.following, h.view.Group, h.followed\n		h.position, h.view = position{role: roleOut}, types.View{}\n"}}},
 	{name: "re-forming takes silence for evidence", edits: []edit{{"handlers/founding.go",
-		"return h.ReformOnRefusal && e.outcome == types.Refusal && h.since(h.hosts[id-1].lastContact) >= h.Monitor", "return true"}}, by: byTables},
+		"return h.ReformOnRefusal && e.outcome.Refused() && h.since(h.hosts[id-1].lastContact) >= h.Monitor", "return true"}}, by: byTables},
 	{name: "re-forming does not ask who else has the view", edits: []edit{{"handlers/founding.go",
 		"e.group == h.view.Group && !e.led && !h.outranks(id, e)", "e.group == h.view.Group"}}, by: byTables},
 	{name: "a failure is recorded again and again", edits: []edit{{"handlers/monitoring.go",

@@ -35,6 +35,9 @@ const (
 	answerTime = 3 * time.Second
 	// maxAnswer bounds an answer, in bytes: twice what a group of the largest size takes.
 	maxAnswer = 4 << 20
+	// maxDepth and maxValues bound the lists and objects of an answer. A peer's are nested three deep, and have
+	// some fifty values for each host: ten, the members that it does not hear, and its addresses.
+	maxDepth, maxValues = 8, 64 * types.MaxHosts
 	// maxSentence and maxName bound the texts of an answer that are shown, in bytes.
 	maxSentence, maxName = 4000, 256
 	// watchPause is the time between two looks of -watch.
@@ -177,24 +180,73 @@ func (c *command) look(ctx context.Context) (text []byte, facts string, err erro
 	if err != nil {
 		return nil, "", err
 	}
-	var r statusJSON
-	if err := json.Unmarshal(answer, &r); err != nil || status != http.StatusOK || len(r.Hosts) > types.MaxHosts {
+	var full struct {
+		statusJSON
+		Missing ignored `json:"missing"`
+	}
+	if status != http.StatusOK || !isModest(answer) || json.Unmarshal(answer, &full) != nil {
 		return nil, "", fmt.Errorf("the server at %s is not a peer of Memberly (status %d)", c.at, status)
 	}
+	r := &full.statusJSON
 	if r.Version != jsonVersion {
 		return nil, "", fmt.Errorf("the peer at %s speaks version %d of the status, this program %d: use the same release", c.at, r.Version, jsonVersion)
 	}
 	r.clean()
-	table := tabulate(&r)
+	table := tabulate(r)
 	r.Time = time.Time{}
 	for i := range r.Hosts {
 		r.Hosts[i].Heard = nil
 	}
-	facts = string(tabulate(&r))
+	facts = string(tabulate(r))
 	if c.json {
 		return printableJSON(answer), facts, nil
 	}
 	return table, facts, nil
+}
+
+// ignored is a part of an answer that is not decoded.
+type ignored struct{}
+
+func (*ignored) UnmarshalJSON([]byte) error { return nil }
+
+// isModest reports whether a text of JSON is no larger, decoded, than what a peer may answer: no list or object
+// has more than types.MaxHosts values, none is nested deeper than maxDepth, and there are at most maxValues in
+// all. Values of two bytes would else become structures of a hundred. It neither allocates, nor finds out
+// whether the text is valid.
+func isModest(text []byte) bool {
+	var in [maxDepth]int // the values so far in each list and object around
+	depth, values := 0, 0
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case '"':
+			for i++; i < len(text) && text[i] != '"'; i++ {
+				if text[i] == '\\' {
+					i++
+				}
+			}
+		case '[', '{':
+			if depth == maxDepth {
+				return false
+			}
+			in[depth] = 1
+			depth++
+			values++
+		case ']', '}':
+			depth = max(depth-1, 0)
+		case ',':
+			values++
+			if depth == 0 {
+				return false // it is not valid
+			}
+			if in[depth-1]++; in[depth-1] > types.MaxHosts {
+				return false
+			}
+		}
+		if values > maxValues {
+			return false
+		}
+	}
+	return true
 }
 
 // shown returns a text of an answer as it may be shown: whatever answers may not be a peer, and may mean harm.
@@ -215,7 +267,7 @@ func (r *statusJSON) clean() {
 // printableJSON returns JSON with what a terminal would not simply show as escapes of JSON. Of such characters
 // valid JSON has outside of its strings only white space, which it leaves out.
 func printableJSON(b []byte) []byte {
-	var out []byte
+	out := make([]byte, 0, len(b))
 	for _, r := range string(b) {
 		if r == '\n' || r >= ' ' && r < 0x7f || strconv.IsPrint(r) && r != utf8.RuneError {
 			out = utf8.AppendRune(out, r)

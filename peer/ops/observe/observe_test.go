@@ -624,7 +624,7 @@ func TestHostileAnswers(t *testing.T) {
 		{"escapes", statusJSON{Version: jsonVersion, Summary: harm, Reason: harm, CanLose: lossJSON{Words: harm},
 			Hosts: []hostJSON{{ID: 1, Name: harm, State: harm, Addresses: []string{harm}, DoesNotHear: []types.ID{1}}}}},
 		{"long texts", statusJSON{Version: jsonVersion, Summary: long, Hosts: []hostJSON{{ID: 1, Name: long, State: "a", Addresses: []string{long}}}}},
-		{"long lists", statusJSON{Version: jsonVersion, Hosts: []hostJSON{{ID: 1, Name: "\xff" + long[:1000], DoesNotHear: slices.Repeat([]types.ID{1}, 1<<20)}}}},
+		{"long lists", statusJSON{Version: jsonVersion, Hosts: []hostJSON{{ID: 1, Name: "\xff" + long[:1000], DoesNotHear: slices.Repeat([]types.ID{1}, types.MaxHosts)}}}},
 	} {
 		h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/ready" {
@@ -646,5 +646,65 @@ func TestHostileAnswers(t *testing.T) {
 		if code := RunReady(t.Context(), []string{h.URL[len("http://"):]}, nil, &out, &out); code != no {
 			t.Errorf("ready, redirected: code %d, %q", code, out.String())
 		}
+	}
+}
+
+// What an answer costs is bounded before it is decoded: whatever it says, and however often.
+func TestAnswerCostsLittle(t *testing.T) {
+	const most = 40 << 20
+	fill := func(before, part, after string) string {
+		n := (maxAnswer - len(before) - len(after)) / (len(part) + 1)
+		return before + strings.Repeat(part+",", n-1) + part + after
+	}
+	list := func(part string, n int) string { return "[" + strings.Repeat(part+",", n-1) + part + "]" }
+	for what, answer := range map[string]string{
+		"hosts":           fill(`{"version":1,"hosts":[`, "{}", "]}"),
+		"lists of hosts":  fill(`{"version":1,`, `"hosts":`+list("{}", 1000), "}"),
+		"missing":         fill(`{"version":1,"missing":[`, "{}", "]}"),
+		"members":         fill(`{"version":1,"view":{"members":[`, "1", "]}}"),
+		"views":           fill(`{"version":1,`, `"view":{"members":[1]},"view":null`, "}"),
+		"waits for":       fill(`{"version":1,"stopped":{"waits_for":[`, "1", "]}}"),
+		"single":          fill(`{"version":1,"can_lose":{"single":[`, "1", "]}}"),
+		"addresses":       fill(`{"version":1,"hosts":[{"addresses":[`, `""`, "]}]}"),
+		"does not hear":   fill(`{"version":1,"hosts":[`, `{"does_not_hear":`+list("1", 1000)+"}", "]}"),
+		"many addresses":  fill(`{"version":1,"hosts":[`, `{"addresses":`+list(`""`, 1000)+"}", "]}"),
+		"many keys":       fill(`{"version":1,`, `"\u0061":0`, "}"),
+		"no key at all":   fill(`{"version":1,`, `"":0`, "}"),
+		"deep":            `{"version":1,"a":` + strings.Repeat("[", maxAnswer-100),
+		"deep and closed": `{"version":1,"a":` + strings.Repeat("[", maxAnswer/2-100) + strings.Repeat("]", maxAnswer/2-100) + "}",
+		"deep objects":    `{"version":1,"hosts":` + strings.Repeat(`{"a":`, maxAnswer/5-100),
+		"a long text":     `{"version":1,"summary":"` + strings.Repeat("x", maxAnswer-100) + `"}`,
+	} {
+		h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, answer) }))
+		for _, args := range [][]string{{h.URL[len("http://"):]}, {"-json", h.URL[len("http://"):]}} {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			RunStatus(t.Context(), args, nil, io.Discard, io.Discard)
+			runtime.ReadMemStats(&after)
+			if cost := after.TotalAlloc - before.TotalAlloc; cost > most {
+				t.Errorf("%s, %q: it costs %d MB, want at most %d", what, args, cost>>20, most>>20)
+			}
+		}
+		h.Close()
+	}
+}
+
+// The largest answer of a peer is decoded: all hosts of the largest file, each with what it does not hear.
+func TestLargestAnswer(t *testing.T) {
+	t.Parallel()
+	r := statusJSON{Version: jsonVersion, View: &viewJSON{}, Stopped: &stopJSON{}}
+	for id := range types.ID(types.MaxHosts) {
+		r.View.Members = append(r.View.Members, id+1)
+		r.Stopped.WaitsFor = append(r.Stopped.WaitsFor, id+1)
+		r.CanLose.Single = append(r.CanLose.Single, id+1)
+		r.Missing = append(r.Missing, missingJSON{ID: id + 1})
+		r.Hosts = append(r.Hosts, hostJSON{ID: id + 1, Name: "host\\\",[", Addresses: []string{"10.0.0.1", "10.0.0.2", "fd00::1", "fd00::2"},
+			DoesNotHear: slices.Repeat([]types.ID{types.MaxHosts}, handlers.MaxNamed)})
+	}
+	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, &r) }))
+	t.Cleanup(h.Close)
+	var stdout, stderr strings.Builder
+	if code := RunStatus(t.Context(), []string{h.URL[len("http://"):]}, nil, &stdout, &stderr); code != yes || strings.Count(stdout.String(), "\n") < types.MaxHosts {
+		t.Errorf("code %d, %d bytes, %s", code, stdout.Len(), stderr.String())
 	}
 }
