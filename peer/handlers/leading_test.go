@@ -257,7 +257,7 @@ func TestRule4Behind(t *testing.T) {
 // 0.2 s after the view on: before that, the first message may be under way.
 func TestRule4ShownAgain(t *testing.T) {
 	t.Parallel()
-	for _, answers := range []bool{true} { // 4 has got the REQ
+	for _, answers := range []bool{true, false} { // 4 has got the REQ, or not even that
 		p := leader(t, conf{}, viewOf(1, 1, 2, 3, 4, 5))
 		p.hear(msg{Kind: types.Join, From: 6})
 		if answers {
