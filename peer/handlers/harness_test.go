@@ -70,6 +70,9 @@ func (p *peer) hearAt(remote types.ID, m msg) string {
 	if k := m.Kind; k != types.Join && k != types.Probe && k != types.Heartbeat {
 		m.For = cmp.Or(m.For, p.Incarnation())
 	}
+	if m.Kind == types.Join {
+		m.Monitor = cmp.Or(m.Monitor, p.Monitor)
+	}
 	if m.Kind == types.State || m.Kind == types.Heartbeat {
 		m.Request = cmp.Or(m.Request, uint64(epoch+p.at))
 	}
@@ -109,7 +112,7 @@ func (p *peer) do(step func(handlers.Instant) *handlers.Output) string {
 			p.note(msg{}, "view %d %d", e.View, e.Members)
 		case handlers.Waits:
 			p.note(msg{}, "waits: %v %d", e.Halt, e.Awaited)
-		case handlers.FilesDiffer, handlers.RunsTwice:
+		case handlers.FilesDiffer, handlers.MonitorDiffers, handlers.RunsTwice:
 			p.note(msg{}, "%d %v", e.Host, e.Kind)
 		case handlers.Leads, handlers.Ceased:
 			p.fences = append(p.fences, fmt.Sprint(p.at, " ", e.Kind, " ", e.Fence))

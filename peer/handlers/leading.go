@@ -468,6 +468,12 @@ func (h *Handler) drill() bool {
 	return true
 }
 
+// awaits reports whether id, which is behind, gets the round again and again until it answers, and so the view. What it
+// owes from before the view counts only while there is a round.
+func (h *Handler) awaits(id types.ID) bool {
+	return h.leading.round != nil && h.hosts[id-1].owes != never
+}
+
 // lags reports whether the member id is not known to hold the present view.
 func (h *Handler) lags(id types.ID) bool { return id != h.ID && h.hosts[id-1].holds < h.view.Number }
 

@@ -12,7 +12,7 @@ import (
 
 // until tells when the peer's lease ends: "none" if it has none.
 func (p *peer) until() string {
-	if p.lease.Fence == 0 {
+	if p.lease.Fence == 0 || p.lease.Until < 0 { // no quorum has answered yet
 		return "none"
 	}
 	return fmt.Sprint(p.lease.Until - epoch)
@@ -54,11 +54,11 @@ func TestRule8FromTheSending(t *testing.T) {
 		step.do()
 		want(t, step.name, p.until(), step.want)
 	}
-	want(t, "one lease", fmt.Sprint(p.fences), "[300ms leads 2]")
+	want(t, "one lease", fmt.Sprint(p.fences), "[300ms leads 8192]")
 }
 
-// Rule 8: a leader whose lease ends leads no more, from that moment on, and says so at once; and that it never will
-// again in that term.
+// Rule 8: a leader whose tenure ends leads no more, from that moment on, and says so at once; and that it never will
+// again in that term. Its tenure is the latest end that its lease had, and a monitor interval from its election at least.
 func TestRule8Ends(t *testing.T) {
 	t.Parallel()
 	p := leader(t, conf{}, viewOf(1, 1, 2, 3))
@@ -68,12 +68,22 @@ func TestRule8Ends(t *testing.T) {
 		t.Errorf("at %v it leads is %v, its lease lasts %v", p.at, p.Leads(), p.until())
 	}
 	p.pass(100*ms, 2, 3)
-	want(t, "it", fmt.Sprint(p.fences, p.Leads(), " ", p.until()), "[0s leads 2 2.156s ceased 2] false none")
+	want(t, "it", fmt.Sprint(p.fences, p.Leads(), " ", p.until()), "[0s leads 8192 2.156s ceased 8192] false none")
 	want(t, "says that it leads at", p.when("HEARTBEAT leads"), "[0s 1.1s]")
-	want(t, "says that it does not at", p.when("HEARTBEAT"), "[2.156s]")
+	want(t, "says that it does not at", p.when("HEARTBEAT"), "[2.2s]")
 	if m := p.sent(0, types.Heartbeat); !m.Ceased || m.Term != p.term {
 		t.Errorf("its heartbeat says %+v", m)
 	}
+	p = leader(t, conf{}, viewOf(1, 1, 2, 3))
+	p.pass(1500*ms, 2, 3) // they answer the heartbeat of 1.1 s
+	p.unheard = true
+	p.pass(1756*ms-1, 2, 3)
+	if !p.Leads() || !p.lease.Valid(epoch+p.at) {
+		t.Errorf("at %v it leads is %v, its lease lasts %v", p.at, p.Leads(), p.until())
+	}
+	p.pass(ms, 2, 3)
+	want(t, "whose lease was extended", fmt.Sprint(p.fences, p.Leads(), " ", p.when("HEARTBEAT")), "[0s leads 8192 3.256s ceased 8192] false [3.256s]")
+
 	l := handlers.Lease{Fence: 2, Until: 5}
 	if !l.Valid(4) || l.Valid(5) || (handlers.Lease{Until: 5}).Valid(4) || (handlers.Lease{Fence: 2, Until: 5, Resigned: true}).Valid(4) {
 		t.Error("a lease is valid before its end, with a fence, and until its leader resigns")
@@ -106,13 +116,13 @@ func TestRule8Stall(t *testing.T) {
 	p = leader(t, conf{}, viewOf(1, 1, 2, 3))
 	p.at += 5 * time.Second
 	p.do(p.Tick)
-	want(t, "it stood still for longer", fmt.Sprint(p.fences, p.Leads(), " ", p.until()), "[0s leads 2 5s ceased 2] false none")
+	want(t, "it stood still for longer", fmt.Sprint(p.fences, p.Leads(), " ", p.until()), "[0s leads 8192 5s ceased 8192] false none")
 
 	p = candidate(t, conf{}, viewOf(1, 1, 2, 3))
 	granted := p.answer(2)
 	p.at += time.Second
 	p.hear(granted)
-	want(t, "a candidate stood still", fmt.Sprint(p.fences, p.Leads(), " ", p.until()), "[] false none")
+	want(t, "a candidate stood still", fmt.Sprint(p.fences, p.Leads(), " ", p.until()), "[] true none")
 }
 
 // asks are what a leader or candidate asks of a member: 2 does, under term 2.
@@ -223,6 +233,7 @@ func TestRule8Released(t *testing.T) {
 		{"another has ceased", beats(msg{From: 2, Ceased: true}), false},
 		{"a heartbeat of before it won", beats(msg{}), false},
 		{"it has promised a higher term", beats(msg{Term: types.Term{Counter: 2, Peer: 4}}), true},
+		{"it stands again", beats(msg{Term: types.Term{Counter: 2, Peer: 1}}), false},
 		{"it leads under a higher term", beats(msg{Leads: true, Term: types.Term{Counter: 2, Peer: 1}}), false},
 		{"a view without it", shown(without), true},
 		{"a view with another life of it", shown(other), true},
@@ -319,7 +330,7 @@ func TestRule8Asks(t *testing.T) {
 	p.log = nil
 	p.pass(10*time.Second, 2, 3) // the others are unreachable, but not missed by anybody else
 	want(t, "while heartbeats bring the answers, asks", p.when("PROBE→2"), "[]")
-	want(t, "leads", fmt.Sprint(p.fences), "[0s leads 2]")
+	want(t, "leads", fmt.Sprint(p.fences), "[0s leads 8192]")
 }
 
 // Rule 8: a leader that must settle what an earlier one has proposed has no lease before a quorum of the next view
@@ -345,7 +356,7 @@ func TestRule8Inherits(t *testing.T) {
 		step.do()
 		want(t, step.name, fmt.Sprint(p.Leads(), " ", p.until()), step.want)
 	}
-	want(t, "leads", fmt.Sprint(p.fences), "[0s leads 2]")
+	want(t, "leads", fmt.Sprint(p.fences), "[0s leads 8192]")
 
 	p = candidate(t, conf{}, viewOf(1, 1, 2, 3, 4, 5))
 	p.hear(pending)
@@ -367,8 +378,8 @@ func TestRule8Inherits(t *testing.T) {
 	want(t, "it settles nothing, as it proposes", p.until(), "2.156s")
 }
 
-// Rule 8: a chosen change is not carried out for 0.2 s if the leader would not have a lease in the next view, unless
-// enough answer.
+// Rule 8: a chosen change is not carried out for 0.2 s if the leader has a lease and would not have one in the next
+// view, unless enough answer. Then it leads on, without.
 func TestRule8WaitsForMore(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -377,34 +388,33 @@ func TestRule8WaitsForMore(t *testing.T) {
 		when   string
 		fences string
 	}{
-		{"nobody else answers", func(*peer) {}, "[200ms]", "[]"},
-		{"one more answers", func(p *peer) { p.pass(100*ms, 3, 4); p.reply(5) }, "[100ms]", "[100ms leads 2]"},
-		{"one more answers the heartbeat", func(p *peer) { p.pass(100*ms, 3, 4); p.hear(p.beat(5)); p.do(p.Tick) }, "[100ms]", "[100ms leads 2]"},
+		{"nobody else answers", func(*peer) {}, "[200ms]", "[0s leads 8192 200ms ceased 8192]"},
+		{"one more answers", func(p *peer) { p.pass(100*ms, 3, 4); p.reply(5) }, "[100ms]", "[0s leads 8192]"},
+		{"one more answers the heartbeat", func(p *peer) { p.pass(100*ms, 3, 4); p.hear(p.beat(5)); p.do(p.Tick) }, "[100ms]", "[0s leads 8192]"},
 	} {
-		p := member(t, conf{ID: 2}, viewOf(1, 1, 2, 3, 4, 5))
-		p.undialed(1, types.Refusal)
-		a := p.answer(3)
-		a.Change, a.Accepted = add(6), types.Term{Counter: 1, Peer: 1}
-		p.hear(a)
-		p.reply(4)
-		p.term = types.Term{Counter: 2, Peer: 2}
+		p := candidate(t, conf{}, viewOf(2, 1, 2, 3, 4, 5)) // of six, three with 2 are a quorum, or four
+		p.reply(3, 4)
+		p.reply(3, 4)
+		p.hear(msg{Kind: types.Join, From: 6})
 		want(t, tt.name+": chosen by three of five, of six too few", p.reply(3, 4), "")
 		tt.do(p)
-		p.reply(3, 4)
 		p.pass(300*ms, 3, 4)
 		want(t, tt.name+": view 6 at", p.when("view 6 [1 2 3 4 5 6]"), tt.when)
-		if tt.fences == "[]" {
-			want(t, tt.name+": it leads no more", fmt.Sprint(p.Leads(), " ", p.fences), "false []")
-			continue
-		}
-		p.reply(3, 4, 5)
-		if !p.Leads() {
-			t.Errorf("%s: it does not lead", tt.name)
-		}
+		want(t, tt.name+": it leads on", fmt.Sprint(p.Leads(), " ", p.fences), "true "+tt.fences)
 	}
 	p := leader(t, conf{}, viewOf(1, 1, 2, 3, 4, 5))
 	p.hear(msg{Kind: types.Join, From: 6})
 	want(t, "enough have answered", p.reply(2, 3)[:6], "view 6")
+
+	p = candidate(t, conf{}, viewOf(2, 1, 2, 3, 4, 5))
+	a := p.answer(3)
+	a.Change, a.Accepted = add(6), types.Term{Counter: 1, Peer: 2}
+	p.hear(a)
+	p.reply(4)
+	want(t, "it has no lease to keep, as it settles what was pending", p.reply(3, 4)[:6], "view 6")
+	want(t, "it leads without", fmt.Sprint(p.Leads(), p.fences), "true []")
+	p.reply(3, 4, 5)
+	want(t, "four of six have answered", fmt.Sprint(p.Leads(), p.fences), "true [0s leads 8192]")
 }
 
 // Rules 1 and 8: who installs a view promises the term in which it was chosen, however it comes by it.
@@ -439,7 +449,7 @@ func TestRule8TermOfTheView(t *testing.T) {
 	higher := next
 	higher.Term = types.Term{Counter: 3, Peer: 2}
 	p.hear(msg{Kind: types.NewView, From: 4, Number: 6, View: &higher, Chosen: higher.Term, Term: one})
-	want(t, "a leader of a lower term", fmt.Sprint(p.View().Number, p.Leads(), p.fences), "6 false [0s leads 2 0s ceased 2]")
+	want(t, "a leader of a lower term", fmt.Sprint(p.View().Number, p.Leads(), p.fences), "6 false [0s leads 8192 0s ceased 8192]")
 
 	p = leader(t, conf{}, viewOf(1, 1, 2, 3, 4, 5))
 	p.hear(msg{Kind: types.Join, From: 6})
@@ -466,10 +476,10 @@ func TestRule8Resigns(t *testing.T) {
 	} {
 		p := leader(t, conf{}, viewOf(1, 1, 2, 3))
 		step(p)
-		if !p.Leads() || p.lease.Fence != 2 || !p.lease.Resigned || p.lease.Valid(epoch) {
+		if !p.Leads() || p.lease.Fence != 8192 || !p.lease.Resigned || p.lease.Valid(epoch) {
 			t.Errorf("who %s leads is %v, with %+v", name, p.Leads(), p.lease)
 		}
-		want(t, "who "+name, fmt.Sprint(p.fences), "[0s leads 2 0s ceased 2]")
+		want(t, "who "+name, fmt.Sprint(p.fences), "[0s leads 8192 0s ceased 8192]")
 	}
 	p := leader(t, conf{}, viewOf(1, 1, 2, 3))
 	want(t, "resigns", p.do(p.Resign), "")
@@ -477,7 +487,7 @@ func TestRule8Resigns(t *testing.T) {
 	p.reply(2, 3)
 	p.pass(3*time.Second, 2, 3, 6)
 	want(t, "says that it leads", p.when("HEARTBEAT leads"), "[0s 1.1s 2.2s]")
-	want(t, "has a lease", fmt.Sprint(p.fences, " ", p.lease.Resigned), "[0s leads 2 0s ceased 2] true")
+	want(t, "has a lease", fmt.Sprint(p.fences, " ", p.lease.Resigned), "[0s leads 8192 0s ceased 8192] true")
 }
 
 // Rule 8: the lease is lost where a leader gives up its term, and the next one has a higher fence.
@@ -485,15 +495,16 @@ func TestRule8Fence(t *testing.T) {
 	t.Parallel()
 	p := leader(t, conf{}, viewOf(1, 1, 2, 3))
 	p.at = 10 * ms
-	p.hear(msg{Kind: types.NewLeader, From: 2, Term: types.Term{Counter: 5, Peer: 2}})
+	want(t, "hears of a higher term, and does not say at once that it leads no more, as it stands again",
+		p.hear(msg{Kind: types.NewLeader, From: 2, Term: types.Term{Counter: 5, Peer: 2}}), "REFUSED has a leader→2; NEWLEADER→2,3")
 	want(t, "asks for a higher term", p.until(), "none")
 	p.at = 20 * ms
 	p.reply(2)
-	want(t, "has it", fmt.Sprint(p.fences, " ", p.until()), "[0s leads 2 10ms ceased 2 20ms leads 6] 2.166s")
+	want(t, "has it", fmt.Sprint(p.fences, " ", p.until()), "[0s leads 8192 10ms ceased 8192 20ms leads 24576] 2.166s")
 
 	p = fresh(t, conf{ID: 1, Hosts: 1})
 	p.pass(10 * time.Second)
-	want(t, "the maker of a group of one", fmt.Sprint(p.fences, p.Leads()), "[0s leads 1] true")
+	want(t, "the maker of a group of one", fmt.Sprint(p.fences, p.Leads()), "[0s leads 4096] true")
 }
 
 // Rule 8: what a host has answered in an earlier life is no answer of its next: that one backs nobody yet.
@@ -517,7 +528,10 @@ func TestRule8AnotherLife(t *testing.T) {
 		t.Fatalf("view %d has %v", v.Number, v.Members)
 	}
 	want(t, "of seven, 1, 2 and 4 have answered, and 5 long ago", p.until(), "2.156s")
-	p.hear(msg{Kind: types.OK, From: 3, Incarnation: 31, Request: p.answer(3).Request, Term: p.term})
+	p.hear(msg{Kind: types.Leave, From: 6})
+	ok := p.answer(3)
+	ok.Incarnation = 31
+	p.hear(ok)
 	want(t, "the next life of 3 has, too", p.until(), "3.306s")
 }
 
@@ -549,12 +563,12 @@ func TestHeartbeatsFollow(t *testing.T) {
 	p.pass(4*time.Second, 1, 2)
 	want(t, "by itself", p.when("HEARTBEAT"), "[367ms 1.517s 2.667s 3.817s]")
 	p = member(t, conf{ID: 3}, viewOf(1, 1, 2, 3))
-	for _, at := range []time.Duration{300, 917, 1400, 2017, 3117} {
+	for _, at := range []time.Duration{300, 917, 1054, 2017, 2155, 3117} {
 		p.pass(at*ms-p.at, 2)
 		p.hear(p.beat(1))
 	}
 	p.pass(100*ms, 2)
-	want(t, "after its leader's, but for the one that comes too early", p.when("HEARTBEAT"), "[300ms 917ms 2.017s 3.117s]")
+	want(t, "after its leader's, but for the one that comes less than 137.5 ms after its own", p.when("HEARTBEAT"), "[300ms 917ms 2.017s 2.155s 3.117s]")
 }
 
 // What a later release asks is refused, so that it need not wait.

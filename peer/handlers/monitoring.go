@@ -334,7 +334,7 @@ func (h *Handler) onHeartbeat(m *types.Message) {
 		if m.Number > h.view.Number {
 			h.ask(m.From) // who answers with its view: the leader may be unable to send it
 		}
-		if p := &h.hosts[m.From-1]; p.holds < h.view.Number && p.owes == never && h.leads() && h.since(h.changed) >= h.retry() {
+		if h.hosts[m.From-1].holds < h.view.Number && h.leads() && !h.awaits(m.From) && h.since(h.changed) >= h.retry() {
 			h.anew(m.From)
 			h.showView(m)
 		}

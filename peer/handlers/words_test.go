@@ -62,6 +62,9 @@ func story(deeds []deed) string {
 	return strings.Join(told, "; ")
 }
 
+// made is a change in two words.
+func made(c types.Change) string { return fmt.Sprint(c.Operation, " ", c.Member.ID) }
+
 // brief is a message in a few words.
 func brief(m msg) string {
 	s := m.Kind.String()
@@ -69,16 +72,24 @@ func brief(m msg) string {
 		s += fmt.Sprint(" ", m.Number)
 	}
 	switch c := m.Change; {
-	case m.View != nil:
+	case m.Kind == types.NewView && m.View != nil:
 		s += fmt.Sprint(" ", m.View.Members)
-	case c.Operation == types.Add:
-		s += fmt.Sprint(" ADD ", c.Member.ID)
-	case c.Operation == types.Del:
-		s += fmt.Sprint(" DEL ", c.Member.ID, " ", c.Cause)
+	case c.Operation != types.Nothing && c.Operation != types.Pending:
+		s += " " + made(c)
+		if c.Operation == types.Del {
+			s += " " + c.Cause.String()
+		}
 	case m.Kind == types.State:
 		s += " " + m.Standing.String()
 	case m.Kind == types.Refused:
 		s += " " + m.Reason.String()
+	}
+	switch {
+	case m.Kind != types.Req:
+	case m.View != nil:
+		s += fmt.Sprint(" after ", m.View.Members)
+	case m.Made.Operation != types.Nothing:
+		s += " after " + made(m.Made)
 	}
 	switch {
 	case m.Kind == types.Probe: // what it says of leading, lease_test.go shows

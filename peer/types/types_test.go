@@ -284,3 +284,21 @@ func TestNames(t *testing.T) {
 		}
 	}
 }
+
+// Fences are in the order of the terms, and no two terms have the same.
+func TestTermFence(t *testing.T) {
+	t.Parallel()
+	terms := []Term{{0, 1}, {0, 2}, {0, MaxHosts}, {1, 1}, {1, 2}, {1, MaxHosts - 1}, {1, MaxHosts}, {2, 1}, {2, MaxHosts}, {1 << 50, 1}, {1 << 50, 7}, {1<<52 - 1, MaxHosts}}
+	for i, a := range terms {
+		for j, b := range terms {
+			if below := a.Fence() < b.Fence(); below != a.Below(b) || below != (i < j) || (a.Fence() == b.Fence()) != (i == j) {
+				t.Errorf("the fences of %v and %v are %d and %d", a, b, a.Fence(), b.Fence())
+			}
+		}
+	}
+	for want, term := range map[uint64]Term{4096: {1, 1}, 8191: {1, MaxHosts}, 8192: {2, 1}, 24577: {6, 2}} {
+		if got := term.Fence(); got != want {
+			t.Errorf("the fence of %v is %d, want %d", term, got, want)
+		}
+	}
+}

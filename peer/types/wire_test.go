@@ -83,10 +83,10 @@ func TestLayout(t *testing.T) {
 		want string
 	}{
 		{Join, "02 01" + from + "0000000000000007 000000000000d1e5 02 0000000083215600"},
-		{Req, "02 02" + from + toTerm + "02 0002 0000000000000022 01  0001 0002"},
+		{Req, "02 02" + from + toTerm + "02 0002 0000000000000022 01  0001 0002 00"},
 		{OK, "02 03" + from + toTerm + "01 0002 0000000000000022  0000000000000002 0002"},
 		{NewView, "02 04" + from + toTerm + "01 0002 0000000000000022 0000000000000002 0002" +
-			"01 0001 0002 0001 0002 0002 0000000000000011 00 0000000000000022 00  0001 0002"},
+			"01 0001 0002 0001 0002 0002 0000000000000011 00 0000000000000022 00  0001 0002 00"},
 		{NewLeader, "02 05" + from + toTerm + "03  0001 0002"},
 		{PendingResponse, "02 06" + from + toTerm + "01 0002 0000000000000022  0000000000000002 0002"},
 		{Heartbeat, "02 07" + from + "0000000000000007 0000000000000009 0000000000000003 0001 01 00 02  0000"},
@@ -142,6 +142,109 @@ func twice(first, second netip.Addr) *Message {
 	m := sample(Refused, 5)
 	m.Reason, m.Lives = Twice, [2]netip.Addr{first, second}
 	return m
+}
+
+// showing returns a REQ among n hosts that shows the view that it is about: by the change that made it, or whole.
+func showing(whole bool, n int) *Message {
+	m := sample(Req, n)
+	m.Chosen = Term{2, 2}
+	if whole {
+		m.View = sample(NewView, n).View
+	} else {
+		m.Made = del(1, 0x11, Left)
+	}
+	return m
+}
+
+// A REQ says how it shows the view that it is about, and the term in which that was chosen.
+func TestShown(t *testing.T) {
+	t.Parallel()
+	const (
+		chosen = "0000000000000002 0002"
+		view   = "0001 0002 0001 0002 0002 0000000000000011 00 0000000000000022 00"
+	)
+	const atShown = atChange + 12 + 4 // among two hosts
+	for name, tt := range map[string]struct {
+		m    *Message
+		want string
+	}{
+		"not":           {sample(Req, 2), "00"},
+		"by the change": {showing(false, 2), "01" + chosen + "02 0001 0000000000000011 03"},
+		"whole":         {showing(true, 2), "02" + chosen + view},
+	} {
+		b := encoded(t, tt.m)
+		if got, want := hex.EncodeToString(b[atShown:]), strings.ReplaceAll(tt.want, " ", ""); got != want {
+			t.Errorf("%s: bytes are %s, want %s", name, got, want)
+		}
+		checkRoundTrip(t, tt.m, 2)
+		for n := range b {
+			wantFault(t, bytes.Clone(b[:n]), "cut short")
+		}
+	}
+	added := showing(false, 5)
+	added.Made = add(3, 0x33)
+	checkRoundTrip(t, added, 5)
+	for _, hosts := range []int{5, 1000, MaxHosts} {
+		checkRoundTrip(t, showing(true, hosts), hosts)
+		checkRoundTrip(t, showing(false, hosts), hosts)
+	}
+	if n := len(encoded(t, showing(true, MaxHosts))); n > MaxFrame {
+		t.Errorf("the largest takes %d bytes, a frame %d", n, MaxFrame)
+	}
+}
+
+// What a REQ shows is checked as strictly as the rest.
+func TestShownMalformed(t *testing.T) {
+	t.Parallel()
+	const (
+		atShown  = atChange + 12 + 2 + 4*2 // among five hosts
+		atMade   = atShown + 11
+		atLeader = atMade
+		atHosts  = atLeader + 4 + 5*2
+		atLast   = atHosts + 2
+	)
+	for _, tt := range []struct {
+		name  string
+		whole bool
+		patch patch
+		want  string
+	}{
+		{"unknown way", false, patch{atShown: {3}}, "there is no way to show a view 3"},
+		{"unknown way", true, patch{atShown: {0xff}}, "there is no way to show a view 255"},
+		{"chosen beyond the file", false, patch{atShown + 9: {0, 6}}, "peer 6 is none"},
+		{"chosen beyond the file", true, patch{atShown + 9: {0, 6}}, "peer 6 is none"},
+		{"made by nothing", false, patch{atMade: {byte(Nothing)}}, "there is no operation 0"},
+		{"made by a question", false, patch{atMade: {byte(Pending)}}, "there is no operation 3"},
+		{"made by an unknown operation", false, patch{atMade: {0xff}}, "there is no operation 255"},
+		{"made by a change of no host", false, patch{atMade + 1: {0, 0}}, "peer 0 is none"},
+		{"made by a change beyond the file", false, patch{atMade + 1: {0xff, 0xff}}, "peer 65535 is none"},
+		{"made by a change of no incarnation", false, patch{atMade + 3: zero}, "incarnation 0 is below 1"},
+		{"made by a change of a negative one", false, patch{atMade + 3: negative}, "incarnation -1 is below 1"},
+		{"made by a removal without a cause", false, patch{atMade + 11: {byte(Present)}}, "there is no cause of a removal 0"},
+		{"made by a removal for no known cause", false, patch{atMade + 11: {byte(Expelled) + 1}}, "there is no cause of a removal 5"},
+		{"view number 0", true, patch{atNumber: zero}, "a view needs a group and a number"},
+		{"no leader", true, patch{atLeader: {0, 0}}, "peer 0 is none"},
+		{"absurdly many members", true, patch{atLeader + 2: {0xff, 0xff}}, "a list of 65535 among 5 hosts"},
+		{"members twice", true, patch{atLeader + 4: {0, 2}}, "peer 2 is listed twice"},
+		{"over fewer hosts", true, patch{atHosts: {0, 4}}, "a view over 4 hosts, but the hosts file here lists 5"},
+		{"leader no member", true, patch{atLast + 8: {byte(Left)}}, "leader 1 is no member"},
+	} {
+		b := encoded(t, showing(tt.whole, 5))
+		for at, with := range tt.patch {
+			copy(b[at:], with)
+		}
+		wantFault(t, b, tt.want)
+	}
+	for _, spoil := range []func(*Message){
+		func(m *Message) { m.View.Number++ },
+		func(m *Message) { m.View.Group.Made++ },
+	} {
+		m := showing(true, 5)
+		spoil(m)
+		if _, err := AppendMessage(nil, m); err == nil || !strings.Contains(err.Error(), "a message about view") {
+			t.Errorf("a REQ about another view than it shows: error is %v", err)
+		}
+	}
 }
 
 func TestRoundTrip(t *testing.T) {
@@ -212,11 +315,19 @@ func randomMessage(rng *rand.Rand, hosts int) *Message {
 	switch m.Kind {
 	case Req:
 		m.Change, m.Unreachable = randomChange(rng, hosts, Add, Del), randomIDs(rng, hosts)
+		switch rng.IntN(3) {
+		case 0:
+			m.Made, m.Chosen = randomChange(rng, hosts, Add, Del), randomTerm(rng, hosts)
+		case 1:
+			m.Chosen = randomTerm(rng, hosts)
+			v.Term = m.Chosen
+			m.View = &v
+		}
 	case OK, PendingResponse:
 		m.Change, m.Accepted = randomChange(rng, hosts, Nothing, Add, Del), randomTerm(rng, hosts)
 	case NewView:
 		m.Change, m.Unreachable = randomChange(rng, hosts, Nothing, Add, Del), randomIDs(rng, hosts)
-		m.Chosen = randomTerm(rng, hosts)
+		m.Chosen, m.Unanswered = randomTerm(rng, hosts), rng.IntN(2) == 1
 		v.Term = m.Chosen
 		if rng.IntN(3) > 0 {
 			m.View = &v
@@ -452,7 +563,7 @@ func TestDecodeMalformedBody(t *testing.T) {
 		{"unknown cause", Req, patch{atChange + 11: {byte(Expelled) + 1}}, "there is no cause of a removal 5"},
 		{"more unreachable than hosts", Req, patch{atChange + 12: {0, 6}}, "a list of 6 among 5 hosts"},
 		{"absurdly many unreachable", Req, patch{atChange + 12: {0xff, 0xff}}, "a list of 65535 among 5 hosts"},
-		{"more unreachable than bytes", Req, patch{atChange + 12: {0, 5}}, "8 bytes are left of a list of 5"},
+		{"more unreachable than bytes", Req, patch{atChange + 12: {0, 5}}, "9 bytes are left of a list of 5"},
 		{"unreachable host 0", Req, patch{atChange + 14: {0, 0}}, "peer 0 is none"},
 		{"unreachable twice", Req, patch{atChange + 14: {0, 3}}, "peer 3 is listed twice"},
 		{"unknown standing", State, patch{atChange: {0}}, "there is no standing 0"},
