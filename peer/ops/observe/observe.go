@@ -38,11 +38,13 @@ const (
 type Facts interface {
 	Addresses(types.ID) []netip.Addr
 	DropsByName() map[string]uint64
+	Now() time.Duration // as an Instant.Run
 }
 
 // peer is what is shown of a peer: what its steps told, by a feed, and its facts.
 type peer interface {
 	Status() *handlers.Status
+	Lease() handlers.Lease
 	Age(*handlers.Status) time.Duration
 	Events() *datastructures.SafeRing[handlers.Event]
 	Since(types.ID) time.Time
