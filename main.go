@@ -127,7 +127,7 @@ func listen(c config.Config, peer *network.Peer) error {
 	}
 	peer.Listen(observe.Notices{Names: names, Say: peer.Say})
 	if c.Exec != "" {
-		h, err := hook.New(hook.Config{Command: c.Exec, Self: c.ID, Names: names, Report: peer.Say})
+		h, err := hook.New(hook.Config{Command: c.Exec, Self: c.ID, Names: names, Now: peer.Now, Report: peer.Say})
 		if err != nil {
 			return err
 		}

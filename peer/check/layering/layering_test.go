@@ -46,8 +46,9 @@ var layers = map[string]layer{
 
 	"ops/commands": {"config", "commands runs the commands that main passes to it"},
 	"ops/doctor":   {"config seal types utils", "doctor examines a host before there is a peer"},
-	"ops/hook":     {"datastructures handlers types", "hook receives views, and can neither ask the peer nor delay it"},
+	"ops/hook":     {"datastructures handlers ops/process types", "hook receives views, and can neither ask the peer nor delay it"},
 	"ops/observe":  {"config datastructures handlers types utils", "observe reads what the peer publishes, and can neither change nor delay anything"},
+	"ops/process":  {"", "process knows commands, and nothing of peers"},
 	"ops/local":    {"config ops/hook types", "local starts whole processes, and uses only their output"},
 
 	"check/simulation": {"handlers network/connections types", "simulation puts its own clock and network around the protocol"},

@@ -202,7 +202,7 @@ func (g *group) run(ctx context.Context) int {
 // killTime returns how long children may take to end, including the time that -exec grants commands.
 func (g *group) killTime() time.Duration {
 	if g.config.Exec != "" {
-		return killTime + 2*hook.Limit
+		return killTime + hook.LongestEnd
 	}
 	return killTime
 }
