@@ -21,6 +21,7 @@ import (
 	"memberly/peer/network"
 	"memberly/peer/ops/commands"
 	"memberly/peer/ops/doctor"
+	"memberly/peer/ops/hold"
 	"memberly/peer/ops/hook"
 	"memberly/peer/ops/local"
 	"memberly/peer/ops/observe"
@@ -47,6 +48,9 @@ var table = commands.Table{
 }
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == hold.Supervisor {
+		os.Exit(hold.Supervise(os.Args[2:]))
+	}
 	if len(os.Args) < 2 || strings.HasPrefix(os.Args[1], "-") {
 		// A peer is idle almost all the time; a second P only adds wake-ups.
 		runtime.GOMAXPROCS(1)
@@ -128,6 +132,14 @@ func listen(c config.Config, peer *network.Peer) error {
 	peer.Listen(observe.Notices{Names: names, Say: peer.Say})
 	if c.Exec != "" {
 		h, err := hook.New(hook.Config{Command: c.Exec, Self: c.ID, Names: names, Now: peer.Now, Report: peer.Say})
+		if err != nil {
+			return err
+		}
+		peer.Listen(h)
+	}
+	if c.Hold != "" {
+		h, err := hold.New(hold.Config{Command: c.Hold, Once: c.HoldOnce, Self: c.ID, Name: c.Name, Monitor: c.Monitor,
+			Now: peer.Now, Report: peer.Say})
 		if err != nil {
 			return err
 		}
