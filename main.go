@@ -41,6 +41,7 @@ const (
 var table = commands.Table{
 	{Name: "status", What: "show what a peer with -http knows about its group", Run: observe.RunStatus},
 	{Name: "ready", What: "exit with 0 if a peer with -http is ready, else 1", Run: observe.RunReady},
+	{Name: "hold", What: "run a command while a peer with -http leads", Run: hold.Run},
 	{Name: "doctor", What: "check whether a peer could run on this host", Run: doctor.Run},
 	{Name: "keygen", What: "make a key for -key", Run: seal.RunKeygen},
 	{Name: "verify", What: "check records for contradictions between peers", Run: verify.Run},

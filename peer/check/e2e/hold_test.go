@@ -2,7 +2,10 @@ package e2e
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -178,5 +181,146 @@ func TestHoldAgain(t *testing.T) {
 				t.Errorf("the starts are %+v", w.starts())
 			}
 		})
+	}
+}
+
+// hold starts `memberly hold` for a peer that serves at an address.
+func hold(t *testing.T, at string, args ...string) *daemon {
+	t.Helper()
+	return launch(t, "hold "+at, exec.Command(program, append([]string{"hold", at}, args...)...))
+}
+
+// heldBeside starts three peers, and `memberly hold` beside each.
+func (w witness) heldBeside(last string) (peers, holds []*daemon) {
+	w.Helper()
+	s := loopback.NewSubnet(w.T)
+	file := s.HostsFile(w.T, "one", "two", "three")
+	for i, name := range []string{"one", "two", "three"} {
+		peers = append(peers, start(w.T, file, name, "-http", "8082"))
+		holds = append(holds, hold(w.T, fmt.Sprint(s.Host(i+1), ":8082"), "--", "sh", "-c", w.command(last)))
+	}
+	awaitView(peers, 3)
+	if s := w.await(1); s.peer != 1 {
+		w.Fatalf("it started at peer %d, want 1", s.peer)
+	}
+	return peers, holds
+}
+
+// What holds for -hold holds for `memberly hold`: when the peer is killed, frozen, or leaves, and when `memberly hold`
+// itself is killed or gets SIGTERM.
+func TestHoldBeside(t *testing.T) {
+	t.Parallel()
+	t.Run("the peer is killed", func(t *testing.T) {
+		t.Parallel()
+		w := newWitness(t)
+		peers, holds := w.heldBeside(obedient)
+		first := w.await(1)
+		peers[0].signal(syscall.SIGKILL)
+		awaitGone(t, first.pid)
+		awaitGone(t, first.child)
+		if s := w.await(2); s.peer != 2 {
+			t.Errorf("the starts are %+v", w.starts())
+		}
+		holds[0].await(&holds[0].stderr, "a line about the peer", contains("no answer from"))
+	})
+	t.Run("the peer is frozen", func(t *testing.T) {
+		t.Parallel()
+		w := newWitness(t)
+		peers, _ := w.heldBeside(":")
+		first := w.await(1)
+		peers[0].signal(syscall.SIGSTOP)
+		frozen := time.Now()
+		awaitGone(t, first.pid)
+		awaitGone(t, first.child)
+		if took := time.Since(frozen); took > 2200*time.Millisecond {
+			t.Errorf("it ended %v after its peer was frozen", took)
+		}
+		w.await(2)
+		peers[0].signal(syscall.SIGCONT)
+		peers[0].awaitRecord("view_id: 5, ")
+		if s := w.await(2); s.peer != 2 || !w.starts()[0].stopped {
+			t.Errorf("the starts are %+v", w.starts())
+		}
+	})
+	t.Run("the peer leaves", func(t *testing.T) {
+		t.Parallel()
+		w := newWitness(t)
+		peers, _ := w.heldBeside("sleep 3; exit 0")
+		peers[0].signal(syscall.SIGTERM)
+		if s := w.await(2); s.peer != 2 || !w.starts()[0].stopped {
+			t.Errorf("the starts are %+v", w.starts())
+		}
+		if code := peers[0].awaitExit(patience); code != 0 {
+			t.Errorf("exit code %d, want 0", code)
+		}
+	})
+	t.Run("hold is killed", func(t *testing.T) {
+		t.Parallel()
+		w := newWitness(t)
+		_, holds := w.heldBeside(obedient)
+		first := w.await(1)
+		holds[0].signal(syscall.SIGKILL)
+		awaitGone(t, first.pid)
+		awaitGone(t, first.child)
+	})
+	t.Run("hold gets SIGTERM", func(t *testing.T) {
+		t.Parallel()
+		w := newWitness(t)
+		peers, holds := w.heldBeside("sleep 1; exit 3")
+		first := w.await(1)
+		holds[0].signal(syscall.SIGTERM)
+		if code := holds[0].awaitExit(patience); code != 0 || alive(first.pid) || !w.starts()[0].stopped {
+			t.Errorf("exit code %d, want 0; the starts are %+v", code, w.starts())
+		}
+		peers[0].signal(syscall.SIGTERM) // nothing is to be waited for
+		if code := peers[0].awaitExit(3 * time.Second); code != 0 {
+			t.Errorf("exit code %d, want 0", code)
+		}
+	})
+}
+
+// The exit codes of `memberly hold`, and what it says.
+func TestHoldCodes(t *testing.T) {
+	t.Parallel()
+	s := loopback.NewSubnet(t)
+	one := start(t, s.HostsFile(t, "one"), "one", "-http", "8082")
+	one.awaitRecord("view_id: 1,")
+	at := fmt.Sprint(s.Host(1), ":8082")
+	plain := filepath.Join(t.TempDir(), "plain")
+	if err := os.WriteFile(plain, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	status := httptest.NewServer(http.NotFoundHandler())
+	defer status.Close()
+	for _, c := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{at, "-once", "--", "true"}, 2, "unexpected argument"},
+		{[]string{"-once", at, "--", "sh", "-c", "exit 7"}, 7, ""},
+		{[]string{"-once", at, "--", "true"}, 0, ""},
+		{[]string{"-once", at, "--", "sh", "-c", "kill -KILL $$"}, 137, ""},
+		{[]string{"-once", at, "--", "sh", "-c", `[ "$MEMBERLY_PEER_NAME" = one ] && [ $MEMBERLY_FENCE -gt 0 ]`}, 0, ""},
+		{[]string{at, "--", "/no/such/program"}, 127, "/no/such/program"},
+		{[]string{at, "--", "no-such-program"}, 127, "no-such-program"},
+		{[]string{at, "--", plain}, 126, plain},
+		{[]string{at}, 2, "no command"},
+		{[]string{at, "--"}, 2, "no command"},
+		{[]string{"nonsense", "--", "true"}, 2, "give a port"},
+		{[]string{"-help"}, 0, ""},
+		{[]string{strings.TrimPrefix(status.URL, "http://"), "--", "true"}, 1, "does not serve a lease"},
+	} {
+		_, stderr, code := commandOf(t, append([]string{"hold"}, c.args...)...)
+		if code != c.code || !strings.Contains(stderr, c.says) {
+			t.Errorf("hold %q: code %d, %q; want %d, %q", c.args, code, stderr, c.code, c.says)
+		}
+	}
+	again := hold(t, at, "--", "sh", "-c", "echo ran; exit 4")
+	again.await(&again.stderr, "a pause", contains("sh ended with exit code 4; it is started again in 1s"))
+	again.await(&again.stdout, "another run", func(lines []string) bool { return len(lines) >= 2 })
+	one.signal(syscall.SIGTERM)
+	if code := one.awaitExit(3 * time.Second); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
 	}
 }

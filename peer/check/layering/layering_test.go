@@ -48,7 +48,7 @@ var layers = map[string]layer{
 	"ops/doctor":   {"config seal types utils", "doctor examines a host before there is a peer"},
 	"ops/hook":     {"datastructures handlers ops/process types", "hook receives views, and can neither ask the peer nor delay it"},
 	"ops/observe":  {"config datastructures handlers types utils", "observe reads what the peer publishes, and can neither change nor delay anything"},
-	"ops/hold":     {"config datastructures handlers network/rawio ops/process types utils", "hold acts upon a lease, and can neither ask the peer nor delay it, but at its end"},
+	"ops/hold":     {"config handlers network/rawio ops/process types utils", "hold acts upon a lease, and can neither ask the peer nor delay it, but at its end"},
 	"ops/process":  {"", "process knows commands, and nothing of peers"},
 	"ops/local":    {"config ops/hold ops/hook types", "local starts whole processes, and uses only their output"},
 

@@ -41,7 +41,7 @@ func New(c Config) (*Hold, error) {
 	}
 	h := &Hold{Config: c}
 	h.keeper = keeper{argv: []string{shell, "-c", c.Command}, once: c.Once, ended: h.ended,
-		env:    func(fence uint64) []string { return variables(int(c.Self), c.Name, fence) },
+		env:    variables,
 		output: func() (io.Writer, io.Writer) { h.said.reset(); return &h.said, &h.said }}
 	h.keeper.open()
 	return h, nil
@@ -54,7 +54,7 @@ func (h *Hold) Stepped(s *handlers.Step) {
 	}
 	h.last = s.Lease
 	now := clock() // before Now, so that what passes between the two shortens the lease
-	h.keeper.update(claim{fence: s.Lease.Fence, until: now + s.Lease.Until - h.Now(), length: h.Monitor, resigned: s.Lease.Resigned})
+	h.keeper.update(claim{id: int(h.Self), name: h.Name, fence: s.Lease.Fence, until: now + s.Lease.Until - h.Now(), length: h.Monitor, resigned: s.Lease.Resigned})
 }
 
 // Finished returns a channel that is closed when the command has ended.

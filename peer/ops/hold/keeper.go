@@ -15,7 +15,6 @@ import (
 	"syscall"
 	"time"
 
-	"memberly/peer/datastructures"
 	"memberly/peer/ops/process"
 )
 
@@ -37,9 +36,12 @@ const (
 
 // claim is what is known of a peer's lease.
 type claim struct {
+	life     string        // of the peer's process; a lease of another life has ended
 	fence    uint64        // 0 for none
 	until    time.Duration // when it ends, by clock
 	length   time.Duration // of a lease that has just been renewed
+	id       int           // of the peer
+	name     string        // of the peer
 	resigned bool          // the peer gives it up, and waits until the command has ended
 	gone     bool          // the peer has ended: another may lead at once
 }
@@ -52,13 +54,17 @@ func (c claim) kill() time.Duration { return c.until - time.Duration(killShare*f
 // keeper has the command run while there is a lease.
 type keeper struct {
 	argv   []string
-	env    func(fence uint64) []string // besides those of this process
-	once   bool                        // do not start the command again after it has ended by itself, for the same lease
+	env    func(claim) []string // besides those of this process
+	once   bool                 // do not start the command again after it has ended by itself, for the same lease
 	output func() (stdout, stderr io.Writer)
 	// ended is told how each run ended by itself, and the pause until the next. It returns whether to go on.
 	ended func(r result, pause time.Duration) bool
 
-	claim datastructures.SafeValue[claim]
+	idle func() // if not nil, it is called when mayRun becomes false
+
+	mu    sync.Mutex
+	claim claim         // the newest
+	runs  bool          // the command runs, or may be about to
 	wake  chan struct{} // has a value when something has changed
 	stop  sync.Once
 	stops chan struct{} // closed to end the command, and the keeper
@@ -86,10 +92,43 @@ func (k *keeper) open() {
 
 // update tells the keeper of the lease.
 func (k *keeper) update(c claim) {
-	k.claim.Store(c)
+	k.mu.Lock()
+	k.claim = c
+	k.runs = k.runs || c.startable()
+	k.mu.Unlock()
 	select {
 	case k.wake <- struct{}{}:
 	default:
+	}
+}
+
+// startable reports whether the command may be started by the claim, as long as it lasts.
+func (c claim) startable() bool { return c.fence != 0 && !c.resigned && !c.gone }
+
+// newest returns the newest claim.
+func (k *keeper) newest() claim {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.claim
+}
+
+// mayRun reports whether the command runs, or may be about to by what the keeper was told.
+func (k *keeper) mayRun() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.runs
+}
+
+// rested notes that the command does not run, and will not before the keeper is told of another lease.
+func (k *keeper) rested() {
+	k.mu.Lock()
+	is := k.runs && (!k.claim.startable() || k.over && k.claim.fence == k.served)
+	if is {
+		k.runs = false
+	}
+	k.mu.Unlock()
+	if is && k.idle != nil {
+		k.idle()
 	}
 }
 
@@ -100,7 +139,7 @@ func (k *keeper) run() {
 	defer close(k.done)
 	stops := k.stops
 	for {
-		c := k.claim.Load()
+		c := k.newest()
 		next := never
 		switch {
 		case k.child != nil:
@@ -108,7 +147,9 @@ func (k *keeper) run() {
 		case stops == nil:
 			return
 		default:
-			next = k.consider(c)
+			if next = k.consider(c); k.child == nil {
+				k.rested()
+			}
 		}
 		timer := time.NewTimer(next)
 		select {
@@ -135,7 +176,7 @@ func (k *keeper) consider(c claim) time.Duration {
 	}
 	now := clock()
 	switch {
-	case c.fence == 0 || c.resigned || c.gone || k.over || now >= c.terminate():
+	case !c.startable() || k.over || now >= c.terminate():
 		return never
 	case now < k.rests+k.pause:
 		return untilAt(k.rests + k.pause)
@@ -153,17 +194,18 @@ func (k *keeper) consider(c claim) time.Duration {
 // instruct tells the supervisor until when the command may run.
 func (k *keeper) instruct(c claim, stopping bool) {
 	ch := k.child
-	if c.fence == ch.claim.fence && !c.gone {
+	same := c.fence == ch.claim.fence && c.life == ch.claim.life
+	if same && !c.gone {
 		ch.claim = c // renewed, perhaps; else the end of the last one counts
 	}
 	o := order{ch.claim.terminate(), ch.claim.kill()}
-	if ends := stopping || c.resigned || c.gone || c.fence != ch.claim.fence; ends && ch.ends == 0 {
+	if ends := stopping || c.resigned || c.gone || !same; ends && ch.ends == 0 {
 		ch.ends = clock()
 	}
 	if ch.ends != 0 {
 		o = order{ch.ends, min(o.kill, ch.ends+Patience)}
 	}
-	if c.gone {
+	if c.gone || c.life != ch.claim.life {
 		o.kill = min(o.kill, ch.ends)
 	}
 	ch.send(o)
@@ -192,7 +234,7 @@ func (k *keeper) finish(stopping bool) bool {
 
 // child is one run of the command, under its supervisor.
 type child struct {
-	claim
+	claim      claim
 	supervisor *process.Group
 	orders     *os.File
 	reports    *os.File
@@ -219,7 +261,7 @@ func (k *keeper) launch(c claim) (*child, error) {
 	}
 	defer toReports.Close()
 	cmd := exec.Command(self, append([]string{Supervisor}, k.argv...)...)
-	cmd.Env = append(os.Environ(), k.env(c.fence)...)
+	cmd.Env = append(os.Environ(), k.env(c)...)
 	cmd.ExtraFiles = []*os.File{ordersFD - 3: orders, reportsFD - 3: toReports}
 	cmd.Stdout, cmd.Stderr = k.output()
 	cmd.WaitDelay = time.Second
@@ -286,12 +328,12 @@ func (c *child) result() (r result, byItself bool) {
 	return r, byItself
 }
 
-// variables returns those that tell the command of a peer and its lease.
-func variables(id int, name string, fence uint64) []string {
+// variables are those that tell the command of the peer and its lease.
+func variables(c claim) []string {
 	return []string{
 		"MEMBERLY_VERSION=1",
-		"MEMBERLY_PEER=" + strconv.Itoa(id),
-		"MEMBERLY_PEER_NAME=" + name,
-		"MEMBERLY_FENCE=" + strconv.FormatUint(fence, 10),
+		"MEMBERLY_PEER=" + strconv.Itoa(c.id),
+		"MEMBERLY_PEER_NAME=" + c.name,
+		"MEMBERLY_FENCE=" + strconv.FormatUint(c.fence, 10),
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math"
 	"os"
 	"os/exec"
@@ -71,11 +70,7 @@ func Supervise(argv []string) int {
 		return 0
 	}
 	if err := s.start(argv); err != nil {
-		code := notRunnable
-		if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
-			code = notFound
-		}
-		fmt.Fprintf(s.reports, reportFailed, code, err)
+		fmt.Fprintf(s.reports, reportFailed, startCode(err), err.Error())
 		return 0
 	}
 	fmt.Fprintf(s.reports, reportStarted, s.pid)

@@ -37,6 +37,7 @@ type fake struct {
 func (f *fake) Status() *handlers.Status                         { return f.status }
 func (f *fake) Age(*handlers.Status) time.Duration               { return f.age }
 func (f *fake) Lease() handlers.Lease                            { return f.lease }
+func (f *fake) Changes() <-chan struct{}                         { return nil }
 func (f *fake) Now() time.Duration                               { return f.now }
 func (f *fake) Ended() <-chan struct{}                           { return nil }
 func (f *fake) Since(types.ID) time.Time                         { return f.since }
