@@ -239,7 +239,8 @@ func (c *client) learn(ctx context.Context) error {
 	defer a.Body.Close()
 	var l leaseJSON
 	if err := json.NewDecoder(io.LimitReader(a.Body, maxAnswer)).Decode(&l); err != nil {
-		if limited.Err() != nil {
+		if limited.Err() != nil || hasEnded(err) {
+			c.failed(err)
 			return nil
 		}
 		return fmt.Errorf("the server at %s is not a peer of Memberly: %w", c.at, err)
@@ -253,9 +254,16 @@ func (c *client) learn(ctx context.Context) error {
 	return nil
 }
 
-// failed notes that there was no answer: if nothing listens there, the peer has ended.
+// hasEnded reports whether an error in asking shows that the peer has ended: it does not refuse connections or break them
+// off while it runs. One that does not answer in time may only be slow.
+func hasEnded(err error) bool {
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
+// failed notes that there was no answer.
 func (c *client) failed(err error) {
-	if errors.Is(err, syscall.ECONNREFUSED) {
+	if hasEnded(err) {
 		c.keeper.update(claim{gone: true})
 	}
 	if text := err.Error(); text != c.said {
@@ -287,7 +295,7 @@ func (c *client) watch(ctx context.Context) {
 			}
 			return
 		}
-		if errors.Is(err, syscall.ECONNREFUSED) {
+		if hasEnded(err) {
 			c.keeper.update(claim{gone: true})
 		}
 		select {

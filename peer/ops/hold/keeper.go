@@ -28,6 +28,10 @@ const (
 	lastPause  = 30 * time.Second
 )
 
+// settleTime is between the beginning of a lease and the start of the command. A peer that is killed has a successor
+// within milliseconds, while the supervisor that finds it dead has to get a processor to kill its command.
+const settleTime = 200 * time.Millisecond
+
 // The shares of a lease's length that are left when SIGTERM, and when SIGKILL is sent.
 const (
 	terminateShare = 0.2
@@ -71,11 +75,12 @@ type keeper struct {
 	done  chan struct{} // closed when that is done
 
 	// These belong to the goroutine of run.
-	child  *child
-	served uint64        // the fence of the last run
-	over   bool          // with once: the run of that fence has ended by itself
-	pause  time.Duration // before the next run, from
-	rests  time.Duration // this moment on
+	child      *child
+	served     uint64        // the newest fence
+	servedLife string        // of the peer with that fence
+	over       bool          // with once: the run of that fence has ended by itself
+	pause      time.Duration // before the next run, from
+	rests      time.Duration // this moment on
 }
 
 // result is how a run of the command ended.
@@ -171,17 +176,17 @@ const never = 1000 * time.Hour
 
 // consider starts the command if it is to run now. Else it returns after how long to consider it again.
 func (k *keeper) consider(c claim) time.Duration {
-	if c.fence != k.served {
-		k.pause, k.rests, k.over = 0, 0, false
-	}
 	now := clock()
+	if c.fence != 0 && (c.fence != k.served || c.life != k.servedLife) {
+		k.servedLife = c.life
+		k.pause, k.rests, k.over, k.served = settleTime, now, false, c.fence
+	}
 	switch {
 	case !c.startable() || k.over || now >= c.terminate():
 		return never
 	case now < k.rests+k.pause:
 		return untilAt(k.rests + k.pause)
 	}
-	k.served = c.fence
 	var err error
 	if k.child, err = k.launch(c); err != nil {
 		k.rest(0)
@@ -214,7 +219,7 @@ func (k *keeper) instruct(c claim, stopping bool) {
 // rest begins the pause after a run that took so long.
 func (k *keeper) rest(took time.Duration) {
 	k.rests = clock()
-	if k.pause = min(2*k.pause, lastPause); k.pause == 0 || took >= lastPause {
+	if k.pause = min(2*k.pause, lastPause); k.pause < firstPause || took >= lastPause {
 		k.pause = firstPause
 	}
 }
