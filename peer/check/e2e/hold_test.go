@@ -184,10 +184,10 @@ func TestHoldAgain(t *testing.T) {
 	}
 }
 
-// hold starts `memberly hold` for a peer that serves at an address.
-func hold(t *testing.T, at string, args ...string) *daemon {
+// hold starts `memberly hold`.
+func hold(t *testing.T, args ...string) *daemon {
 	t.Helper()
-	return launch(t, "hold "+at, exec.Command(program, append([]string{"hold", at}, args...)...))
+	return launch(t, "hold", exec.Command(program, append([]string{"hold"}, args...)...))
 }
 
 // heldBeside starts three peers, and `memberly hold` beside each.
