@@ -266,6 +266,7 @@ func (k *keeper) launch(c claim) (*child, error) {
 	}
 	defer toReports.Close()
 	cmd := exec.Command(self, append([]string{Supervisor}, k.argv...)...)
+	cmd.Args[0] = os.Args[0]
 	cmd.Env = append(os.Environ(), k.env(c)...)
 	cmd.ExtraFiles = []*os.File{ordersFD - 3: orders, reportsFD - 3: toReports}
 	cmd.Stdout, cmd.Stderr = k.output()
