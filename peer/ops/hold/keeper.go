@@ -32,6 +32,10 @@ const (
 // within milliseconds, while the supervisor that finds it dead has to get a processor to kill its command.
 const settleTime = 200 * time.Millisecond
 
+// lostGrace is how long a command may go on after SIGTERM when its peer has ceased to lead before the lease has ended: a
+// leader that follows another one tells the members so, and they need not wait for the end of its lease.
+const lostGrace = settleTime / 2
+
 // The shares of a lease's length that are left when SIGTERM, and when SIGKILL is sent.
 const (
 	terminateShare = 0.2
@@ -190,7 +194,7 @@ func (k *keeper) consider(c claim) time.Duration {
 	var err error
 	if k.child, err = k.launch(c); err != nil {
 		k.rest(0)
-		k.ended(result{code: notRunnable, failure: err.Error()}, k.pause)
+		k.ended(result{code: failure, failure: err.Error()}, k.pause)
 		return untilAt(k.rests + k.pause)
 	}
 	return 0
@@ -207,8 +211,14 @@ func (k *keeper) instruct(c claim, stopping bool) {
 	if ends := stopping || c.resigned || c.gone || !same; ends && ch.ends == 0 {
 		ch.ends = clock()
 	}
+	if !same && c.life == ch.claim.life && ch.lost == 0 {
+		ch.lost = clock()
+	}
 	if ch.ends != 0 {
 		o = order{ch.ends, min(o.kill, ch.ends+Patience)}
+	}
+	if ch.lost != 0 {
+		o.kill = min(o.kill, ch.lost+lostGrace)
 	}
 	if c.gone || c.life != ch.claim.life {
 		o.kill = min(o.kill, ch.ends)
@@ -246,6 +256,7 @@ type child struct {
 	last       order // that was sent
 	began      time.Duration
 	ends       time.Duration // since when it is to end; 0 if it is not
+	lost       time.Duration // since when the peer does not lead any more, without having resigned; 0 if it does
 }
 
 // launch starts the command under a supervisor.
@@ -329,7 +340,7 @@ func (c *child) result() (r result, byItself bool) {
 		for !errors.Is(syscall.Kill(-started, syscall.SIGKILL), syscall.ESRCH) {
 			time.Sleep(glance / 10)
 		}
-		return result{code: notRunnable, failure: "its supervisor ended: " + err.Error()}, true
+		return result{code: failure, failure: "its supervisor ended: " + err.Error()}, true
 	}
 	return r, byItself
 }

@@ -127,7 +127,7 @@ func TestEndsBeforeTheLease(t *testing.T) {
 // next one starts after its end.
 func TestFollowsTheLease(t *testing.T) {
 	t.Parallel()
-	k := newKept(t, false, `echo $MEMBERLY_FENCE >>FILE; trap 'sleep 0.2; echo end >>FILE; exit' TERM; sleep 3600 & wait`)
+	k := newKept(t, false, `echo $MEMBERLY_FENCE >>FILE; trap 'echo end >>FILE; exit' TERM; sleep 3600 & wait`)
 	for began := clock(); clock()-began < time.Second; {
 		k.update(lease(7, 300*time.Millisecond))
 		<-time.After(20 * time.Millisecond)
@@ -145,6 +145,22 @@ func TestFollowsTheLease(t *testing.T) {
 	k.update(again)
 	if got, want := strings.Join(k.await(6), " "), "7 end 8 end 9 9"; got != want {
 		t.Errorf("ran %q, want %q", got, want)
+	}
+}
+
+// A peer that ceases to lead without having resigned may have a successor before its lease ends.
+func TestLost(t *testing.T) {
+	t.Parallel()
+	k := newKept(t, false, `trap 'echo term >>FILE' TERM; echo $$ >>FILE; while :; do sleep 0.01; done`)
+	k.update(lease(7, time.Hour))
+	id := k.await(1)[0]
+	began := clock()
+	k.update(claim{})
+	if took := k.ends(id) - began; took < lostGrace || took > time.Second {
+		t.Errorf("it was killed after %v, want %v", took, lostGrace)
+	}
+	if got := k.runs(); len(got) != 2 || got[1] != "term" {
+		t.Errorf("it wrote %q, want that it got SIGTERM", got)
 	}
 }
 
