@@ -17,9 +17,9 @@ import (
 	"memberly/peer/types"
 )
 
-// appending returns a command that appends its input to a file.
+// appending returns a command that appends its input to a file, apart from what it is told of leading.
 func appending(path string) string {
-	return fmt.Sprintf(`read -r line; echo "$line" >>%s`, path)
+	return fmt.Sprintf(`case $MEMBERLY_EVENT in leads|ceased) exit;; esac; read -r line; echo "$line" >>%s`, path)
 }
 
 // hookRun is the part of -exec's input that these tests check.
@@ -90,6 +90,41 @@ func TestExec(t *testing.T) {
 	}
 	if lines := one.stdout.Lines(); contains("-exec")(lines) {
 		t.Errorf("stdout says %q", lines)
+	}
+}
+
+// When the leader gets SIGTERM, its command for leads is ended and that for ceased runs before it leaves the group, and
+// the next one leads after that, with a larger fence.
+func TestExecLeads(t *testing.T) {
+	t.Parallel()
+	s := loopback.NewSubnet(t)
+	file, path := s.HostsFile(t, "one", "two", "three"), filepath.Join(t.TempDir(), "told")
+	command := fmt.Sprintf(`case $MEMBERLY_EVENT in
+		leads) echo $MEMBERLY_PEER leads $MEMBERLY_FENCE $MEMBERLY_LEADS >>%[1]s; trap "echo $MEMBERLY_PEER ends >>%[1]s; exit" TERM; sleep 3600 & wait;;
+		ceased) sleep 0.3; echo $MEMBERLY_PEER ceased $MEMBERLY_FENCE $MEMBERLY_LEADS >>%[1]s;; esac`, path)
+	var daemons []*daemon
+	for _, name := range []string{"one", "two", "three"} {
+		daemons = append(daemons, start(t, file, name, "-exec", command))
+	}
+	awaitView(daemons, 3)
+	daemons[0].signal(syscall.SIGTERM)
+	var lines []string
+	within(t, "the next one leads", func() bool {
+		content, err := os.ReadFile(path)
+		lines = strings.Split(strings.TrimSpace(string(content)), "\n")
+		return err == nil && len(lines) == 4
+	})
+	var fences [3]uint64
+	for i, form := range []string{"1 leads %d true", "1 ceased %d false", "2 leads %d true"} {
+		if n, err := fmt.Sscanf(lines[[]int{0, 2, 3}[i]], form, &fences[i]); n != 1 {
+			t.Fatalf("%q does not have the form %q: %v", lines, form, err)
+		}
+	}
+	if lines[1] != "1 ends" || fences[0] == 0 || fences[1] != fences[0] || fences[2] <= fences[0] {
+		t.Errorf("the commands were told %q", lines)
+	}
+	if code := daemons[0].awaitExit(patience); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
 	}
 }
 

@@ -80,7 +80,7 @@ var mutants = []mutation{
 	{name: "a member echoes a leader that it has not promised", edits: []edit{{"handlers/lease.go",
 		"if h.backing.term != t || t != h.promised || h.backing.peer.ID != t.Peer {", "if h.backing.peer.ID != t.Peer {"}}, by: byTables},
 	{name: "answers of members that are gone count in the next view", edits: []edit{{"handlers/following.go",
-		"		h.leading.moved()\n		h.extend()\n", "		h.leading.moved()\n"}}, by: byTables},
+		"		h.forgetFormer(&before)\n		h.extend()\n", "		h.forgetFormer(&before)\n"}}, by: byTables},
 	{name: "a thawed peer blames the others for its own stall", edits: []edit{{"handlers/clock.go",
 		"		c.stood += gap - 1 // so", "		// so"}}, by: byTables},
 	{name: "nobody is drawn to an earlier group", edits: []edit{{"handlers/joining.go",
