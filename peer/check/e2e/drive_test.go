@@ -212,17 +212,20 @@ func TestDoctorBesideGroup(t *testing.T) {
 	}
 }
 
-// newerProgram builds the daemon with the next wire version.
-func newerProgram(t *testing.T) string {
+// olderProgram builds the daemon with wire version 1, the last in which a peer accepts no other.
+func olderProgram(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	source, err := os.ReadFile("../../types/wire.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	changed := strings.Replace(string(source), "const Version = ", "const Version = 100 + ", 1)
-	if changed == string(source) {
-		t.Fatal("wire.go has no Version to change")
+	changed := string(source)
+	for _, e := range [][2]string{{"const Version = 2", "const Version = 1"}, {"if version < Version {", "if version != Version {"}} {
+		if !strings.Contains(changed, e[0]) {
+			t.Fatalf("wire.go has no %q to change", e[0])
+		}
+		changed = strings.Replace(changed, e[0], e[1], 1)
 	}
 	wire, err := filepath.Abs("../../types/wire.go")
 	if err != nil {
@@ -237,34 +240,34 @@ func newerProgram(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
-	newer := filepath.Join(dir, "memberly")
-	if out, err := exec.Command("go", "build", "-overlay", filepath.Join(dir, "overlay.json"), "-o", newer, root).CombinedOutput(); err != nil {
+	older := filepath.Join(dir, "memberly")
+	if out, err := exec.Command("go", "build", "-overlay", filepath.Join(dir, "overlay.json"), "-o", older, root).CombinedOutput(); err != nil {
 		t.Fatalf("building it: %v\n%s", err, out)
 	}
-	return newer
+	return older
 }
 
 // A host of another wire version is refused. Both sides and the doctor of either report that, and the
 // group works on. With the right release the host may join.
 func TestOtherVersion(t *testing.T) {
 	t.Parallel()
-	newer := newerProgram(t)
+	older := olderProgram(t)
 	s := loopback.NewSubnet(t)
 	file := s.HostsFile(t, "one", "two", "three")
 	daemons := []*daemon{start(t, file, "one"), start(t, file, "two")}
 	awaitView(daemons, 2)
-	three := launch(t, "three", exec.Command(newer, "-h", file, "-n", "three"))
-	refusal := "unknown wire version %d, this peer speaks %d: run the same release on all hosts (from %v)"
+	three := launch(t, "three", exec.Command(older, "-h", file, "-n", "three"))
+	refusal := "unknown wire version %d, this peer speaks %d and later: run the same release on all hosts (from %v)"
 	for _, d := range daemons {
-		d.awaitNotice(fmt.Sprintf(refusal, types.Version+100, types.Version, s.Host(3)))
+		d.awaitNotice(fmt.Sprintf(refusal, types.Version-1, types.Version, s.Host(3)))
 	}
-	three.awaitNotice(fmt.Sprintf(refusal, types.Version, types.Version+100, s.Host(1)))
+	three.awaitNotice(fmt.Sprintf(refusal, types.Version, types.Version-1, s.Host(1)))
 	three.awaitNotice("Waiting to be let into the group")
 	three.signal(syscall.SIGTERM)
 	if code := three.awaitExit(3 * time.Second); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}
-	launch(t, "three", exec.Command(newer, "doctor", "-h", file, "-n", "three", "-for", "4s")). // heartbeats come
+	launch(t, "three", exec.Command(older, "doctor", "-h", file, "-n", "three", "-for", "4s")). // heartbeats come
 													awaitVerdict(1, "one runs another release: ")
 	for _, d := range daemons {
 		lines := d.stdout.Lines()
