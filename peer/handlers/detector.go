@@ -55,7 +55,6 @@ type host struct {
 	showed   time.Duration // when it first answered since this peer became fresh
 	lives    lives
 
-	clock       uint64     // the newest time of its own clock, by a HEARTBEAT or PROBE
 	hasReported bool       // a list of its missing members has arrived
 	stamp       uint64     // of the newest heartbeat that did
 	notHearing  []types.ID // that list, from the heartbeat sent at stamp
@@ -203,17 +202,6 @@ func (d *detector) forgive() {
 	for i := range d.hosts {
 		d.hosts[i].owes = never
 	}
-}
-
-// noteClock notes when the host sent m, a HEARTBEAT or PROBE, by its own clock.
-func (p *host) noteClock(m *types.Message) { p.clock = max(p.clock, m.Request) }
-
-// clockOf returns the newest time of a host's own clock that this peer has heard; 0 for none.
-func (d *detector) clockOf(id types.ID) uint64 {
-	if !d.known(id) {
-		return 0
-	}
-	return d.hosts[id-1].clock
 }
 
 // takeList keeps the list of missing members in m, a heartbeat of the host. It returns false if it has a newer

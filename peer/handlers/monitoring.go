@@ -232,9 +232,6 @@ func (h *Handler) anew(id types.ID) {
 }
 
 func (h *Handler) onProbe(m *types.Message) {
-	if h.view.Holds(sender(m)) {
-		h.hosts[m.From-1].noteClock(m)
-	}
 	if h.mine(m) && m.Leads {
 		h.sawLeader(m)
 	}
@@ -323,7 +320,6 @@ func (h *Handler) onHeartbeat(m *types.Message) {
 	case m.Group != h.view.Group:
 		h.onForeignHeartbeat(m)
 	case h.view.Holds(sender(m)):
-		h.hosts[m.From-1].noteClock(m)
 		h.release(m)
 		if m.Leads {
 			h.sawLeader(m)

@@ -77,8 +77,6 @@ var mutants = []mutation{
 		"if !h.leads() || !h.leading.ready || h.leading.inherits || h.leading.settle.Change.Operation != types.Nothing {", "if !h.leads() {"}}, by: byTables},
 	{name: "any heartbeat of a candidate releases those who back it", edits: []edit{{"handlers/lease.go",
 		"m.Ceased && t == m.Term", "!m.Leads && t == m.Term"}}, by: byTables},
-	{name: "a member echoes a leader that it has not promised", edits: []edit{{"handlers/lease.go",
-		"if h.backing.term != t || t != h.promised || h.backing.peer.ID != t.Peer {", "if h.backing.peer.ID != t.Peer {"}}, by: byTables},
 	{name: "answers of members that are gone count in the next view", edits: []edit{{"handlers/following.go",
 		"		h.forgetFormer(&before)\n		h.extend()\n", "		h.forgetFormer(&before)\n"}}, by: byTables},
 	{name: "a thawed peer blames the others for its own stall", edits: []edit{{"handlers/clock.go",
@@ -112,7 +110,8 @@ var mutants = []mutation{
 	{name: "a JOIN is kept for ever", edits: []edit{{"handlers/leading.go",
 		"return h.since(r.asked) >= h.Monitor || past.Incarnation >= r.member.Incarnation", "return past.Incarnation >= r.member.Incarnation"}}, by: byTables},
 	{name: "a leader without quorum says that it leads", edits: []edit{{"handlers/leading.go",
-		"return h.role == roleLeader && h.quorate && h.ruling() && (", "return h.role == roleLeader && ("}}, by: byTables},
+		"return h.role == roleLeader && h.quorate && h.ruling() && (", "return h.role == roleLeader && h.ruling() && ("},
+		{"handlers/electing.go", "if h.role == roleLeader && (!h.quorate || !h.ruling())", "if h.role == roleLeader && (!h.ruling())"}}, by: byTables},
 	{name: "old news of failures is recorded as new", edits: []edit{{"handlers/following.go",
 		"if m.Term == h.heeded.term && m.Request <= h.heeded.request || h.hosts[m.From-1].gone {", "if false {"}}, by: byTables},
 	{name: "what is settled is forgotten as office is taken without a quorum", by: byPlans, edits: []edit{
