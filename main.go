@@ -22,6 +22,7 @@ import (
 	"memberly/peer/network"
 	"memberly/peer/ops/commands"
 	"memberly/peer/ops/doctor"
+	"memberly/peer/ops/hold"
 	"memberly/peer/ops/hook"
 	"memberly/peer/ops/local"
 	"memberly/peer/ops/observe"
@@ -41,6 +42,7 @@ const (
 var table = commands.Table{
 	{Name: "status", What: "show what a peer with -http knows about its group", Run: observe.RunStatus},
 	{Name: "ready", What: "exit with 0 if a peer with -http is ready, else 1", Run: observe.RunReady},
+	{Name: "hold", What: "run a command while a peer with -http leads", Run: hold.Run},
 	{Name: "doctor", What: "check whether a peer could run on this host", Run: doctor.Run},
 	{Name: "keygen", What: "make a key for -key", Run: seal.RunKeygen},
 	{Name: "verify", What: "check records for contradictions between peers", Run: verify.Run},
@@ -48,6 +50,9 @@ var table = commands.Table{
 }
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == hold.Supervisor {
+		os.Exit(hold.Supervise(os.Args[2:]))
+	}
 	if len(os.Args) < 2 || strings.HasPrefix(os.Args[1], "-") {
 		// A peer is idle almost all the time; a second P only adds wake-ups.
 		runtime.GOMAXPROCS(1)
@@ -173,7 +178,15 @@ func listen(c config.Config, peer *network.Peer) error {
 	}
 	peer.Listen(observe.Notices{Names: names, Say: peer.Say})
 	if c.Exec != "" {
-		h, err := hook.New(hook.Config{Command: c.Exec, Self: c.ID, Names: names, Report: peer.Say})
+		h, err := hook.New(hook.Config{Command: c.Exec, Self: c.ID, Names: names, Now: peer.Now, Report: peer.Say})
+		if err != nil {
+			return err
+		}
+		peer.Listen(h)
+	}
+	if c.Hold != "" {
+		h, err := hold.New(hold.Config{Command: c.Hold, Once: c.HoldOnce, Self: c.ID, Name: c.Name, Monitor: c.Monitor,
+			Now: peer.Now, Report: peer.Say})
 		if err != nil {
 			return err
 		}

@@ -58,6 +58,8 @@ This host
   -exec COMMAND  run COMMAND with /bin/sh on each view, and once more when the
                  peer has left, with the view as JSON on standard input and in
                  MEMBERLY_ variables. It may take 10 s; the group does not wait
+  -hold COMMAND  run COMMAND with /bin/sh while this peer leads, and never while
+                 another one does; again when it ends, but with -hold-once
 
 Whole group on this machine
   -local         run every host of the file on this machine, started -d seconds
@@ -93,6 +95,8 @@ type Config struct {
 	Keys      seal.Keyring   // encrypt all traffic; none if KeyFile is ""
 	Reform    bool           // with Keys too, make a new group when the quorum is lost and all other hosts refuse connections
 	Exec      string         // the command to run on each view; "" for none
+	Hold      string         // the command to run while this peer leads; "" for none
+	HoldOnce  bool           // not to be run again when it has ended by itself
 	Drill     bool           // the leader-failure drill; this is the first host, or Local
 	Heartbeat time.Duration  // between two heartbeats
 	Monitor   time.Duration  // the silence that makes a peer unreachable; at least twice Heartbeat
@@ -162,6 +166,8 @@ func parseFlags(args []string) (Config, error) {
 	flags.Func("heartbeat", "", interval(&c.Heartbeat, maxHeartbeat))
 	flags.Func("monitor", "", interval(&c.Monitor, maxMonitor))
 	flags.Func("exec", "", text(&c.Exec, "give the command to run on each view"))
+	flags.Func("hold", "", text(&c.Hold, "give the command to run while this peer leads"))
+	flags.BoolVar(&c.HoldOnce, "hold-once", false, "")
 	flags.Func("key", "", text(&c.KeyFile, "give the path of the key file"))
 	flags.Func("http", "", func(s string) (err error) {
 		c.HTTP, err = ParseHTTP(s) // without the address of a port alone, which placeHTTP adds
@@ -196,6 +202,8 @@ func (c *Config) checkFlags() error {
 	case c.Monitor/2 < c.Heartbeat:
 		return UsageError{fmt.Sprintf("-monitor %v is less than twice -heartbeat %v: make -monitor %v or longer",
 			c.Monitor, c.Heartbeat, 2*c.Heartbeat)}
+	case c.HoldOnce && c.Hold == "":
+		return UsageError{"-hold-once is for the command of -hold: give one, or leave -hold-once out"}
 	case c.Local && c.Name != "":
 		return UsageError{"-n names one host, but -local runs all of them: leave one of the two out"}
 	case c.Local && c.HTTP.Addr().IsValid():

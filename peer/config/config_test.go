@@ -75,6 +75,8 @@ func TestFlags(t *testing.T) {
 		{"-t=false -n two", func(c *Config) { c.ID, c.Name = 2, "two" }},
 		{"-n FOUR", func(c *Config) { c.ID, c.Name = 4, "four" }},
 		{"-reform", func(c *Config) { c.Reform = true }},
+		{"-hold true", func(c *Config) { c.Hold = "true" }},
+		{"-hold true -hold-once", func(c *Config) { c.Hold, c.HoldOnce = "true", true }},
 		{"-exec true", func(c *Config) { c.Exec = "true" }},
 		{"-heartbeat 50ms -monitor 100ms", func(c *Config) {
 			c.Heartbeat, c.Monitor = 50*time.Millisecond, 100*time.Millisecond
@@ -140,6 +142,8 @@ func TestWrongUsage(t *testing.T) {
 		{"-h F -http 10.0.0.1:0", "-http: give a port"},
 		{"-h F -http 65536", "-http: give a port"},
 		{"-h F -local -http 127.0.0.1:8082", "give the port alone"},
+		{"-h F -hold=", "-hold: give the command"},
+		{"-h F -hold-once", "-hold-once is for the command of -hold"},
 		{"-h F -exec=", "-exec: give the command"},
 		{"-h F -key=", "-key: give the path of the key file"},
 		{"-h F -key", "-key"},
@@ -215,7 +219,7 @@ func TestHelpAndVersion(t *testing.T) {
 func TestUsage(t *testing.T) {
 	t.Parallel()
 	lines := strings.Split(Usage(), "\n")
-	if len(lines) > 40 || lines[len(lines)-1] != "" {
+	if len(lines) > 42 || lines[len(lines)-1] != "" {
 		t.Errorf("the usage text has %d lines, and ends with %q", len(lines), lines[len(lines)-1])
 	}
 	for _, line := range lines {
@@ -223,7 +227,7 @@ func TestUsage(t *testing.T) {
 			t.Errorf("line is too wide, or ends with space: %q", line)
 		}
 	}
-	for _, f := range []string{"-h FILE", "-d N", "-c N", "-t ", "-n NAME", "-heartbeat D", "-monitor D", "-key FILE", "-reform", "-http ADDR", "-local", "-version"} {
+	for _, f := range []string{"-h FILE", "-d N", "-c N", "-t ", "-n NAME", "-heartbeat D", "-monitor D", "-key FILE", "-reform", "-exec COMMAND", "-hold COMMAND", "-http ADDR", "-local", "-version"} {
 		if !strings.Contains(Usage(), "\n  "+f) {
 			t.Errorf("the usage text does not explain %s", f)
 		}

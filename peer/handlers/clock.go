@@ -18,7 +18,7 @@ func (c *clock) advance(now Instant, limit time.Duration) (stalled bool) {
 	gap := now.Run - c.stood - c.now.Run
 	stalled = gap > limit
 	if stalled {
-		c.stood += gap
+		c.stood += gap - 1 // so that no moment after the stall equals one before
 	}
 	now.Run -= c.stood
 	c.now = now
@@ -27,6 +27,9 @@ func (c *clock) advance(now Instant, limit time.Duration) (stalled bool) {
 	}
 	return stalled
 }
+
+// elapsed returns the time as the caller of the step has it: it does not stand still.
+func (c *clock) elapsed() time.Duration { return c.now.Run + c.stood }
 
 // moment returns the present moment as the caller of the step sees it.
 func (c *clock) moment() Instant { return Instant{Run: c.now.Run + c.stood, Wall: c.now.Wall} }

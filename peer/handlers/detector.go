@@ -17,6 +17,7 @@ type detector struct {
 	quorate   bool          // a quorum of the view is reachable
 	lacking   int           // how many of its members are not
 	inquorate time.Duration // since when no quorum is reachable; never while one is
+	changed   time.Duration // when the present view was installed
 	regained  time.Duration // when a quorum was last reachable again
 	misses    bool          // it misses a member, and has not told the leader yet
 }
@@ -27,6 +28,7 @@ type host struct {
 	met         time.Duration // when its present incarnation became a member
 	heard       time.Duration // when its present incarnation was last heard as a member of this group
 	holds       int64         // the highest view of this group that its incarnation is known to hold
+	shown       int64         // the highest view that this peer, as its leader, has sent it or has asked it about
 	behind      bool          // it refused a request about the present view, and was sent that view
 
 	probed   time.Duration // when it was last PROBEd
@@ -53,7 +55,6 @@ type host struct {
 	showed   time.Duration // when it first answered since this peer became fresh
 	lives    lives
 
-	clock       uint64     // the newest time of its own clock, by a HEARTBEAT or PROBE
 	hasReported bool       // a list of its missing members has arrived
 	stamp       uint64     // of the newest heartbeat that did
 	notHearing  []types.ID // that list, from the heartbeat sent at stamp
@@ -75,6 +76,7 @@ func (d *detector) forgetView() {
 
 // moved is called when next follows the view before: it begins to watch the new members. Then recount is due.
 func (d *detector) moved(before, next *types.View, now time.Duration) {
+	d.changed = now
 	for _, id := range before.Members {
 		if !next.Has(id) {
 			d.order.drop(id)
@@ -200,17 +202,6 @@ func (d *detector) forgive() {
 	for i := range d.hosts {
 		d.hosts[i].owes = never
 	}
-}
-
-// noteClock notes when the host sent m, a HEARTBEAT or PROBE, by its own clock.
-func (p *host) noteClock(m *types.Message) { p.clock = max(p.clock, m.Request) }
-
-// clockOf returns the newest time of a host's own clock that this peer has heard; 0 for none.
-func (d *detector) clockOf(id types.ID) uint64 {
-	if !d.known(id) {
-		return 0
-	}
-	return d.hosts[id-1].clock
 }
 
 // takeList keeps the list of missing members in m, a heartbeat of the host. It returns false if it has a newer

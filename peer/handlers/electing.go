@@ -41,6 +41,9 @@ func (h *Handler) sawLeader(m *types.Message) {
 			s.at = max(s.at, h.election.sign.at)
 		}
 		h.election.sign = s
+		if m.Term == h.promised && h.free(m.From) {
+			h.support(m)
+		}
 	}
 }
 
@@ -66,9 +69,14 @@ func (h *Handler) hasLeader() bool {
 // whether it is this peer's turn to stand (rule 5).
 func (h *Handler) review() {
 	e := &h.election
-	if h.role == roleLeader && !h.quorate {
+	if h.role == roleLeader && (!h.quorate || !h.ruling()) {
 		e.deposed = h.now.Run
 		h.becomeFollower()
+		h.due(h.now.Run)
+	}
+	if h.role == roleLeader {
+		h.until(h.leading.extent.until - h.stood)
+		h.until(h.leading.extent.tenure - h.stood)
 	}
 	led := h.leads() || h.hasLeader()
 	mark(&e.leaderless, !led, h.now.Run)
@@ -82,7 +90,7 @@ func (h *Handler) review() {
 		}
 		return
 	}
-	if e.vacant != never && h.since(e.deferredAt) < h.retry()+h.RefusalTakes {
+	if e.vacant != never && h.free(e.deferred.From) && h.since(e.deferredAt) < h.retry()+h.RefusalTakes {
 		m := e.deferred
 		e.deferredAt = never
 		h.onRequest(&m)
@@ -102,6 +110,9 @@ func (h *Handler) review() {
 	}
 	if e.declined != never {
 		turn = max(turn, e.declined+h.Monitor<<(e.declines-1))
+	}
+	if !h.free(h.ID) {
+		turn = max(turn, h.backing.at+h.Monitor)
 	}
 	if h.now.Run < turn {
 		h.due(turn)
@@ -160,11 +171,15 @@ func (h *Handler) stand(term types.Term) {
 	}
 	h.promise(term)
 	r := h.newRound(types.NewLeader, term, &h.view)
+	r.asked = h.now.Run
+	if h.role == roleCandidate && h.candidacy.message.Term == term {
+		r.asked = h.candidacy.asked
+	}
 	r.message.Change.Operation = types.Pending
 	h.becomeCandidate(r)
 	h.call(r, &h.view)
 	if r.done {
-		h.lead(term, h.accepted)
+		h.lead(term, h.accepted, r)
 	}
 }
 
@@ -172,7 +187,7 @@ func (h *Handler) stand(term types.Term) {
 // it, unless another leads.
 func (h *Handler) standAgain(above types.Term) {
 	h.counter = max(h.counter, above.Counter)
-	if h.quorate {
+	if h.quorate && h.free(h.ID) {
 		h.stand(types.Term{})
 	} else {
 		h.becomeFollower()
@@ -188,7 +203,7 @@ func (h *Handler) onNewLeader(m *types.Message) {
 	case h.leads():
 		h.answer(m, types.Refused).Reason = types.HasLeader
 		h.standAgain(m.Term)
-	case m.From != h.following && (h.hasLeader() || e.grant.peer != m.From && h.holdsGood(e.grant)):
+	case !h.free(m.From) || m.From != h.following && (h.hasLeader() || e.grant.peer != m.From && h.holdsGood(e.grant)):
 		h.answer(m, types.Refused).Reason = types.HasLeader
 		e.deferred, e.deferredAt = *m, h.now.Run
 		e.deferred.Unreachable = nil
@@ -243,7 +258,7 @@ func (h *Handler) onBallot(m *types.Message) {
 	r.learn(types.Accepted{Term: m.Accepted, Change: m.Change})
 	if r.add(&h.view, m.From) {
 		r.learn(h.accepted)
-		h.lead(r.message.Term, r.settle)
+		h.lead(r.message.Term, r.settle, r)
 	}
 }
 

@@ -12,17 +12,20 @@ type EventKind uint8
 
 // The kinds of events. Of the first three the peer writes a record.
 const (
-	Installed   EventKind = iota + 1 // the peer holds a new view
-	Failed                           // Host, a member, is unreachable
-	Said                             // the peer leaves, crashes or was removed
-	Waits                            // its group has not been able to go on for a while, because of Halt; told rarely
-	FilesDiffer                      // the hosts file of Host differs from this peer's; told rarely
-	RunsTwice                        // Host runs twice, at Lives; told rarely
-	Halted                           // its group cannot go on, because of Halt; or, with Going, it can again. Not told by a step: it comes of Status
+	Installed      EventKind = iota + 1 // the peer holds a new view
+	Failed                              // Host, a member, is unreachable
+	Said                                // the peer leaves, crashes or was removed
+	Waits                               // its group has not been able to go on for a while, because of Halt; told rarely
+	FilesDiffer                         // the hosts file of Host differs from this peer's; told rarely
+	MonitorDiffers                      // Host runs with another -monitor than this peer, and is not let in or does not let in; told rarely
+	RunsTwice                           // Host runs twice, at Lives; told rarely
+	Leads                               // the peer begins to lead with a lease, under Fence
+	Ceased                              // it does so no more
+	Halted                              // its group cannot go on, because of Halt; or, with Going, it can again. Not told by a step: it comes of Status
 )
 
 func (k EventKind) String() string {
-	return [...]string{"", "view", "failure", "message", "waits", "files differ", "runs twice", "halt"}[k]
+	return [...]string{"", "view", "failure", "message", "waits", "files differ", "monitor differs", "runs twice", "leads", "ceased", "halt"}[k]
 }
 
 // Event is something that happened to a peer, for its listeners. The protocol never reads it.
@@ -42,7 +45,8 @@ type Event struct {
 	Needed  int           // answers, for that
 	Took    time.Duration // since it was proposed; to who comes in, since it began to ask; Never if unknown
 
-	Host    types.ID      // Failed, FilesDiffer, RunsTwice
+	Fence   uint64        // Leads, Ceased
+	Host    types.ID      // Failed, FilesDiffer, MonitorDiffers, RunsTwice
 	Silence time.Duration // Failed: since it was last heard
 	Text    string        // Said: of the record
 	Halt    Halt          // Waits, Halted
@@ -79,6 +83,14 @@ type Listener interface {
 	Ended(left bool)
 }
 
+// Finisher is a Listener that may have something to end before its peer leaves the group, as a command that runs
+// while the peer leads.
+type Finisher interface {
+	// Finished returns a channel that is closed once everything has ended; nil if nothing runs. It is called once,
+	// after the step of Handler.Resign has been told. The peer goes on with its steps, and leaves after that.
+	Finished() <-chan struct{}
+}
+
 // Step is what a peer did in one step, and what it is after it.
 type Step struct {
 	At      time.Duration  // when, as an Instant.Run of the caller
@@ -86,6 +98,7 @@ type Step struct {
 	View    types.View     // that the peer holds now; the zero View if none
 	Beats   bool           // it sends a heartbeat
 	Stalled bool           // its process did not run for a while, and it has not judged since who was silent
+	Lease   Lease          // that the peer has
 	Exit    bool           // it is done
 	Status  func() *Status // what it knows now; only to be called before Stepped returns
 }

@@ -12,6 +12,11 @@ func (h *Handler) onReq(m *types.Message) {
 		h.answer(m, types.Refused).Reason = types.Promised
 		return
 	}
+	if !h.free(m.From) {
+		h.answer(m, types.Refused).Reason = types.HasLeader
+		h.ask(h.backing.peer.ID)
+		return
+	}
 	h.follow(m)
 	if causeIsFailure(m.Change.Cause) {
 		h.report(m.Change.Member.ID)
@@ -23,6 +28,9 @@ func (h *Handler) onReq(m *types.Message) {
 // ok answers m with what this member has accepted.
 func (h *Handler) ok(m *types.Message, kind types.Kind) {
 	a := h.answer(m, kind)
+	if kind == types.OK || h.backing.term != m.Term || h.backing.peer != sender(m) {
+		h.support(m)
+	}
 	a.Term = m.Term
 	a.Change, a.Accepted = h.accepted.Change, h.accepted.Term
 }
@@ -56,6 +64,17 @@ func (h *Handler) noteNamed(m *types.Message) {
 	}
 }
 
+// takeShown moves on to the view that m, a REQ, shows, as NEWVIEW would. It reports whether m is to be handled then.
+func (h *Handler) takeShown(m *types.Message) bool {
+	if m.View == nil && m.Made.Operation == types.Nothing || h.joined() && m.Number <= h.view.Number {
+		return true
+	}
+	shown := *m
+	shown.Kind, shown.Change, shown.Unanswered = types.NewView, m.Made, true
+	h.onNewView(&shown)
+	return h.joined() && h.view.Number >= m.Number
+}
+
 // onNewView installs the view of m if it is newer, and answers its leader.
 func (h *Handler) onNewView(m *types.Message) {
 	if h.role == roleFresh {
@@ -77,7 +96,10 @@ func (h *Handler) onNewView(m *types.Message) {
 		h.follow(m)
 	}
 	switch {
-	case m.From != m.Term.Peer:
+	case m.From != m.Term.Peer || m.Unanswered:
+	case obeyed && !h.free(m.From):
+		h.answer(m, types.Refused).Reason = types.HasLeader
+		h.ask(h.backing.peer.ID)
 	case obeyed:
 		h.ok(m, types.OK)
 	default:
@@ -95,6 +117,7 @@ func (h *Handler) advance(m *types.Message) bool {
 			return false
 		}
 		v := h.view.With(m.Change)
+		v.Term = m.Chosen
 		next = &v
 	}
 	h.reportRemoved(next)
@@ -106,7 +129,7 @@ func (h *Handler) advance(m *types.Message) bool {
 		return false
 	}
 	h.install(next)
-	if h.leading != nil {
+	if h.role == roleLeader {
 		h.announce(types.Change{}) // its term is the highest, but for this view it is not prepared
 	}
 	return true
@@ -131,8 +154,16 @@ func (h *Handler) install(next *types.View) {
 	h.view = *next
 	h.highest = max(h.highest, next.Number)
 	h.acceptor.moved()
+	if h.promised.Below(next.Term) {
+		h.promise(next.Term)
+		if h.role == roleLeader {
+			h.becomeFollower()
+		}
+	}
 	if h.role == roleLeader {
 		h.leading.moved()
+		h.forgetFormer(&before)
+		h.extend()
 	}
 	h.detector.moved(&before, next, h.now.Run)
 	if !next.Has(h.following) {
@@ -165,7 +196,7 @@ func (h *Handler) removed(past types.Past) {
 func (h *Handler) showView(m *types.Message) {
 	v := h.view
 	s := h.send(types.NewView, m.From)
-	s.For, s.View, s.Addr = m.Incarnation, &v, h.back(m)
+	s.For, s.View, s.Addr, s.Chosen = m.Incarnation, &v, h.back(m), v.Term
 	s.Term = h.followed
 	if h.leading != nil {
 		h.signView(s)
@@ -221,10 +252,11 @@ func (h *Handler) tickMember() {
 
 // sendHeartbeat tells every host of the file that this peer is here.
 func (h *Handler) sendHeartbeat() {
-	h.nextHeartbeat = h.now.Run + h.Heartbeat
+	h.nextHeartbeat = h.now.Run + h.pace()
 	h.lastHeartbeat = types.Message{Kind: types.Heartbeat, From: h.ID, Incarnation: h.incarnation,
 		Group: h.view.Group, Number: h.view.Number, Term: h.promised, Leads: h.leads(),
-		Request: uint64(h.now.Run), Heard: h.clockOf(h.promised.Peer), Unreachable: h.missing(&h.view, MaxNamed)}
+		Request: uint64(h.now.Run), Heard: h.echo(h.promised), Unreachable: h.missing(&h.view, MaxNamed),
+		Ceased: h.ceased == h.promised && h.leading == nil && h.ceased != types.Term{}, Speaks: types.Version}
 	h.hosts[h.ID-1].unfit = !h.quorate
 	h.misses = h.lacking > 0
 	h.out.Heartbeat = &h.lastHeartbeat

@@ -37,6 +37,7 @@ func TestRule1Accepts(t *testing.T) {
 	t.Parallel()
 	two, three := types.Term{Counter: 2, Peer: 2}, types.Term{Counter: 3, Peer: 1}
 	p := member(t, conf{ID: 3}, viewOf(1, 1, 2, 3, 4, 5))
+	p.hear(p.ceases(1))
 	want(t, "REQ", p.hear(msg{Kind: types.Req, From: 2, Request: 8, Change: add(6), Term: two}), "OK ADD 6→2")
 	if a := p.sent(2, types.OK); a.Request != 8 || a.Term != two || a.Accepted != two || a.Number != 5 {
 		t.Errorf("OK %+v, want it for request 8, accepted in its term %v", a, two)
@@ -79,7 +80,13 @@ func TestNewView(t *testing.T) {
 		{"whole, and far ahead", msg{From: 1, Number: 9, View: &later}, "view 9 [1 3 2]; OK→1"},
 		{"whole, shown by another", msg{From: 2, Number: 9, View: &later, Term: types.Term{Counter: 1, Peer: 1}}, "view 9 [1 3 2]"},
 		{"of this view", msg{From: 1}, "OK→1"},
-		{"of this view, under a higher term", msg{From: 2, Term: types.Term{Counter: 2, Peer: 2}}, "OK→2"},
+		{"of this view, unanswered", msg{From: 1, Unanswered: true}, ""},
+		{"of this view, unanswered, under a lower term", msg{From: 1, Unanswered: true, Term: types.Term{Peer: 1}}, ""},
+		{"by the change, unanswered", msg{From: 1, Number: 6, Change: del(2, types.Left), Unanswered: true}, "view 6 [1 3]"},
+		{"whole, unanswered", msg{From: 1, Number: 9, View: &later, Unanswered: true}, "view 9 [1 3 2]"},
+		{"by a change too far, unanswered", msg{From: 1, Number: 7, Change: del(2, types.Left), Unanswered: true}, "REFUSED behind→1"},
+		{"of this view, under a higher term", msg{From: 1, Term: types.Term{Counter: 2, Peer: 1}}, "OK→1"},
+		{"of this view, under a higher term, of one that it does not back", msg{From: 2, Term: types.Term{Counter: 2, Peer: 2}}, "REFUSED has a leader→2; PROBE→1"},
 		{"of this view, under a lower term", msg{From: 1, Term: types.Term{Peer: 1}}, "REFUSED promised→1"},
 	}
 	for _, tt := range tests {
@@ -87,6 +94,100 @@ func TestNewView(t *testing.T) {
 		tt.m.Kind = types.NewView
 		want(t, tt.name, p.hear(tt.m), tt.want)
 	}
+	p := member(t, conf{ID: 3}, viewOf(1, 1, 2, 3))
+	p.hear(p.ceases(1))
+	want(t, "of this view, under a higher term, when its leader has ceased",
+		p.hear(msg{Kind: types.NewView, From: 2, Term: types.Term{Counter: 2, Peer: 2}}), "OK→2")
+}
+
+// A REQ may show the view that it is about, by the change that made it or whole: whoever can install that view does, and
+// answers once, to the REQ.
+func TestReqShows(t *testing.T) {
+	t.Parallel()
+	one := types.Term{Counter: 1, Peer: 1}
+	six := viewOf(1, 1, 2, 3)
+	six = six.With(add(5))
+	six.Term = one
+	without := six
+	without = without.With(del(3, types.Unreachable))
+	other := six
+	other.Group.Made = 11
+	lower := types.Term{Peer: 1}
+	for _, tt := range []struct {
+		name string
+		m    msg
+		want string
+	}{
+		{"by the change", msg{Number: 6, Made: add(5)}, "view 6 [1 2 3 5]; OK ADD 6→1"},
+		{"whole", msg{Number: 6, View: &six}, "view 6 [1 2 3 5]; OK ADD 6→1"},
+		{"nothing, of this view", msg{Number: 5}, "OK ADD 6→1"},
+		{"this view", msg{Number: 5, Made: add(3)}, "OK ADD 6→1"},
+		{"an earlier view", msg{Number: 4, Made: add(3)}, "NEWVIEW 5 [1 2 3]→1"},
+		{"nothing, of the next view", msg{Number: 6}, "REFUSED behind→1"},
+		{"by the change, to one who is too far behind", msg{Number: 7, Made: add(5)}, "REFUSED behind→1"},
+		{"by a change that does not fit", msg{Number: 6, Made: del(5, types.Left)}, "REFUSED behind→1"},
+		{"its own removal", msg{Number: 6, Made: del(3, types.Unreachable)}, "removed from the group"},
+		{"whole, without it", msg{Number: 7, View: &without}, "removed from the group"},
+		{"whole, of another group", msg{Number: 6, View: &other, Group: other.Group}, ""},
+		{"under a lower term", msg{Number: 6, Made: add(5), Term: lower}, "view 6 [1 2 3 5]; REFUSED promised→1"},
+		{"and proposes what the view does not admit", msg{Number: 6, Made: add(5), Change: add(5)}, "view 6 [1 2 3 5]; REFUSED promised→1"},
+	} {
+		p := member(t, conf{ID: 3}, viewOf(1, 1, 2, 3))
+		m := tt.m
+		m.Kind, m.From, m.Request, m.Chosen = types.Req, 1, 7, one
+		if m.Change == (types.Change{}) {
+			m.Change = add(6)
+		}
+		want(t, tt.name, p.hear(m), tt.want)
+		if !strings.Contains(tt.want, "OK") {
+			continue
+		}
+		if a, v := p.sent(1, types.OK), p.View(); a.Request != 7 || a.Number != m.Number || a.Accepted != one || v.Number != m.Number {
+			t.Errorf("%s: in view %d it answers %+v", tt.name, v.Number, a)
+		}
+		want(t, tt.name+", again", p.hear(m), "OK ADD 6→1")
+	}
+
+	p := fresh(t, conf{ID: 5})
+	p.hear(msg{Kind: types.State, From: 1, Standing: types.Joined, Leads: true, Term: one})
+	change, whole := msg{Kind: types.Req, From: 1, Number: 6, Request: 7, Change: add(6), Term: one, Chosen: one}, msg{}
+	whole = change
+	change.Made, whole.View = add(5), &six
+	whole.View.Last = append([]types.Past(nil), six.Last...)
+	whole.View.Last[4].Incarnation = p.Incarnation()
+	want(t, "who asks to join, by the change", p.hear(change), "")
+	want(t, "who asks to join, whole", p.hear(whole), "view 6 [1 2 3 5]; OK ADD 6→1")
+}
+
+// One message shows the view that a change of the leader's own has made, and proposes the next: by the change to who
+// holds the view before, whole to who comes in.
+func TestShowsAndProposes(t *testing.T) {
+	t.Parallel()
+	p := leader(t, conf{}, viewOf(1, 1, 2, 3, 4))
+	p.hear(msg{Kind: types.Join, From: 6})
+	p.hear(msg{Kind: types.Join, From: 5})
+	want(t, "both", p.reply(2, 3), "view 6 [1 2 3 4 6]; REQ ADD 5 after ADD 6→2,3,4; REQ ADD 5 after [1 2 3 4 6]→6")
+	by, whole := p.sent(2, types.Req), p.sent(6, types.Req)
+	if by.Made != add(6) || by.View != nil || by.Chosen != p.term || by.Number != 6 || by.Unanswered {
+		t.Errorf("by the change: %+v", by)
+	}
+	if whole.Made != (types.Change{}) || whole.View.Number != 6 || whole.View.Term != p.term || whole.Chosen != p.term || whole.Request != by.Request {
+		t.Errorf("whole: %+v", whole)
+	}
+	q := member(t, conf{ID: 2}, viewOf(1, 1, 2, 3, 4))
+	by.For = q.Incarnation()
+	want(t, "a member takes it", q.hear(by), "view 6 [1 2 3 4 6]; OK ADD 5→1")
+	want(t, "one says that it is behind", p.hear(msg{Kind: types.Refused, From: 4, Number: 5, Reason: types.Behind}), "NEWVIEW 6 [1 2 3 4 6]→4")
+	want(t, "nothing to propose: the view alone", p.reply(2, 3), "view 7 [1 2 3 4 6 5]; NEWVIEW 7 ADD 5→2,3; NEWVIEW 7 [1 2 3 4 6 5]→4; NEWVIEW 7 ADD 5→6; NEWVIEW 7 [1 2 3 4 6 5]→5")
+	if m := p.sent(2, types.NewView); !m.Unanswered || m.Chosen != p.term {
+		t.Errorf("it waits for answers: %+v", m)
+	}
+
+	p = leader(t, conf{Drill: true}, viewOf(1, 1, 2, 3, 4))
+	p.hear(msg{Kind: types.Join, From: 6})
+	p.hear(msg{Kind: types.Join, From: 5})
+	want(t, "before a drill, NEWVIEW is answered", p.reply(2, 3),
+		"view 6 [1 2 3 4 6]; NEWVIEW 6 ADD 6→2,3,4; NEWVIEW 6 [1 2 3 4 6]→6; REQ ADD 5→2,3,4,6")
 }
 
 // A member that learns that it was removed becomes fresh and asks to join, under a new

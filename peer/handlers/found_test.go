@@ -43,11 +43,22 @@ func TestFoundSecond(t *testing.T) {
 
 // 5. Sections 5 and 6: a leader told to leave asks to be taken out; it does not begin the drill.
 func TestFoundDrill(t *testing.T) {
-	p := leader(t, conf{Drill: true}, viewOf(1, 1, 2, 3, 4, 5))
-	p.hear(msg{Kind: types.Join, From: 6})
+	p := candidate(t, conf{Drill: true}, viewOf(1, 1, 2, 3, 4, 5))
+	pending := p.answer(2)
+	pending.Change, pending.Accepted = add(6), types.Term{Counter: 1, Peer: 4}
+	p.hear(pending)
+	p.reply(3)    // it leads, and settles what was pending
 	p.reply(2, 3) // view 6: every host is a member; not prepared yet
+	for id := types.ID(2); id <= 6; id++ {
+		p.hear(p.beat(id)) // it holds the view
+	}
 	want(t, "SIGTERM", p.do(p.Leave), "leaving")
-	want(t, "proposes", p.reply(2, 3, 4)[:14], "REQ DEL 1 left")
+	want(t, "proposes", p.reply(2, 3), "REQ DEL 1 left→2,3,4,5,6")
+
+	p = leader(t, conf{Drill: true}, viewOf(1, 1, 2, 3, 4, 5))
+	p.hear(msg{Kind: types.Join, From: 6})
+	p.reply(2, 3) // view 6: its own change, so it is prepared; but not all hold the view
+	want(t, "SIGTERM, prepared", p.do(p.Leave), "leaving; REQ DEL 1 left→2,3,4,5,6")
 }
 
 // 6. What is due at a moment is not asked of Wake: it comes up to 0.25 s late.

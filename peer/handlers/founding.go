@@ -230,6 +230,6 @@ func (h *Handler) makeGroup() {
 	h.promise(term)
 	h.following, h.followed = h.ID, term
 	h.install(&types.View{Group: types.Group{Made: h.incarnation, Maker: h.ID}, Number: h.highest + 1,
-		Leader: h.ID, Members: []types.ID{h.ID}, Last: last})
-	h.lead(term, types.Accepted{})
+		Leader: h.ID, Members: []types.ID{h.ID}, Term: term, Last: last})
+	h.lead(term, types.Accepted{}, nil)
 }

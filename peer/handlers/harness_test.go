@@ -24,12 +24,16 @@ const (
 // test sees a few words: records, notices, messages to whom, heartbeat, exit.
 type peer struct {
 	*handlers.Handler
-	t    testing.TB
-	at   time.Duration // since the test began
-	wake time.Duration // when it wants the next tick
-	term types.Term    // of all that others say, unless it is given
-	log  []deed
-	over bool // it has exited
+	t       testing.TB
+	at      time.Duration    // since the test began
+	wake    time.Duration    // when it wants the next tick
+	term    types.Term       // of all that others say, unless it is given
+	said    map[types.ID]msg // its newest HEARTBEAT or PROBE that says that it leads, by who got it
+	unheard bool             // the others hear nothing of it
+	lease   handlers.Lease   // after its last step
+	fences  []string         // its leases, as they begin and end
+	log     []deed
+	over    bool // it has exited
 }
 
 type deed struct {
@@ -42,7 +46,7 @@ type deed struct {
 func fresh(t testing.TB, c conf) *peer {
 	c.Hosts, c.Digest = cmp.Or(c.Hosts, 6), 7
 	c.Heartbeat, c.Monitor = cmp.Or(c.Heartbeat, 1100*ms), cmp.Or(c.Monitor, 2200*ms)
-	p := &peer{Handler: handlers.New(c), t: t}
+	p := &peer{Handler: handlers.New(c), t: t, said: map[types.ID]msg{}}
 	p.do(p.Start)
 	return p
 }
@@ -65,6 +69,9 @@ func (p *peer) hearAt(remote types.ID, m msg) string {
 	m.Incarnation, m.Digest = cmp.Or(m.Incarnation, 10*types.Incarnation(m.From)), cmp.Or(m.Digest, 7)
 	if k := m.Kind; k != types.Join && k != types.Probe && k != types.Heartbeat {
 		m.For = cmp.Or(m.For, p.Incarnation())
+	}
+	if m.Kind == types.Join {
+		m.Monitor = cmp.Or(m.Monitor, p.Monitor)
 	}
 	if m.Kind == types.State || m.Kind == types.Heartbeat {
 		m.Request = cmp.Or(m.Request, uint64(epoch+p.at))
@@ -97,7 +104,7 @@ func (p *peer) pass(d time.Duration, alive ...types.ID) {
 // do makes a step, and tells what the peer does in it.
 func (p *peer) do(step func(handlers.Instant) *handlers.Output) string {
 	out := step(handlers.Instant{Run: epoch + p.at, Wall: int64(10 * p.ID)})
-	p.wake, p.over = out.Wake-epoch, out.Exit
+	p.wake, p.over, p.lease = out.Wake-epoch, out.Exit, out.Lease
 	n := len(p.log)
 	for i := range out.Events {
 		switch e := &out.Events[i]; e.Kind {
@@ -105,8 +112,10 @@ func (p *peer) do(step func(handlers.Instant) *handlers.Output) string {
 			p.note(msg{}, "view %d %d", e.View, e.Members)
 		case handlers.Waits:
 			p.note(msg{}, "waits: %v %d", e.Halt, e.Awaited)
-		case handlers.FilesDiffer, handlers.RunsTwice:
+		case handlers.FilesDiffer, handlers.MonitorDiffers, handlers.RunsTwice:
 			p.note(msg{}, "%d %v", e.Host, e.Kind)
+		case handlers.Leads, handlers.Ceased:
+			p.fences = append(p.fences, fmt.Sprint(p.at, " ", e.Kind, " ", e.Fence))
 		default:
 			r, _ := e.Record(p.ID)
 			p.note(msg{}, "%s", r.Message)
@@ -117,8 +126,16 @@ func (p *peer) do(step func(handlers.Instant) *handlers.Output) string {
 	}
 	for _, m := range out.Messages {
 		p.note(m, "%s→%d", brief(m), m.To)
+		if (m.Kind == types.Heartbeat || m.Kind == types.Probe) && m.Leads {
+			p.said[m.To] = m
+		}
 	}
 	if out.Heartbeat != nil {
+		for id := range types.ID(p.Hosts + 1) {
+			if out.Heartbeat.Leads {
+				p.said[id] = *out.Heartbeat
+			}
+		}
 		p.note(*out.Heartbeat, "%s", brief(*out.Heartbeat))
 	}
 	if out.Exit {

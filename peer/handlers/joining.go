@@ -66,7 +66,7 @@ func (h *Handler) join(id types.ID) {
 	}
 	f.target, f.asked = id, h.now.Run
 	m := h.send(types.Join, id)
-	m.Digest, m.Request = h.Digest, uint64(h.now.Run)
+	m.Digest, m.Request, m.Speaks, m.Monitor = h.Digest, uint64(h.now.Run), types.Version, h.Monitor
 }
 
 // joinNext sends JOIN to the host whose turn it is.
@@ -154,7 +154,9 @@ func (h *Handler) onFirstView(m *types.Message) {
 		if m.From == m.Term.Peer { // this peer has never heard the members that m lists as missing: the others record their failure
 			h.heeded.term, h.heeded.request = m.Term, m.Request
 			h.election.sign = leaderSeen{peer: m.From, term: m.Term, at: h.now.Run}
-			h.ok(m, types.OK)
+			if !m.Unanswered {
+				h.ok(m, types.OK)
+			}
 		}
 	case past.Incarnation >= h.incarnation && m.From == m.Term.Peer && h.fresh.prefers(m.From, m.Group, m.Term):
 		h.renew(past.Incarnation)
@@ -207,14 +209,14 @@ func (h *Handler) refuseFile(remote types.ID, m *types.Message) {
 	}
 	r := h.answer(m, types.Refused)
 	r.To, r.Reason = remote, types.Differs
-	h.differs(remote)
+	h.differs(remote, FilesDiffer)
 }
 
-// differs says, rarely, that the hosts file of a host differs.
-func (h *Handler) differs(remote types.ID) {
+// differs says, rarely, that the hosts file of a host differs, or its -monitor.
+func (h *Handler) differs(remote types.ID, what EventKind) {
 	if h.known(remote) && h.since(h.hosts[remote-1].differed) >= noticeEvery {
 		h.hosts[remote-1].differed = h.now.Run
-		h.note(FilesDiffer).Host = remote
+		h.note(what).Host = remote
 	}
 }
 

@@ -15,6 +15,7 @@ type round struct {
 	outbid bool  // NEWLEADER: a member has promised a higher term
 	led    votes // NEWLEADER: who has a leader
 	preparation
+	asked time.Duration // NEWLEADER: when this peer first asked for the term, be it in an earlier view
 	began time.Duration
 	sent  time.Duration
 }
@@ -24,9 +25,12 @@ type leadership struct {
 	term  types.Term
 	round *round // the NEWVIEW or REQ that is being answered
 	preparation
-	drill   bool      // the round is the drill's
-	joining []request // in the order of asking
-	leavers []types.Member
+	extent   extent
+	made     types.Change // what made the view, until that is shown to the members; NOTHING after that
+	inherits bool         // the round proposes what a leader before has proposed
+	drill    bool         // the round is the drill's
+	joining  []request    // in the order of asking
+	leavers  []types.Member
 }
 
 // request is a JOIN that waits for its ADD.
@@ -76,18 +80,29 @@ func (h *Handler) callOne(r *round, view *types.View, id types.ID) {
 	*m = r.message
 	m.To, m.For, m.Addr = id, view.Incarnation(id), h.at(id)
 	p := &h.hosts[id-1]
-	if m.Kind == types.NewView && !p.follows(m) {
-		whole := *view
-		m.View = &whole
+	holds := p.holds
+	if r.sent == r.began {
+		holds = max(holds, p.shown) // what was sent to it before comes before
 	}
-	if p.owes == never && m.Kind != types.NewLeader {
+	switch whole := *view; {
+	case m.Kind == types.NewView && !follows(holds, m):
+		m.View = &whole
+	case m.Kind == types.Req && holds >= m.Number:
+		m.Made, m.Chosen = types.Change{}, types.Term{}
+	case m.Kind == types.Req && m.Made.Operation != types.Nothing && holds < m.Number-1:
+		m.Made, m.View = types.Change{}, &whole
+	}
+	if m.Kind != types.NewLeader {
+		p.shown = max(p.shown, m.Number)
+	}
+	if p.owes == never && m.Kind != types.NewLeader && !m.Unanswered {
 		p.owes = h.now.Run
 	}
 }
 
-// follows reports whether the host can make the view of m, a NEWVIEW, of what it holds.
-func (p *host) follows(m *types.Message) bool {
-	return p.holds >= m.Number || p.holds == m.Number-1 && m.Change.Operation != types.Nothing
+// follows reports whether a host that holds the view of this number can make that of m, a NEWVIEW, of it.
+func follows(holds int64, m *types.Message) bool {
+	return holds >= m.Number || holds == m.Number-1 && m.Change.Operation != types.Nothing
 }
 
 // failed lists the members that may be removed as unreachable.
@@ -99,12 +114,17 @@ func (h *Handler) failed() []types.ID {
 // round has not waited too long for one.
 func (h *Handler) leads() bool {
 	o := h.leading
-	return h.role == roleLeader && h.quorate && (o.round == nil || o.round.done || h.since(o.round.began) < h.Monitor)
+	return h.role == roleLeader && h.quorate && h.ruling() && (o.round == nil || o.round.done || h.since(o.round.began) < h.Monitor)
 }
 
 // lead becomes the leader, and says so to all members or proposes the first change.
-func (h *Handler) lead(term types.Term, settle types.Accepted) {
-	h.becomeLeader(term, settle)
+// r is the NEWLEADER that was granted; nil in a new group.
+func (h *Handler) lead(term types.Term, settle types.Accepted, r *round) {
+	if r == nil {
+		h.becomeLeader(term, settle, h.now.Run, nil)
+	} else {
+		h.becomeLeader(term, settle, r.asked, r.answered)
+	}
 	h.progress()
 	if h.exited {
 		return
@@ -219,27 +239,57 @@ func (h *Handler) propose(c types.Change) {
 		h.report(c.Member.ID)
 	}
 	h.accept(o.term, c, h.now.Run)
+	o.inherits = o.settle.Change.Operation != types.Nothing
 	o.settled()
 	o.round = h.newRound(types.Req, o.term, &h.view)
 	o.round.message.Change = c
-	h.call(o.round, &h.view)
-	if o.round.done {
-		h.chosen(c)
+	if o.made.Operation != types.Nothing { // one message shows the view and proposes the next
+		o.round.message.Made, o.round.message.Chosen, o.made = o.made, h.view.Term, types.Change{}
 	}
+	h.call(o.round, &h.view)
+	h.choose()
+}
+
+// choose moves on to the next view if a quorum has accepted the change that is proposed, and the lease lasts in that
+// view: else it waits a little for more answers.
+func (h *Handler) choose() {
+	r := h.leading.round
+	if !r.done || r.message.Kind != types.Req || h.leading.drill {
+		return
+	}
+	c := r.message.Change
+	if next := h.view.With(c); c.Member.ID != h.ID && h.since(r.began) < h.retry() && r.count < len(r.to) && !h.keepsLease(&next) {
+		h.due(r.began + h.retry())
+		return
+	}
+	h.chosen(c)
 }
 
 // chosen moves on to the view that a quorum has accepted (rule 2).
 func (h *Handler) chosen(c types.Change) {
 	next := h.view.With(c)
+	next.Term = h.leading.term
 	if c.Member.ID == h.ID {
 		h.beginDeparture(&next, c)
 		return
 	}
 	gone := h.hosts[c.Member.ID-1].gone
 	h.tell(&next, c, gone)
+	own := !h.leading.inherits
 	h.install(&next)
-	h.announce(c)
+	o := h.leading
+	o.inherits = false
+	if !own || h.Drill {
+		h.announce(c)
+		o.ready = o.ready || own
+		h.progress()
+		return
+	}
+	o.ready, o.round, o.made = true, nil, c
 	h.progress()
+	if h.leading == o && o.made.Operation != types.Nothing {
+		h.show(c)
+	}
 }
 
 // tell sends its last view to a member that is taken out, unless it is dead.
@@ -248,7 +298,7 @@ func (h *Handler) tell(next *types.View, c types.Change, gone bool) {
 		return
 	}
 	m := h.send(types.NewView, c.Member.ID)
-	m.For, m.Number, m.View = c.Member.Incarnation, next.Number, next
+	m.For, m.Number, m.View, m.Chosen = c.Member.Incarnation, next.Number, next, next.Term
 	h.signView(m)
 }
 
@@ -268,9 +318,18 @@ func (h *Handler) announce(c types.Change) {
 	o := h.leading
 	v := h.view
 	o.round = h.newRound(types.NewView, o.term, &v)
-	o.round.message.Change = c
+	o.round.message.Change, o.round.message.Chosen = c, v.Term
 	o.ready = o.ready || o.round.done
 	h.call(o.round, &v)
+}
+
+// show sends NEWVIEW of the present view, which c made and which is prepared, and waits for no answer: a member that
+// does not get it says so in its next heartbeat.
+func (h *Handler) show(c types.Change) {
+	h.leading.made = types.Change{}
+	r := h.newRound(types.NewView, h.leading.term, &h.view)
+	r.message.Change, r.message.Chosen, r.message.Unanswered = c, h.view.Term, true
+	h.call(r, &h.view)
 }
 
 // onLeaderAnswer handles what members answer to the leader.
@@ -289,6 +348,9 @@ func (h *Handler) onLeaderAnswer(m *types.Message) {
 	r := o.round
 	if r == nil || m.Term != o.term {
 		return
+	}
+	if m.Request == r.message.Request {
+		h.answeredBy(m.From, r.began)
 	}
 	if m.Request != r.message.Request {
 		if r.message.Kind == types.Req && !r.answered[m.From-1] && p.behind {
@@ -310,8 +372,8 @@ func (h *Handler) tally(m *types.Message) {
 		quorum := r.add(&h.view, m.From)
 		if o.drill {
 			h.drillDone()
-		} else if quorum {
-			h.chosen(r.message.Change)
+		} else if quorum || r.done {
+			h.choose()
 		}
 		return
 	}
@@ -335,9 +397,10 @@ func (h *Handler) tickLeader() {
 	if o.drill && slices.ContainsFunc(o.round.to, func(id types.ID) bool { return !h.reaches(id) }) {
 		o.drill, o.round.to, h.Drill = false, h.view.Members, false // a member really failed
 	}
-	if r := o.round; r != nil && r.done && r.message.Kind == types.Req && !o.drill {
-		h.chosen(r.message.Change)
+	if o.round != nil {
+		h.choose()
 	}
+	h.tickLease()
 	h.progress()
 }
 
@@ -350,6 +413,11 @@ func (h *Handler) onJoin(m *types.Message) {
 		return
 	case !h.leads() || m.Incarnation <= h.view.Past(m.From).Incarnation:
 		h.state(m)
+		return
+	}
+	if m.Monitor != h.Monitor { // its promises would last for another time than the leases here
+		h.answer(m, types.Refused).Reason = types.Settings
+		h.differs(m.From, MonitorDiffers)
 		return
 	}
 	o := h.leading
@@ -400,6 +468,12 @@ func (h *Handler) drill() bool {
 	return true
 }
 
+// awaits reports whether id, which is behind, gets the round again and again until it answers, and so the view. What it
+// owes from before the view counts only while there is a round.
+func (h *Handler) awaits(id types.ID) bool {
+	return h.leading.round != nil && h.hosts[id-1].owes != never
+}
+
 // lags reports whether the member id is not known to hold the present view.
 func (h *Handler) lags(id types.ID) bool { return id != h.ID && h.hosts[id-1].holds < h.view.Number }
 
@@ -414,7 +488,7 @@ func (h *Handler) drillDone() {
 // it until a quorum of that view has answered, for a second at most (rule 2).
 func (h *Handler) beginDeparture(next *types.View, c types.Change) {
 	r := h.newRound(types.NewView, h.leading.term, next)
-	r.message.Change = c
+	r.message.Change, r.message.Chosen = c, next.Term
 	h.becomeDeparting(r)
 	h.call(r, next)
 }

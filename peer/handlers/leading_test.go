@@ -1,6 +1,7 @@
 package handlers_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -65,7 +66,7 @@ func TestRule1Prepared(t *testing.T) {
 	want(t, "one of five", p.hear(older), "")
 	want(t, "two of five: what was accepted in the highest term", p.hear(newer), "REQ ADD 6→2,3,4,5; HEARTBEAT leads")
 	p.hear(msg{Kind: types.Leave, From: 5})
-	want(t, "chosen", p.reply(2, 3), "view 6 [1 2 3 4 5 6]; NEWVIEW 6 ADD 6→2,3; NEWVIEW 6 [1 2 3 4 5 6]→4; NEWVIEW 6 ADD 6→5; NEWVIEW 6 [1 2 3 4 5 6]→6")
+	want(t, "chosen", p.reply(2, 3), "view 6 [1 2 3 4 5 6]; NEWVIEW 6 ADD 6→2,3,4,5; NEWVIEW 6 [1 2 3 4 5 6]→6")
 	want(t, "answered by two of six", p.reply(2), "")
 	late := p.answer(4)
 	late.Change, late.Accepted = del(2, types.Left), types.Term{Counter: 1, Peer: 3}
@@ -152,12 +153,11 @@ func TestRule2Queue(t *testing.T) {
 	p.hear(msg{Kind: types.Join, From: 6})
 	p.hear(msg{Kind: types.Leave, From: 4})
 	p.undialed(3, types.Refusal)
-	want(t, "first", p.reply(2, 4), "view 6 [1 2 3 4]; NEWVIEW 6 [1 2 3 4]→5; NEWVIEW 6 DEL 5 left→2,4")
-	want(t, "then the failed", p.reply(2), "REQ DEL 3 unreachable→2,4")
-	p.reply(2)
-	want(t, "then the leaver", p.reply(2), "REQ DEL 4 left→2,4")
+	want(t, "first, and then the failed, with the view of the first", p.reply(2, 4),
+		"view 6 [1 2 3 4]; NEWVIEW 6 [1 2 3 4]→5; REQ DEL 3 unreachable after DEL 5→2,4")
+	want(t, "then the leaver", p.reply(2), "view 7 [1 2 4]; REQ DEL 4 left after DEL 3→2,4")
 	want(t, "then who asks to join; of [1 2] the leader is a quorum", p.reply(2),
-		"view 8 [1 2]; view 9 [1 2 6]; NEWVIEW 8 [1 2]→4; NEWVIEW 8 DEL 4 left→2; REQ ADD 6→2; NEWVIEW 9 [1 2 6]→2,6")
+		"view 8 [1 2]; view 9 [1 2 6]; NEWVIEW 8 [1 2]→4; REQ ADD 6 after DEL 4→2; NEWVIEW 9 ADD 6→2; NEWVIEW 9 [1 2 6]→6")
 }
 
 // Rule 2: before the ADD comes the DEL of an earlier incarnation, once a PROBE has shown that it
@@ -216,11 +216,27 @@ func TestRule3Again(t *testing.T) {
 	want(t, "REQ", p.when("REQ ADD 6→3"), "[0s 200ms 400ms 600ms 800ms]")
 	want(t, "anew", p.when("redial→3"), "[600ms 800ms]")
 	p.reply(2)
+	if m := p.sent(3, types.NewView); !m.Unanswered {
+		t.Errorf("its NEWVIEW waits for answers: %+v", m)
+	}
+	p.log = nil
+	p.pass(500*ms, 2, 3)
+	want(t, "NEWVIEW that needs no answer", p.when("NEWVIEW 6 ADD 6→3"), "[]")
+
+	p = candidate(t, conf{}, viewOf(1, 1, 2, 3))
+	a := p.answer(2)
+	a.Change, a.Accepted = add(6), types.Term{Counter: 1, Peer: 1}
+	p.hear(a)
+	p.hear(p.beat(3))
+	p.reply(2)
+	if m := p.sent(3, types.NewView); m.Unanswered {
+		t.Errorf("its NEWVIEW of what another leader proposed needs no answer: %+v", m)
+	}
 	p.reply(2)
 	p.log = nil
 	p.pass(500*ms, 2, 3)
 	want(t, "NEWVIEW to one that answered", p.when("NEWVIEW 6 ADD 6→2"), "[]")
-	want(t, "NEWVIEW to one that did not", p.when("NEWVIEW 6 ADD 6→3"), "[1.1s 1.3s]")
+	want(t, "NEWVIEW to one that did not", p.when("NEWVIEW 6 ADD 6→3"), "[200ms 400ms]")
 }
 
 // Rule 4: one that says that it is behind is shown the view, and a heartbeat of one that is, or
@@ -235,6 +251,56 @@ func TestRule4Behind(t *testing.T) {
 	p.hear(msg{Kind: types.Leave, From: 2})
 	want(t, "removed", p.reply(3), "view 7 [1 3 6]; NEWVIEW 7 [1 3 6]→2; NEWVIEW 7 DEL 2 left→3,6")
 	want(t, "its heartbeat", p.hear(msg{Kind: types.Heartbeat, From: 2, Number: 6}), "redial→2; NEWVIEW 7 [1 3 6]→2")
+}
+
+// Rule 4: a view that nobody need answer is shown again to a member whose heartbeat says that it is behind, from
+// 0.2 s after the view on: before that, the first message may be under way.
+func TestRule4ShownAgain(t *testing.T) {
+	t.Parallel()
+	for _, answers := range []bool{true, false} { // 4 has got the REQ, or not even that
+		p := leader(t, conf{}, viewOf(1, 1, 2, 3, 4, 5))
+		p.hear(msg{Kind: types.Join, From: 6})
+		if answers {
+			p.reply(4)
+		}
+		p.reply(2, 3)
+		behind := func() string { m := p.beat(4); m.Number = 5; return p.hear(m) }
+		want(t, "at once", behind(), "")
+		p.pass(199*ms, 2, 3)
+		want(t, "after 0.199 s", behind(), "")
+		p.pass(ms, 2, 3)
+		want(t, fmt.Sprint("after 0.2 s, having answered the REQ: ", answers), behind(), "redial→4; NEWVIEW 6 [1 2 3 4 5 6]→4")
+		want(t, "its answer", p.reply(4), "")
+		want(t, "it holds the view", p.hear(p.beat(4)), "")
+	}
+}
+
+// A JOIN with another -monitor is refused, which is told once a minute at most; only the leader looks.
+func TestJoinMonitor(t *testing.T) {
+	t.Parallel()
+	other := msg{Kind: types.Join, From: 6, Monitor: 2201 * ms}
+	const refused = "REFUSED -monitor differs→6"
+	p := leader(t, conf{}, viewOf(1, 1, 2, 3))
+	want(t, "first", p.hear(other), "6 monitor differs; "+refused)
+	if m := p.sent(6, types.Refused); m.For != 60 {
+		t.Errorf("the refusal is for incarnation %d", m.For)
+	}
+	want(t, "again", p.hear(other), refused)
+	p.pass(59900*ms, 2, 3)
+	want(t, "within a minute", p.hear(other), refused)
+	want(t, "another host's", p.hear(msg{Kind: types.Join, From: 5, Monitor: ms}), "5 monitor differs; REFUSED -monitor differs→5")
+	p.pass(100*ms, 2, 3)
+	want(t, "after a minute", p.hear(other), "6 monitor differs; "+refused)
+	if v := p.View(); v.Number != 5 {
+		t.Errorf("view %d %v, want no other", v.Number, v.Members)
+	}
+	want(t, "with the same", p.hear(msg{Kind: types.Join, From: 6}), "REQ ADD 6→2,3")
+	want(t, "a follower", member(t, conf{ID: 2}, viewOf(1, 1, 2, 3)).hear(other), "STATE member led→6")
+
+	p = fresh(t, conf{ID: 6})
+	m := msg{Kind: types.Refused, From: 1, Reason: types.Settings}
+	want(t, "who is refused says so", p.hear(m), "1 monitor differs")
+	want(t, "not again", p.hear(m), "")
 }
 
 // Rule 5: a leader whose REQ has waited for 2.2 s for a quorum does not lead, nor say so.
@@ -281,7 +347,8 @@ func TestSection6DrillCalledOff(t *testing.T) {
 	want(t, "really", p.undialed(5, types.Refusal), "peer 5 unreachable")
 	p.pass(500*ms, 2, 3, 4, 6)
 	want(t, "goes on with the removal", p.when("view 6 [1 2 3 4 5]"), "[0s]")
-	want(t, "as usual", p.reply(2, 3), "REQ DEL 5 unreachable→2,3,4")
+	want(t, "and with that of who failed", fmt.Sprint(p.first("REQ DEL 5 unreachable after DEL 6→2")), "0s")
+	want(t, "as usual", p.reply(2, 3), "view 7 [1 2 3 4]; NEWVIEW 7 DEL 5 unreachable→2,3,4")
 	want(t, "crashes", p.when("crashing"), "[]")
 }
 

@@ -48,6 +48,7 @@ type Output struct {
 	Heartbeat *types.Message  // over UDP, to every other host of the file
 	Misled    bool            // the message was for another incarnation, and was dropped; nothing needs to be done
 	Late      bool            // and that incarnation was this process's own, before it took a new one
+	Lease     Lease           // that the peer has after the step
 	Exit      bool            // the peer is done, with
 	Code      int             // this exit code
 	Wake      time.Duration   // call Tick no later than this Instant.Run
@@ -75,9 +76,13 @@ type Handler struct {
 	fresh    freshness
 	election election
 	leaver
-	reform reforming
-	waited time.Duration // when it last told what it waits for
-	totals Tally         // for Status alone
+	backing  backing    // of a member: whom it answers as a follower
+	ceased   types.Term // under which it last led, and leads no more
+	resigned bool       // it has given up its lease for good
+	told     uint64     // the fence of which it was last told that this peer leads; 0 for none
+	reform   reforming
+	waited   time.Duration // when it last told what it waits for
+	totals   Tally         // for Status alone
 }
 
 // identity is who this peer is, and what it must be above.
@@ -201,7 +206,7 @@ func (h *Handler) Message(now Instant, remote types.ID, m *types.Message) *Outpu
 		h.refuseFile(remote, m)
 	case m.Kind == types.Refused && m.Reason == types.Differs:
 		if h.addressed(m) {
-			h.differs(remote)
+			h.differs(remote, FilesDiffer)
 			h.answered(remote, m)
 		}
 	case h.known(m.From) && m.From == remote && h.meant(m):
@@ -219,6 +224,9 @@ func (h *Handler) meant(m *types.Message) bool {
 	switch m.Kind {
 	case types.Join, types.Probe, types.Heartbeat:
 		return h.role != roleDeparting || m.Kind == types.Probe
+	}
+	if m.Kind > types.Echoed {
+		return true
 	}
 	if !h.addressed(m) {
 		return false
@@ -254,10 +262,16 @@ func (h *Handler) receive(m *types.Message) {
 		h.onState(m)
 	case types.NewView:
 		h.onNewView(m)
-	case types.Req, types.NewLeader, types.Leave:
+	case types.Req:
+		if h.takeShown(m) {
+			h.onRequest(m)
+		}
+	case types.NewLeader, types.Leave:
 		h.onRequest(m)
 	case types.OK, types.PendingResponse, types.Refused:
 		h.onAnswer(m)
+	default:
+		h.answer(m, types.Refused).Reason = types.Unknown // a later release sent it
 	}
 }
 
@@ -293,8 +307,12 @@ func (h *Handler) onRequest(m *types.Message) {
 // onAnswer handles an answer, which counts only for its own request, term and view, from a
 // present member (rule 4).
 func (h *Handler) onAnswer(m *types.Message) {
-	if m.Reason == types.Twice {
+	switch m.Reason {
+	case types.Twice:
 		h.refusedTwice(m)
+		return
+	case types.Settings:
+		h.differs(m.From, MonitorDiffers)
 		return
 	}
 	if !h.mine(m) {
@@ -310,7 +328,7 @@ func (h *Handler) onAnswer(m *types.Message) {
 	switch {
 	case m.Kind == types.Refused && m.Reason == types.Behind:
 		if m.Number < h.view.Number {
-			h.hosts[m.From-1].behind = true
+			h.hosts[m.From-1].behind, h.hosts[m.From-1].shown = true, 0
 			h.showView(m)
 		}
 	case h.role == roleCandidate:
@@ -333,6 +351,7 @@ func (h *Handler) end() *Output {
 	if !h.exited && h.joined() && h.role != roleDeparting {
 		h.review()
 	}
+	h.out.Lease = h.noteLease()
 	h.out.Exit = h.exited
 	// Waking this often guarantees that begin notices every stall.
 	h.out.Wake = min(h.wake, h.nextLook(), h.now.Run+h.scaled(stallWatch)) + h.stood

@@ -234,10 +234,16 @@ func TestAllocations(t *testing.T) {
 			for _, m := range all {
 				p.Message(now, m.From, m)
 			}
-			if p.Tick(now).Heartbeat != nil {
+			if b := p.Tick(now).Heartbeat; b != nil {
 				sent++
+				for _, m := range all {
+					m.Heard = b.Request // each follows at once
+				}
 			}
 		})
+		if leads := name == "leader"; p.Leads() != leads {
+			t.Errorf("%s: it leads is %v", name, p.Leads())
+		}
 		if heard > 0 || ticks > 0 || sent < 50 {
 			t.Errorf("%s: %v allocations for a heartbeat heard, %v for a tick, with %d heartbeats sent", name, heard, ticks, sent)
 		}

@@ -33,6 +33,9 @@ func (h *Handler) hear(m *types.Message) {
 	if h.view.Holds(sender(m)) && !h.heard(&h.view, m, h.now.Run, h.reportedByLeader) && m.Kind != types.State {
 		h.ask(m.From)
 	}
+	if h.role == roleLeader && m.Number >= h.view.Number && h.view.Holds(sender(m)) && h.leading.round == nil {
+		h.hosts[m.From-1].owes = never // it holds the view that it was asked to help to make
+	}
 }
 
 // report tells of a failure, once for each failure and at most once for a
@@ -75,7 +78,7 @@ func (h *Handler) tellLeader() {
 	}
 	h.misses = false
 	m := h.send(types.Heartbeat, h.election.sign.peer)
-	m.Request, m.Heard, m.Term = uint64(h.now.Run), h.clockOf(h.promised.Peer), h.promised
+	m.Request, m.Heard, m.Term = uint64(h.now.Run), h.echo(h.promised), h.promised
 	m.Unreachable = h.unreachable()
 }
 
@@ -213,7 +216,8 @@ func (h *Handler) probe(id types.ID, anew bool) *types.Message {
 		h.anew(id)
 	}
 	m := h.send(types.Probe, id)
-	m.Request, m.Digest = uint64(h.now.Run), h.Digest
+	m.Request, m.Digest, m.Speaks = uint64(h.now.Run), h.Digest, types.Version
+	m.Term, m.Leads = h.promised, h.leads()
 	return m
 }
 
@@ -228,8 +232,8 @@ func (h *Handler) anew(id types.ID) {
 }
 
 func (h *Handler) onProbe(m *types.Message) {
-	if h.view.Holds(sender(m)) {
-		h.hosts[m.From-1].noteClock(m)
+	if h.mine(m) && m.Leads {
+		h.sawLeader(m)
 	}
 	h.misses = h.misses || h.lacking > 0 && m.From == h.election.sign.peer
 	h.state(m)
@@ -251,6 +255,9 @@ func (h *Handler) state(m *types.Message) {
 		s.Term = h.leading.term
 	} else if s.HasLeader {
 		s.Term = h.election.sign.term
+	}
+	if s.HasLeader {
+		s.Heard = h.echo(s.Term)
 	}
 	if !h.joined() {
 		s.Number = h.highest
@@ -274,6 +281,7 @@ func (h *Handler) onState(m *types.Message) {
 		if h.mine(m) && m.Leads {
 			h.sawLeader(m)
 		}
+		h.echoed(m)
 		if m.Group != h.view.Group && m.Standing == types.Joined {
 			h.joinEarlierGroup(m)
 		}
@@ -312,15 +320,17 @@ func (h *Handler) onHeartbeat(m *types.Message) {
 	case m.Group != h.view.Group:
 		h.onForeignHeartbeat(m)
 	case h.view.Holds(sender(m)):
-		h.hosts[m.From-1].noteClock(m)
+		h.release(m)
 		if m.Leads {
 			h.sawLeader(m)
+			h.keepTime(m)
 		}
+		h.echoed(m)
 		h.recordList(m)
 		if m.Number > h.view.Number {
 			h.ask(m.From) // who answers with its view: the leader may be unable to send it
 		}
-		if p := &h.hosts[m.From-1]; p.holds < h.view.Number && p.owes == never && h.leads() {
+		if h.hosts[m.From-1].holds < h.view.Number && h.leads() && !h.awaits(m.From) && h.since(h.changed) >= h.retry() {
 			h.anew(m.From)
 			h.showView(m)
 		}
@@ -361,6 +371,7 @@ func (h *Handler) resume() {
 	h.recount()
 	h.nextHeartbeat, h.reform, h.election.deferredAt = h.now.Run, reforming{}, never
 	if h.role == roleLeader {
+		h.leading.extent.since = h.now.Run
 		h.leading.joining = nil // who still wants to join asks again
 	}
 }

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"slices"
+	"time"
 
 	"memberly/peer/types"
 )
@@ -58,6 +59,12 @@ func (h *Handler) enter(p position) {
 	}
 	if h.leading != p.leading {
 		h.forgive()
+		if h.leading != nil {
+			h.ceased = h.leading.term
+			if p.role == roleFollower {
+				h.nextHeartbeat = h.now.Run // it says so
+			}
+		}
 	}
 	h.position = p
 }
@@ -68,6 +75,7 @@ func (h *Handler) becomeFresh() {
 	h.renew(h.view.Past(h.ID).Incarnation)
 	h.view = types.View{}
 	h.acceptor = acceptor{}
+	h.backing, h.ceased = backing{}, types.Term{}
 	h.following, h.followed, h.counter, h.reportedByLeader = 0, types.Term{}, 0, nil
 	h.election, h.reform = noElection(), reforming{}
 	h.fresh = freshness{since: h.now.Run, waits: h.now.Run, most: never, named: never, hinted: never, asked: never}
@@ -90,9 +98,18 @@ func (h *Handler) becomeCandidate(r *round) { h.enter(position{role: roleCandida
 
 // becomeLeader takes a term that a quorum of the view has granted, or that is the first of a new group.
 // It proposes settle, the pending operation that it has learned of, first (rule 1).
-func (h *Handler) becomeLeader(term types.Term, settle types.Accepted) {
+// It asked for the term at since; by answers the hosts that granted it, and is nil in a new group.
+func (h *Handler) becomeLeader(term types.Term, settle types.Accepted, since time.Duration, granted []bool) {
+	x := newExtent(len(h.hosts), max(since, h.resumed))
+	for i := range granted {
+		if granted[i] && since >= x.since {
+			x.answered[i] = since + h.stood
+		}
+	}
 	h.enter(position{role: roleLeader,
-		leading: &leadership{term: term, preparation: preparation{ready: true, settle: settle}}})
+		leading: &leadership{term: term, preparation: preparation{ready: true, settle: settle}, extent: x}})
+	h.leading.extent.tenure = h.elapsed() + h.Monitor
+	h.extend()
 	h.following, h.followed = h.ID, term
 	h.reportedByLeader = h.reportedByLeader[:0]
 }

@@ -27,7 +27,7 @@ func TestRoles(t *testing.T) {
 		roleOut:       (*Handler).becomeOut,
 		roleFollower:  (*Handler).becomeFollower,
 		roleCandidate: func(h *Handler) { h.becomeCandidate(new(round)) },
-		roleLeader:    func(h *Handler) { h.becomeLeader(term, types.Accepted{}) },
+		roleLeader:    func(h *Handler) { h.becomeLeader(term, types.Accepted{}, 0, nil) },
 		roleDeparting: func(h *Handler) { h.becomeDeparting(new(round)) },
 	} {
 		for from := roleUnstarted; from <= roleDeparting; from++ {
@@ -75,7 +75,7 @@ func TestDebtsEndWithTheTerm(t *testing.T) {
 	t.Parallel()
 	h := watcher(3, 1, 0b111)
 	h.becomeCandidate(new(round))
-	h.becomeLeader(types.Term{Counter: 2, Peer: 1}, types.Accepted{})
+	h.becomeLeader(types.Term{Counter: 2, Peer: 1}, types.Accepted{}, 0, nil)
 	h.hosts[1].owes = h.now.Run
 	if h.becomeDeparting(new(round)); h.hosts[1].owes == never {
 		t.Error("a departing leader has forgotten what is owed")

@@ -19,6 +19,7 @@ type Status struct {
 	Quorate     bool         // they are a quorum
 	Follows     types.ID     // the leader that it last followed; 0 for none
 	Leads       bool         // this peer leads (rule 5)
+	Lease       Lease        // that it has
 	Halt        Halt         // why the group cannot go on; Going if it can
 	Awaited     []types.ID   // the hosts that it waits for then
 	Spare       Spare        // zero too if it is leaving
@@ -89,7 +90,7 @@ type Spare struct {
 // Status returns what the peer knows after its last step. It changes nothing.
 func (h *Handler) Status() *Status {
 	s := &Status{At: h.moment(), ID: h.ID, Standing: h.role.standing(), Incarnation: h.incarnation, View: h.view,
-		Quorate: h.joined() && h.quorate, Follows: h.following, Leads: h.leads(),
+		Quorate: h.joined() && h.quorate, Follows: h.following, Leads: h.leads(), Lease: h.lease(),
 		Hosts: make([]HostStatus, len(h.hosts)), Tally: h.totals}
 	for i := range h.hosts {
 		s.Hosts[i] = h.hostStatus(types.ID(i + 1))

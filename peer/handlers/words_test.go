@@ -36,9 +36,16 @@ func (p *peer) undialed(id types.ID, o types.Outcome) string {
 	return p.do(func(now handlers.Instant) *handlers.Output { return p.Undialed(now, id, now.Run, o) })
 }
 
-// beat is a heartbeat of id.
+// ceases is a heartbeat of id, which led in the term of all that others say: it will not again.
+func (p *peer) ceases(id types.ID) msg { return msg{Kind: types.Heartbeat, From: id, Ceased: true} }
+
+// beat is a heartbeat of id. It answers the newest one that the peer has sent it as its leader.
 func (p *peer) beat(id types.ID) msg {
-	return msg{Kind: types.Heartbeat, From: id, Leads: id == p.term.Peer}
+	m := msg{Kind: types.Heartbeat, From: id, Leads: id == p.term.Peer}
+	if said := p.said[id]; said.Term == p.term && !p.unheard {
+		m.Heard = said.Request
+	}
+	return m
 }
 
 // story tells deeds one after the other; what goes to many is told once.
@@ -55,6 +62,9 @@ func story(deeds []deed) string {
 	return strings.Join(told, "; ")
 }
 
+// made is a change in two words.
+func made(c types.Change) string { return fmt.Sprint(c.Operation, " ", c.Member.ID) }
+
 // brief is a message in a few words.
 func brief(m msg) string {
 	s := m.Kind.String()
@@ -62,18 +72,27 @@ func brief(m msg) string {
 		s += fmt.Sprint(" ", m.Number)
 	}
 	switch c := m.Change; {
-	case m.View != nil:
+	case m.Kind == types.NewView && m.View != nil:
 		s += fmt.Sprint(" ", m.View.Members)
-	case c.Operation == types.Add:
-		s += fmt.Sprint(" ADD ", c.Member.ID)
-	case c.Operation == types.Del:
-		s += fmt.Sprint(" DEL ", c.Member.ID, " ", c.Cause)
+	case c.Operation != types.Nothing && c.Operation != types.Pending:
+		s += " " + made(c)
+		if c.Operation == types.Del {
+			s += " " + c.Cause.String()
+		}
 	case m.Kind == types.State:
 		s += " " + m.Standing.String()
 	case m.Kind == types.Refused:
 		s += " " + m.Reason.String()
 	}
 	switch {
+	case m.Kind != types.Req:
+	case m.View != nil:
+		s += fmt.Sprint(" after ", m.View.Members)
+	case m.Made.Operation != types.Nothing:
+		s += " after " + made(m.Made)
+	}
+	switch {
+	case m.Kind == types.Probe: // what it says of leading, lease_test.go shows
 	case m.Leads:
 		return s + " leads"
 	case m.HasLeader:

@@ -20,16 +20,18 @@ func TestFaults(t *testing.T) {
 		reason dropReason
 		words  string
 	}{
-		{"a stranger's message", 9, frame(4, 1, 9, 0, 2), dropStranger, "Error getting hostname from address: "},
+		{"a stranger's message", 9, frame(4, types.Version, 9, 0, 2), dropStranger, "Error getting hostname from address: "},
 		{"a stranger's noise", 9, []byte("GET / HTTP/1.1"), dropStranger, "Error getting hostname from address: "},
 		{"noise", 2, []byte("GET / HTTP/1.1"), dropMalformed, "Error decoding byte array to integers: "},
-		{"too long", 2, frame(1<<30, 1, 9, 0, 2), dropMalformed, "Error decoding byte array to integers: "},
-		{"no such kind", 2, frame(4, 1, 77, 0, 2), dropMalformed, "Error decoding byte array to integers: "},
-		{"another version", 2, frame(4, 2, 9, 0, 2), dropMalformed, "run the same release on all hosts"},
-		{"no such member", 2, frame(4, 1, byte(types.Req), 0, 3), dropNoMember, "Error: member ID not found in peerIdToName map: 3"},
-		{"nobody", 2, frame(4, 1, byte(types.Join), 0, 0), dropNoMember, "Error: member ID not found in peerIdToName map: 0"},
-		{"in no file", 2, frame(4, 1, byte(types.Join), 0x10, 1), dropNoMember, "Error: member ID not found in peerIdToName map: 4097"},
-		{"in another file, cut short", 2, frame(4, 1, byte(types.Join), 0, 3), dropMalformed, "Error decoding byte array to integers: JOIN from peer 3: cut short"},
+		{"too long", 2, frame(1<<30, types.Version, 9, 0, 2), dropMalformed, "Error decoding byte array to integers: "},
+		{"no kind", 2, frame(4, types.Version, 0, 0, 2), dropMalformed, "Error decoding byte array to integers: "},
+		{"an earlier version", 2, frame(4, 1, 9, 0, 2), dropMalformed, "run the same release on all hosts"},
+		{"a later version, cut short", 2, frame(4, 3, 9, 0, 2), dropMalformed, "Error decoding byte array to integers: PROBE from peer 2: cut short"},
+		{"a kind of a later release, cut short", 2, frame(4, types.Version, 77, 0, 2), dropMalformed, "Error decoding byte array to integers: ? from peer 2: cut short"},
+		{"no such member", 2, frame(4, types.Version, byte(types.Req), 0, 3), dropNoMember, "Error: member ID not found in peerIdToName map: 3"},
+		{"nobody", 2, frame(4, types.Version, byte(types.Join), 0, 0), dropNoMember, "Error: member ID not found in peerIdToName map: 0"},
+		{"in no file", 2, frame(4, types.Version, byte(types.Join), 0x10, 1), dropNoMember, "Error: member ID not found in peerIdToName map: 4097"},
+		{"in another file, cut short", 2, frame(4, types.Version, byte(types.Join), 0, 3), dropMalformed, "Error decoding byte array to integers: JOIN from peer 3: cut short"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			t.Parallel()
@@ -57,7 +59,7 @@ func TestFaultLater(t *testing.T) {
 	o.says(probe(2, 1, 1))
 	s.expect("message")
 	s.answer(handlers.Output{})
-	o.socket.Write(frame(2, 1, 9))
+	o.socket.Write(frame(2, types.Version, 9))
 	s.expect("closed")
 	s.answer(handlers.Output{})
 	o.closed()

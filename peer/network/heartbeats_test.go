@@ -122,7 +122,7 @@ func TestDatagrams(t *testing.T) {
 		{from: addr("10.0.0.9"), bytes: []byte("hey")}, // a stranger's
 		{from: addr("::ffff:10.0.0.3"), bytes: []byte("hey")},
 		{from: addr("10.0.0.3"), bytes: wrong},
-		{from: addr("10.0.0.3"), bytes: []byte{1, 7, 0, 9}},
+		{from: addr("10.0.0.3"), bytes: []byte{types.Version, 7, 0, 9}},
 		{from: addr("::ffff:10.0.0.3"), bytes: good},
 	}}
 	p, out := newFakeHeartbeats(&names{}, f)

@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"memberly/peer/config"
@@ -40,6 +41,7 @@ type protocol interface {
 	Closed(now handlers.Instant, host types.ID) *handlers.Output
 	Undialed(now handlers.Instant, host types.ID, began time.Duration, o types.Outcome) *handlers.Output
 	Unreached(now handlers.Instant, host types.ID, began time.Duration, addr netip.Addr) *handlers.Output
+	Resign(now handlers.Instant) *handlers.Output
 	Leave(now handlers.Instant) *handlers.Output
 	Crash(now handlers.Instant) *handlers.Output
 	View() types.View
@@ -51,6 +53,7 @@ type Peer struct {
 	config    config.Config
 	protocol  protocol
 	start     time.Time // Instant.Run counts from here
+	asleep    asleep
 	listeners []handlers.Listener
 
 	notice     *lines // stdout
@@ -102,6 +105,7 @@ func open(c config.Config, h protocol, names utils.Resolver, stdout, stderr io.W
 		return nil, refused(stdout, "Error starting UDP listener", config.UDPPort, err)
 	}
 	p := &Peer{config: c, protocol: h, start: time.Now(), quit: make(chan struct{})}
+	p.asleep.begin()
 	p.notice = newLines(stdout, maxNotices, nil)
 	var k *keys
 	if p.timer, err = rawio.NewTimer(); err == nil {
@@ -200,6 +204,7 @@ func (p *Peer) loop(ctx context.Context) int {
 type signals struct {
 	crash <-chan time.Time
 	leave <-chan struct{} // nil once it has happened
+	ended <-chan struct{} // after leave: every Finisher has ended what it has to end
 	quit  <-chan struct{}
 }
 
@@ -232,11 +237,39 @@ func (p *Peer) next(m *signals) *handlers.Output {
 			return p.protocol.Crash(p.now())
 		case <-m.leave:
 			m.leave = nil
+			p.carry(p.protocol.Resign(p.now()))
+			m.ended = p.finish()
+		case <-m.ended:
+			m.ended = nil
 			return p.protocol.Leave(p.now())
 		case <-m.quit:
 			return nil
 		}
 	}
+}
+
+// finish returns a channel that is closed once every listener has ended what it has to end before the peer leaves.
+func (p *Peer) finish() <-chan struct{} {
+	ended := make(chan struct{})
+	var waits []<-chan struct{}
+	for _, l := range p.listeners {
+		if f, ok := l.(handlers.Finisher); ok {
+			if c := f.Finished(); c != nil {
+				waits = append(waits, c)
+			}
+		}
+	}
+	p.tasks.run(func() {
+		defer close(ended)
+		for _, c := range waits {
+			select {
+			case <-c:
+			case <-p.tasks.ctx.Done():
+				return
+			}
+		}
+	})
+	return ended
 }
 
 // input returns an event that waits; false if there is none, or too many came in a row.
@@ -362,7 +395,7 @@ func (p *Peer) carry(out *handlers.Output) {
 	now := p.run()
 	p.schedule.stepped(now, out.Wake)
 	step := handlers.Step{At: now, Events: out.Events, View: p.protocol.View(), Beats: out.Heartbeat != nil,
-		Stalled: p.schedule.stalled, Exit: out.Exit, Status: p.protocol.Status}
+		Stalled: p.schedule.stalled, Exit: out.Exit, Lease: out.Lease, Status: p.protocol.Status}
 	for _, l := range p.listeners {
 		l.Stepped(&step)
 	}
@@ -377,12 +410,43 @@ func (p *Peer) carry(out *handlers.Output) {
 	}
 }
 
-// run returns how long the peer has run.
-func (p *Peer) run() time.Duration { return time.Since(p.start) }
+// Now returns the present moment as an Instant.Run of this peer, by which its leases are judged. Any goroutine may
+// call it.
+func (p *Peer) Now() time.Duration { return p.run() }
+
+// run returns how long the peer has existed. While its machine is suspended, that goes on, because a leader's lease
+// must not outlast a suspension that the clock does not count.
+func (p *Peer) run() time.Duration { return time.Since(p.start) + p.asleep.total() }
 
 func (p *Peer) now() handlers.Instant {
 	now := time.Now()
-	return handlers.Instant{Run: now.Sub(p.start), Wall: now.UnixNano()}
+	return handlers.Instant{Run: now.Sub(p.start) + p.asleep.total(), Wall: now.UnixNano()}
+}
+
+// asleep is how long the machine was suspended, on systems that tell. It never falls. Any goroutine may use it.
+type asleep struct {
+	first  time.Duration // when the peer was made
+	newest atomic.Int64
+}
+
+// total returns how long the machine was suspended since the peer was made.
+func (a *asleep) total() time.Duration {
+	now, _ := rawio.Suspended()
+	for {
+		newest := a.newest.Load()
+		if int64(now) <= newest {
+			return time.Duration(newest) - a.first
+		}
+		if a.newest.CompareAndSwap(newest, int64(now)) {
+			return now - a.first
+		}
+	}
+}
+
+// begin begins to count.
+func (a *asleep) begin() {
+	a.first, _ = rawio.Suspended()
+	a.newest.Store(int64(a.first))
 }
 
 // Addresses returns those that a host was last found to have. Any goroutine may call it.

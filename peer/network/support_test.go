@@ -80,6 +80,8 @@ func (s *script) Start(now handlers.Instant) *handlers.Output {
 func (s *script) Tick(now handlers.Instant) *handlers.Output {
 	return s.play(step{what: "tick", now: now})
 }
+func (s *script) Resign(handlers.Instant) *handlers.Output { return &handlers.Output{} }
+
 func (s *script) Leave(now handlers.Instant) *handlers.Output {
 	return s.play(step{what: "leave", now: now})
 }

@@ -63,10 +63,12 @@ const (
 	Differs                     // to JOIN and PROBE: the hosts files differ
 	Twice                       // the host runs two processes, at the addresses in Lives
 	Elsewhere                   // to JOIN and PROBE: the sender lists the host at another address: Lives
+	Settings                    // to JOIN: the sender runs with another -monitor
+	Unknown                     // the sender does not know this kind of message
 )
 
 func (r Reason) String() string {
-	return name(r, "?", "promised", "has a leader", "behind", "hosts files differ", "runs twice", "is elsewhere")
+	return name(r, "?", "promised", "has a leader", "behind", "hosts files differ", "runs twice", "is elsewhere", "-monitor differs", "unknown kind")
 }
 
 // Addr is the IP address of a process. The protocol only compares it and passes it on.
@@ -82,22 +84,28 @@ type Message struct {
 	Group       Group       // the sender's; zero if it holds no view
 	Number      int64       // the number of the view that the message is about; 0 for none
 	Request     uint64      // the number of this request, or of the one that it answers. HEARTBEAT: when it was sent, by the sender's clock
-	Heard       uint64      // HEARTBEAT: the Request of the newest heartbeat that the sender has heard from Term.Peer
+	Heard       uint64      // HEARTBEAT, STATE: the Request of the newest HEARTBEAT or PROBE that the sender has answered to as a follower of Term; 0 for none
 	Term        Term        // the sender's. REFUSED: its promise. STATE of a follower: its leader's
 
 	Change      Change // REQ: the proposed one. OK, PENDINGRESPONSE: the accepted one. NEWVIEW: the one that made the view. NEWLEADER: Pending
+	Made        Change // REQ: the one that made the view that it is about, for a peer that holds the view before; NOTHING for a peer that holds it, or gets it in View
+	Chosen      Term   // NEWVIEW, REQ with Made or View: a term in which the view was chosen
 	Accepted    Term   // OK, PENDINGRESPONSE: the term in which Change was accepted
-	View        *View  // NEWVIEW: the whole view; nil to a peer that holds the view before
+	View        *View  // NEWVIEW, REQ: the whole view; nil to a peer that holds the view before
 	Unreachable []ID   // REQ, NEWVIEW, NEWLEADER: members that the sender finds unreachable. HEARTBEAT: some members that it does not hear
 
-	Standing  Standing    // STATE; ECHOED: 0 from a doctor
-	Leads     bool        // STATE, HEARTBEAT: the sender leads
-	HasLeader bool        // STATE: the sender has a leader, or leads
-	Last      Incarnation // STATE: the last incarnation of the receiver's host that the sender knows
-	Reason    Reason      // REFUSED
-	Lives     [2]Addr     // REFUSED, Twice: the addresses of the two processes; first the member's or the leader's. Elsewhere: where the sender lists the host, and where the host sends from
-	Digest    uint64      // JOIN, PROBE, ECHO, ECHOED: that of the sender's hosts file
-	Broadcast bool        // ECHO, ECHOED: the question was sent by broadcast
+	Unanswered bool          // NEWVIEW: its leader needs no answer
+	Standing   Standing      // STATE; ECHOED: 0 from a doctor
+	Leads      bool          // STATE, HEARTBEAT, PROBE: the sender leads
+	Ceased     bool          // HEARTBEAT: the sender has led under Term, and never will again
+	Speaks     uint8         // JOIN, PROBE, HEARTBEAT: the highest wire version that the sender speaks
+	Monitor    time.Duration // JOIN: the sender's -monitor
+	HasLeader  bool          // STATE: the sender has a leader, or leads
+	Last       Incarnation   // STATE: the last incarnation of the receiver's host that the sender knows
+	Reason     Reason        // REFUSED
+	Lives      [2]Addr       // REFUSED, Twice: the addresses of the two processes; first the member's or the leader's. Elsewhere: where the sender lists the host, and where the host sends from
+	Digest     uint64        // JOIN, PROBE, ECHO, ECHOED: that of the sender's hosts file
+	Broadcast  bool          // ECHO, ECHOED: the question was sent by broadcast
 
 	// Not sent.
 	Waited time.Duration // how long it waited unread at the receiver, as far as known

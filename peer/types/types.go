@@ -41,6 +41,13 @@ func (t Term) Below(o Term) bool {
 	return t.Counter < o.Counter || t.Counter == o.Counter && t.Peer < o.Peer
 }
 
+// Fence returns t as a number in the same order: no two terms have the same one. A counter alone would not do, as two
+// peers may take the same.
+func (t Term) Fence() uint64 { return t.Counter*fenceStep + uint64(max(t.Peer, 1)-1) }
+
+// fenceStep is the number of peers that may take the same counter: MaxHosts, which must not change any more.
+const fenceStep = 4096
+
 // Cause is why a member was removed. Present means that it was not.
 type Cause uint8
 
@@ -100,6 +107,7 @@ type View struct {
 	Number  int64  // from 1; 0 in the zero View, which means none
 	Leader  ID     // that of the view before if it is still a member, else the member with the lowest id
 	Members []ID   // in the order of joining
+	Term    Term   // a term in which it was chosen: the peers that hold it have promised that
 	Last    []Past // one for each host of the hosts file, by ID-1
 }
 

@@ -168,7 +168,7 @@ func TestWithLeavesTheViewAsItWas(t *testing.T) {
 	t.Parallel()
 	v := viewOf(1, 1, 2, 3)
 	v.Members = append(make([]ID, 0, 8), v.Members...)
-	before := View{v.Group, v.Number, v.Leader, slices.Clone(v.Members), slices.Clone(v.Last)}
+	before := View{v.Group, v.Number, v.Leader, slices.Clone(v.Members), v.Term, slices.Clone(v.Last)}
 
 	four, five := v.With(add(4, 41)), v.With(add(5, 51))
 	v.With(del(1, 10, Left))
@@ -281,6 +281,24 @@ func TestNames(t *testing.T) {
 	for _, tt := range tests {
 		if got := tt.value.String(); got != tt.want {
 			t.Errorf("%T %v is %q, want %q", tt.value, reflect.ValueOf(tt.value), got, tt.want)
+		}
+	}
+}
+
+// Fences are in the order of the terms, and no two terms have the same.
+func TestTermFence(t *testing.T) {
+	t.Parallel()
+	terms := []Term{{0, 1}, {0, 2}, {0, MaxHosts}, {1, 1}, {1, 2}, {1, MaxHosts - 1}, {1, MaxHosts}, {2, 1}, {2, MaxHosts}, {1 << 50, 1}, {1 << 50, 7}, {1<<52 - 1, MaxHosts}}
+	for i, a := range terms {
+		for j, b := range terms {
+			if below := a.Fence() < b.Fence(); below != a.Below(b) || below != (i < j) || (a.Fence() == b.Fence()) != (i == j) {
+				t.Errorf("the fences of %v and %v are %d and %d", a, b, a.Fence(), b.Fence())
+			}
+		}
+	}
+	for want, term := range map[uint64]Term{4096: {1, 1}, 8191: {1, MaxHosts}, 8192: {2, 1}, 24577: {6, 2}} {
+		if got := term.Fence(); got != want {
+			t.Errorf("the fence of %v is %d, want %d", term, got, want)
 		}
 	}
 }

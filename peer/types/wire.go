@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/netip"
+	"time"
 )
 
 // Version is the wire version of this program. In all versions a message begins with the version in one
 // byte, the kind in one, and the sender's id in two.
-const Version = 1
+const Version = 2
 
 // SealedVersion is the version in which payloads are encrypted with a key.
 const SealedVersion = 2
@@ -63,16 +65,13 @@ func AppendMessage(b []byte, m *Message) ([]byte, error) {
 }
 
 // DecodeMessage decodes b into m, for a hosts file with this many hosts. It trusts nothing: for an
-// unknown kind, an id of no host (see Kind.Hosts), an impossible view, or missing or spare bytes it
-// returns an error that names the fault, and sets m to zero. Another wire version is ErrVersion. m shares
-// no memory with b. Decoding a HEARTBEAT does not allocate.
+// id of no host (see Kind.Hosts), an impossible view, or missing bytes it returns an error that names the
+// fault, and sets m to zero. A version below Version is ErrVersion. What a later version may add, it skips: bytes
+// after the fields that it knows, and all but the first fields of a kind above Echoed. m shares no memory with b. Decoding a HEARTBEAT does not allocate.
 func DecodeMessage(b []byte, hosts int, m *Message) error {
 	*m = Message{}
 	c := codec{bytes: b, decoding: true, hosts: min(hosts, MaxHosts)}
 	c.message(m)
-	if left := len(c.bytes); left > 0 {
-		c.fail("%d bytes are left over", left)
-	}
 	if c.err != nil {
 		err := fmt.Errorf("%s from peer %d: %w", title(b, m.Kind), m.From, c.err)
 		*m = Message{}
@@ -149,7 +148,7 @@ type codec struct {
 // enumerations one, all others eight.
 func (c *codec) message(m *Message) {
 	c.version()
-	enum(c, &m.Kind, Join, Echoed, "kind")
+	enum(c, &m.Kind, Join, c.lastKind(), "kind")
 	c.hosts = m.Kind.Hosts(c.hosts)
 	c.id(&m.From, 1)
 	c.incarnation(&m.Incarnation, 0)
@@ -161,10 +160,23 @@ func (c *codec) message(m *Message) {
 // body has the fields that depend on the kind.
 func (c *codec) body(m *Message) {
 	switch m.Kind {
-	case Join, Probe:
+	case Join:
 		code64(c, &m.Request)
 		code64(c, &m.Digest)
-	case Req, NewLeader:
+		code8(c, &m.Speaks)
+		c.duration(&m.Monitor)
+	case Probe:
+		code64(c, &m.Request)
+		code64(c, &m.Digest)
+		code8(c, &m.Speaks)
+		c.term(&m.Term)
+		c.flag(&m.Leads)
+	case Req:
+		c.addressed(m)
+		c.change(m)
+		c.ids(&m.Unreachable)
+		c.shown(m)
+	case NewLeader:
 		c.addressed(m)
 		c.change(m)
 		c.ids(&m.Unreachable)
@@ -175,13 +187,17 @@ func (c *codec) body(m *Message) {
 	case NewView:
 		c.addressed(m)
 		c.change(m)
+		c.term(&m.Chosen)
 		c.view(m)
 		c.ids(&m.Unreachable)
+		c.flag(&m.Unanswered)
 	case Heartbeat:
 		code64(c, &m.Request)
 		code64(c, &m.Heard)
 		c.term(&m.Term)
 		c.flag(&m.Leads)
+		c.flag(&m.Ceased)
+		code8(c, &m.Speaks)
 		c.ids(&m.Unreachable)
 	case Leave:
 		c.incarnation(&m.For, 0)
@@ -192,9 +208,10 @@ func (c *codec) body(m *Message) {
 		c.flag(&m.Leads)
 		c.flag(&m.HasLeader)
 		c.incarnation(&m.Last, 0)
+		code64(c, &m.Heard)
 	case Refused:
 		c.addressed(m)
-		enum(c, &m.Reason, Promised, Elsewhere, "reason")
+		enum(c, &m.Reason, Promised, Unknown, "reason")
 		if m.Reason == Twice || m.Reason == Elsewhere {
 			c.lives(&m.Lives)
 		}
@@ -244,9 +261,17 @@ func (c *codec) version() {
 	if isSealed(version) {
 		c.fail("%w %d: %w", ErrVersion, version, ErrSealed)
 	}
-	if version != Version {
-		c.fail("%w %d, this peer speaks %d: run the same release on all hosts", ErrVersion, version, Version)
+	if version < Version {
+		c.fail("%w %d, this peer speaks %d and later: run the same release on all hosts", ErrVersion, version, Version)
 	}
+}
+
+// lastKind returns the highest kind: of what comes from a later version, only the fields before the body count.
+func (c *codec) lastKind() Kind {
+	if c.decoding {
+		return math.MaxUint8
+	}
+	return Echoed
 }
 
 func (c *codec) group(g *Group) {
@@ -268,6 +293,11 @@ func (c *codec) change(m *Message) {
 	if !suits(change.Operation, m.Kind) {
 		c.fail("%v is not allowed in %v", change.Operation, m.Kind)
 	}
+	c.details(change)
+}
+
+// details has the fields of a change that depend on its operation.
+func (c *codec) details(change *Change) {
 	if change.Operation == Add || change.Operation == Del {
 		c.id(&change.Member.ID, 1)
 		c.incarnation(&change.Member.Incarnation, 1)
@@ -291,11 +321,44 @@ func suits(o Operation, k Kind) bool {
 func (c *codec) view(m *Message) {
 	whole := m.View != nil
 	c.flag(&whole)
-	if !whole {
+	if whole {
+		c.whole(m)
+	}
+}
+
+// shown has the view that a REQ is about, if the sender shows it: none, the change that made it, or the view.
+func (c *codec) shown(m *Message) {
+	shows := showsNone
+	switch {
+	case m.View != nil:
+		shows = showsView
+	case m.Made.Operation != Nothing:
+		shows = showsChange
+	}
+	enum(c, &shows, showsNone, showsView, "way to show a view")
+	if shows == showsNone {
 		return
 	}
+	c.term(&m.Chosen)
+	if shows == showsView {
+		c.whole(m)
+		return
+	}
+	enum(c, &m.Made.Operation, Add, Del, "operation")
+	c.details(&m.Made)
+}
+
+// The ways in which a REQ shows the view that it is about.
+const (
+	showsNone uint8 = iota
+	showsChange
+	showsView
+)
+
+// whole has a view, whose group, number and term are the message's.
+func (c *codec) whole(m *Message) {
 	if c.decoding {
-		m.View = &View{Group: m.Group, Number: m.Number}
+		m.View = &View{Group: m.Group, Number: m.Number, Term: m.Chosen}
 	}
 	if m.View.Group != m.Group || m.View.Number != m.Number {
 		c.fail("a message about view %d of %v has view %d of %v", m.Number, m.Group, m.View.Number, m.View.Group)
@@ -385,6 +448,13 @@ func (c *codec) incarnation(i *Incarnation, least Incarnation) {
 	code64(c, i)
 	if *i < least {
 		c.fail("incarnation %d is below %d", *i, least)
+	}
+}
+
+func (c *codec) duration(d *time.Duration) {
+	code64(c, d)
+	if *d < 0 {
+		c.fail("duration %v is negative", *d)
 	}
 }
 

@@ -17,9 +17,9 @@ import (
 	"memberly/peer/types"
 )
 
-// appending returns a command that appends its input to a file.
+// appending returns a command that appends its input to a file, apart from what it is told of leading.
 func appending(path string) string {
-	return fmt.Sprintf(`read -r line; echo "$line" >>%s`, path)
+	return fmt.Sprintf(`case $MEMBERLY_EVENT in leads|ceased) exit;; esac; read -r line; echo "$line" >>%s`, path)
 }
 
 // hookRun is the part of -exec's input that these tests check.
@@ -90,6 +90,41 @@ func TestExec(t *testing.T) {
 	}
 	if lines := one.stdout.Lines(); contains("-exec")(lines) {
 		t.Errorf("stdout says %q", lines)
+	}
+}
+
+// When the leader gets SIGTERM, its command for leads is ended and that for ceased runs before it leaves the group, and
+// the next one leads after that, with a larger fence.
+func TestExecLeads(t *testing.T) {
+	t.Parallel()
+	s := loopback.NewSubnet(t)
+	file, path := s.HostsFile(t, "one", "two", "three"), filepath.Join(t.TempDir(), "told")
+	command := fmt.Sprintf(`case $MEMBERLY_EVENT in
+		leads) echo $MEMBERLY_PEER leads $MEMBERLY_FENCE $MEMBERLY_LEADS >>%[1]s; trap "echo $MEMBERLY_PEER ends >>%[1]s; exit" TERM; sleep 3600 & wait;;
+		ceased) sleep 0.3; echo $MEMBERLY_PEER ceased $MEMBERLY_FENCE $MEMBERLY_LEADS >>%[1]s;; esac`, path)
+	var daemons []*daemon
+	for _, name := range []string{"one", "two", "three"} {
+		daemons = append(daemons, start(t, file, name, "-exec", command))
+	}
+	awaitView(daemons, 3)
+	daemons[0].signal(syscall.SIGTERM)
+	var lines []string
+	within(t, "the next one leads", func() bool {
+		content, err := os.ReadFile(path)
+		lines = strings.Split(strings.TrimSpace(string(content)), "\n")
+		return err == nil && len(lines) == 4
+	})
+	var fences [3]uint64
+	for i, form := range []string{"1 leads %d true", "1 ceased %d false", "2 leads %d true"} {
+		if n, err := fmt.Sscanf(lines[[]int{0, 2, 3}[i]], form, &fences[i]); n != 1 {
+			t.Fatalf("%q does not have the form %q: %v", lines, form, err)
+		}
+	}
+	if lines[1] != "1 ends" || fences[0] == 0 || fences[1] != fences[0] || fences[2] <= fences[0] {
+		t.Errorf("the commands were told %q", lines)
+	}
+	if code := daemons[0].awaitExit(patience); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
 	}
 }
 
@@ -177,17 +212,20 @@ func TestDoctorBesideGroup(t *testing.T) {
 	}
 }
 
-// newerProgram builds the daemon with the next wire version.
-func newerProgram(t *testing.T) string {
+// olderProgram builds the daemon with wire version 1, the last in which a peer accepts no other.
+func olderProgram(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	source, err := os.ReadFile("../../types/wire.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	changed := strings.Replace(string(source), "const Version = ", "const Version = 100 + ", 1)
-	if changed == string(source) {
-		t.Fatal("wire.go has no Version to change")
+	changed := string(source)
+	for _, e := range [][2]string{{"const Version = 2", "const Version = 1"}, {"if version < Version {", "if version != Version {"}} {
+		if !strings.Contains(changed, e[0]) {
+			t.Fatalf("wire.go has no %q to change", e[0])
+		}
+		changed = strings.Replace(changed, e[0], e[1], 1)
 	}
 	wire, err := filepath.Abs("../../types/wire.go")
 	if err != nil {
@@ -202,34 +240,34 @@ func newerProgram(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
-	newer := filepath.Join(dir, "memberly")
-	if out, err := exec.Command("go", "build", "-overlay", filepath.Join(dir, "overlay.json"), "-o", newer, root).CombinedOutput(); err != nil {
+	older := filepath.Join(dir, "memberly")
+	if out, err := exec.Command("go", "build", "-overlay", filepath.Join(dir, "overlay.json"), "-o", older, root).CombinedOutput(); err != nil {
 		t.Fatalf("building it: %v\n%s", err, out)
 	}
-	return newer
+	return older
 }
 
 // A host of another wire version is refused. Both sides and the doctor of either report that, and the
 // group works on. With the right release the host may join.
 func TestOtherVersion(t *testing.T) {
 	t.Parallel()
-	newer := newerProgram(t)
+	older := olderProgram(t)
 	s := loopback.NewSubnet(t)
 	file := s.HostsFile(t, "one", "two", "three")
 	daemons := []*daemon{start(t, file, "one"), start(t, file, "two")}
 	awaitView(daemons, 2)
-	three := launch(t, "three", exec.Command(newer, "-h", file, "-n", "three"))
-	refusal := "unknown wire version %d, this peer speaks %d: run the same release on all hosts (from %v)"
+	three := launch(t, "three", exec.Command(older, "-h", file, "-n", "three"))
+	refusal := "unknown wire version %d, this peer speaks %d and later: run the same release on all hosts (from %v)"
 	for _, d := range daemons {
-		d.awaitNotice(fmt.Sprintf(refusal, types.Version+100, types.Version, s.Host(3)))
+		d.awaitNotice(fmt.Sprintf(refusal, types.Version-1, types.Version, s.Host(3)))
 	}
-	three.awaitNotice(fmt.Sprintf(refusal, types.Version, types.Version+100, s.Host(1)))
+	three.awaitNotice(fmt.Sprintf(refusal, types.Version, types.Version-1, s.Host(1)))
 	three.awaitNotice("Waiting to be let into the group")
 	three.signal(syscall.SIGTERM)
 	if code := three.awaitExit(3 * time.Second); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}
-	launch(t, "three", exec.Command(newer, "doctor", "-h", file, "-n", "three", "-for", "4s")). // heartbeats come
+	launch(t, "three", exec.Command(older, "doctor", "-h", file, "-n", "three", "-for", "4s")). // heartbeats come
 													awaitVerdict(1, "one runs another release: ")
 	for _, d := range daemons {
 		lines := d.stdout.Lines()

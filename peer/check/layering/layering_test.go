@@ -30,7 +30,7 @@ type layer struct {
 
 // layers has every package, by its folder in peer. main is the top folder.
 var layers = map[string]layer{
-	"main": {"check/simulation check/verify config network ops/commands ops/doctor ops/hook ops/local ops/observe seal types utils",
+	"main": {"check/simulation check/verify config network ops/commands ops/doctor ops/hold ops/hook ops/local ops/observe seal types utils",
 		"main turns flags into a peer, and that into an exit code"},
 
 	"network": {"config datastructures handlers network/connections network/rawio seal types utils",
@@ -46,9 +46,11 @@ var layers = map[string]layer{
 
 	"ops/commands": {"config", "commands runs the commands that main passes to it"},
 	"ops/doctor":   {"config seal types utils", "doctor examines a host before there is a peer"},
-	"ops/hook":     {"datastructures handlers types", "hook receives views, and can neither ask the peer nor delay it"},
+	"ops/hook":     {"datastructures handlers ops/process types", "hook receives views, and can neither ask the peer nor delay it"},
 	"ops/observe":  {"config datastructures handlers types utils", "observe reads what the peer publishes, and can neither change nor delay anything"},
-	"ops/local":    {"config ops/hook types", "local starts whole processes, and uses only their output"},
+	"ops/hold":     {"config handlers network/rawio ops/process types utils", "hold acts upon a lease, and can neither ask the peer nor delay it, but at its end"},
+	"ops/process":  {"", "process knows commands, and nothing of peers"},
+	"ops/local":    {"config ops/hold ops/hook types", "local starts whole processes, and uses only their output"},
 
 	"check/simulation": {"handlers network/connections types", "simulation puts its own clock and network around the protocol"},
 	"check/verify":     {"types utils", "verify judges records by the promises of the protocol, not by the code that wrote them"},

@@ -19,8 +19,8 @@ var wholeDigest = flag.Bool("digest", false, "TestDigest: hash all 3000 seeds, n
 // behaviour leaves them as they are. After one that is meant to, take the new ones from what fails: go test
 // ./peer/check/simulation -run Digest -v -args -digest.
 var digests = map[int]string{
-	1:  "29d5913df25bec67",
-	30: "44d28556047539d3",
+	1:  "0759988a6c09212e",
+	30: "ddb470442befed5e",
 }
 
 // TestDigest hashes every output and view of the seeds from 1 on, a hundred at a time.

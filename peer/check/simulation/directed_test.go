@@ -32,10 +32,11 @@ var directed = []struct {
 			{At: 5 * time.Second, Kind: deaf, Side: 0b1, For: 3 * time.Second}, // so that 2 leads, not 1
 			apart(20000.75, 1, 2, 1.9),
 			apart(20000.95, 2, 3, 1.7),
-			apart(20002.45, 2, 4, 10),
+			apart(20002.45, 2, 4, 0.2),
 			{At: milliseconds(20002.6), Kind: Crash, A: 2},
 			{At: milliseconds(20002.7), Kind: snap, A: 1, B: 2},
 			{At: milliseconds(20002.7), Kind: snap, A: 2, B: 3},
+			{At: milliseconds(20002.7), Kind: snap, A: 2, B: 4},
 			{At: milliseconds(20002.7), Kind: slow, A: 4, B: 1, Delay: milliseconds(0.6), For: milliseconds(2)},
 			{At: milliseconds(20002.7), Kind: slow, A: 5, B: 1, Delay: milliseconds(5), For: milliseconds(4)},
 		}},

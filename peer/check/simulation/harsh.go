@@ -18,7 +18,7 @@ func newHarshPlan(seed uint64) Plan {
 	}
 	p.Network = drawNetwork(r)
 	if r.IntN(4) == 0 {
-		p.Drift = r.Float64() * 0.02
+		p.Drift = r.Float64() * 0.01
 	}
 	p.Wire = r.IntN(8) == 0
 	if r.IntN(2) == 0 {

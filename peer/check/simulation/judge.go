@@ -19,7 +19,8 @@ type judge struct {
 	twins   int
 	lives   map[*process]*processLog
 	ballots map[viewKey]*ballots // for the view after
-	excuses map[string]int       // why a member was rightly accused or reported, and how often
+	leases  leases
+	excuses map[string]int // why a member was rightly accused or reported, and how often
 }
 
 // accusation is a proposal to remove a member from a view as unreachable.
@@ -56,7 +57,7 @@ type reportKey struct {
 
 func newJudge(w *world) *judge {
 	return &judge{w: w, accused: map[accusation]bool{}, views: map[viewKey]*types.View{}, latest: map[types.Group]*types.View{}, lives: map[*process]*processLog{},
-		ballots: map[viewKey]*ballots{}, excuses: map[string]int{}}
+		ballots: map[viewKey]*ballots{}, leases: newLeases(), excuses: map[string]int{}}
 }
 
 func (j *judge) fail(format string, args ...any) {
@@ -107,6 +108,7 @@ func (j *judge) stepped(p *process, out *handlers.Output) {
 		j.fail("peer %d holds view %d and has recorded view %d", p.id, v.Number, p.view.Number)
 	}
 	p.view, p.stands = p.handler.View(), p.handler.Standing()
+	j.leased(p, out)
 }
 
 // renewed judges a fresh peer that takes a new incarnation: the old one was not let in already.

@@ -160,7 +160,7 @@ func NewPlan(seed uint64) Plan {
 	}
 	p.Network = drawNetwork(r)
 	if r.IntN(4) == 0 {
-		p.Drift = r.Float64() * 0.02
+		p.Drift = r.Float64() * 0.01
 	}
 	p.Drill = p.Hosts >= 4 && r.IntN(20) == 0
 	own := rand.New(rand.NewPCG(seed, 2)) // apart, so that older seeds keep their meaning

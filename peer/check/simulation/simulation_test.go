@@ -101,6 +101,8 @@ func TestFoundByHarshSeeds(t *testing.T) {
 		{45317, "a fresh peer asked one that led no more, as what it had said for ages still came"},
 		{24401, "what a member had said of another six seconds before confirmed its removal"},
 		{34, "a redial waited for a dial whose first packet was lost"},
+		{154, "a member that had moved on before it read a REQ owed its answer for ever"},
+		{2637, "two leaders of one group had the same fence: it was the counter of their terms"},
 		{10072, "whom the leader missed owed an answer to a PROBE that was never sent"},
 	} {
 		if r := Run(newHarshPlan(bug.seed), nil); r.Failure != "" {
@@ -134,6 +136,7 @@ func TestFoundBySeeds(t *testing.T) {
 		{1059987, "a JOIN that a cut had held up, from before the clock was set back, removed a member that was fine"},
 		{120650, "a leader removed a member on the word of one that had been removed itself"},
 		{208366, "what a member had said of another in an earlier view confirmed its removal"},
+		{160654, "answers to what a leader had sent before it froze extended its lease"},
 		{967, "a redial waited for a dial whose first packet was lost"},
 		{80000593, "the same, where two heartbeats were lost too"},
 		{1795583221288270612, "a thawed leader that had once followed a member ticked without end"},

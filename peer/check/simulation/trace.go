@@ -95,6 +95,9 @@ func describe(m *types.Message) string {
 			s += " " + c.Cause.String()
 		}
 	}
+	if c := m.Made; c.Operation != types.Nothing {
+		s += fmt.Sprintf(" after %v %d", c.Operation, c.Member.ID)
+	}
 	if m.View != nil {
 		s += fmt.Sprintf(" %v", m.View.Members)
 	}

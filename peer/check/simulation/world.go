@@ -208,7 +208,7 @@ func (w *world) carry(p *process, out *handlers.Output) {
 
 // schedule sees to it that the process ticks at run of its own clock.
 func (w *world) schedule(p *process, run time.Duration) {
-	at := p.started + time.Duration(float64(run-time.Second)/p.rate) + 1
+	at := p.moment(run) + 1
 	at = max(at, w.now)
 	overdue := at == w.now && p.wakeAt >= 0 && p.wakeAt < w.now // it is late, and keeps its time
 	if p.wake != 0 && (p.wakeAt == at || overdue) {

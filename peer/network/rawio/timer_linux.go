@@ -25,9 +25,8 @@ type kernelTimer struct {
 
 // These constants of timerfd_create(2) are missing in package syscall.
 const (
-	clockMonotonic = 1
-	timerNonblock  = syscall.O_NONBLOCK
-	timerCloexec   = syscall.O_CLOEXEC
+	timerNonblock = syscall.O_NONBLOCK
+	timerCloexec  = syscall.O_CLOEXEC
 )
 
 // NewTimer returns a timer that does not fire before it is set. Its caller closes it.

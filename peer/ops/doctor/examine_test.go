@@ -67,14 +67,14 @@ func TestExamineOddOnes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer two.Close()
-	go func() { // two: whatever it is asked, its answer is of version 99
+	go func() { // two: whatever it is asked, its answer is of version 1
 		for {
 			socket, err := two.Accept()
 			if err != nil {
 				return
 			}
 			if _, err := types.ReadFrame(bufio.NewReader(socket), nil); err == nil {
-				socket.Write([]byte{0, 0, 0, 4, 99, 13, 0, 2})
+				socket.Write([]byte{0, 0, 0, 4, 1, 13, 0, 2})
 			}
 			socket.Close()
 		}

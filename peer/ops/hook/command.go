@@ -10,9 +10,9 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
+	"memberly/peer/ops/process"
 	"memberly/peer/types"
 )
 
@@ -37,7 +37,9 @@ type document struct {
 	Group   string   `json:"group"` // its maker's incarnation and id
 	View    int64    `json:"view"`
 	Leader  member   `json:"leader"` // that the peer followed
-	Leads   bool     `json:"leads"`  // the leader is this peer
+	Leads   bool     `json:"leads"`  // the leader is this peer, and its lease lasts
+	Fence   uint64   `json:"fence"`  // of that lease; of the one that has ended
+	LeaseMS int64    `json:"lease_ms"`
 	Members []member `json:"members"`
 }
 
@@ -47,10 +49,15 @@ type member struct {
 	Name string   `json:"name"`
 }
 
+// document returns what the command is told of n at this moment.
 func (h *Hook) document(n notification) document {
 	d := document{Version: jsonVersion, Event: n.event, Peer: h.member(h.Self), View: n.number,
 		Group:  fmt.Sprintf("%d-%d", n.group.Made, n.group.Maker),
-		Leader: h.member(n.leader), Leads: n.event == installed && n.leader == h.Self}
+		Leader: h.member(n.leader), Fence: n.fence}
+	l, now := h.lease.Load(), h.Now()
+	if l.Valid(now) && (n.event == leads && n.fence == l.Fence || n.event == installed && n.leader == h.Self) {
+		d.Leads, d.Fence, d.LeaseMS = true, l.Fence, (l.Until - now).Milliseconds()
+	}
 	for _, id := range n.members {
 		d.Members = append(d.Members, h.member(id))
 	}
@@ -80,6 +87,8 @@ func (d document) variables() []string {
 		"MEMBERLY_LEADER=" + strconv.Itoa(int(d.Leader.ID)),
 		"MEMBERLY_LEADER_NAME=" + d.Leader.Name,
 		"MEMBERLY_LEADS=" + strconv.FormatBool(d.Leads),
+		"MEMBERLY_FENCE=" + strconv.FormatUint(d.Fence, 10),
+		"MEMBERLY_LEASE_MS=" + strconv.FormatInt(d.LeaseMS, 10),
 		"MEMBERLY_MEMBERS=" + strings.Join(ids, ","),
 	}
 	if list := strings.Join(names, ","); len(list) < maxNames {
@@ -88,23 +97,29 @@ func (d document) variables() []string {
 	return vars
 }
 
-// command runs the command for n, and returns its error with the end of its output. The command has a process
-// group of its own, which no signal from a terminal reaches and which is killed when ctx ends.
-func (h *Hook) command(ctx context.Context, n notification) (said string, err error) {
-	d := h.document(n)
+// command returns the command for d, ready to be started, and the end of its output. ctx ends it.
+func (h *Hook) command(ctx context.Context, d document) (*exec.Cmd, *tail, error) {
 	input, err := json.Marshal(d)
 	if err != nil {
-		return "", err
+		return nil, nil, err
 	}
 	c := exec.CommandContext(ctx, shell, "-c", h.Command)
 	c.Stdin = bytes.NewReader(append(input, '\n'))
 	c.Env = append(os.Environ(), d.variables()...)
-	var out tail
-	c.Stdout, c.Stderr = &out, &out
-	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
+	out := &tail{}
+	c.Stdout, c.Stderr = out, out
 	c.WaitDelay = linger
-	if err := c.Run(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
+	return c, out, nil
+}
+
+// runs runs the command for n, and returns its error with the end of its output. If ctx ends, all of its process
+// group is killed.
+func (h *Hook) runs(ctx context.Context, n notification) (said string, err error) {
+	c, out, err := h.command(ctx, h.document(n))
+	if err != nil {
+		return "", err
+	}
+	if err := process.Run(c); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
 		return out.quoted(), err
 	}
 	return "", nil

@@ -1,5 +1,6 @@
-// Package hook runs the operator's command of -exec for each view that the peer installs, one run at a time
-// and in order. It never delays a step of the peer.
+// Package hook runs the operator's command of -exec: for each view that the peer installs, one run at a time and in
+// order, and beside those when the peer begins to lead and when it has ceased to (leading.go). It never delays a step
+// of the peer.
 package hook
 
 import (
@@ -7,17 +8,21 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"sync"
 	"time"
 
 	"memberly/peer/datastructures"
 	"memberly/peer/handlers"
+	"memberly/peer/ops/process"
 	"memberly/peer/types"
 )
 
 // Limit is how long one run of the command may take. When the peer ends, all runs that still wait have as long
 // together, and the last run as long again.
 const Limit = 10 * time.Second
+
+// LongestEnd is how long the commands take at most when the peer ends: that for leads, for ceased, those that wait, and
+// the last.
+const LongestEnd = leadsGrace + 3*Limit
 
 // maxWaiting bounds the runs that wait, and so the memory. Beyond it the oldest is dropped, because the newest
 // is what is true.
@@ -30,19 +35,23 @@ type Config struct {
 	Command string // for /bin/sh -c
 	Self    types.ID
 	Names   []string // of all hosts, by ID-1
+	// Now returns the present moment, by which leases are judged. Any goroutine may call it.
+	Now func() time.Duration
 	// Report writes a line that says what went wrong. It must not wait.
 	Report func(format string, args ...any)
 }
 
-// Hook is the listener that runs a command on each view.
+// Hook is the listener that runs a command on each view, and when leading begins and ends.
 type Hook struct {
 	Config
 	limit   time.Duration
 	waiting datastructures.SafeQueue[notification]
-	running sync.Mutex // held while the command runs
+	lease   datastructures.SafeValue[handlers.Lease]
+	newest  datastructures.SafeValue[notification] // whose view is that of the last step
+	leading lane
 
 	// These belong to the goroutine of the steps.
-	last  notification // that was added
+	last  notification // that was added to waiting
 	holds bool         // the peer held a view after its last step
 
 	done    chan struct{} // closed after the last run
@@ -57,6 +66,7 @@ type notification struct {
 	number  int64 // of the view
 	leader  types.ID
 	members []types.ID // of the view, in the order of joining
+	fence   uint64     // of leads and ceased
 }
 
 // event is the reason for a run.
@@ -64,9 +74,11 @@ type event string
 
 // The events; the words are an interface.
 const (
-	installed event = "view" // the peer has installed a view
-	removed   event = "out"  // it holds no view any more: it was removed, or went to join another group
-	left      event = "left" // it has left and ends
+	installed event = "view"   // the peer has installed a view
+	removed   event = "out"    // it holds no view any more: it was removed, or went to join another group
+	left      event = "left"   // it has left and ends
+	leads     event = "leads"  // it leads
+	ceased    event = "ceased" // it does so no more
 )
 
 // New returns a hook that is ready. The error is that there is no shell here.
@@ -81,30 +93,35 @@ func newHook(c Config, limit time.Duration) *Hook {
 	h := &Hook{Config: c, limit: limit, done: make(chan struct{})}
 	h.waiting.Max = maxWaiting
 	h.views, h.abandon = context.WithCancel(context.Background())
+	h.leading.start()
 	go h.run()
-	if os.Getpid() == 1 {
-		go h.reap()
-	}
+	go h.lead()
+	process.Reap()
 	return h
 }
 
-// Stepped has the command run for each view that the peer installed in a step, and if it lost its view.
+// Stepped has the command run for each view that the peer installed in a step, if it lost its view, and if it begins to
+// lead or ceases to.
 func (h *Hook) Stepped(s *handlers.Step) {
 	for i := range s.Events {
 		if e := &s.Events[i]; e.Kind == handlers.Installed {
-			h.add(notification{installed, e.Now.Group, e.View, e.Leader, e.Members})
+			h.add(notification{event: installed, group: e.Now.Group, number: e.View, leader: e.Leader, members: e.Members})
 			h.holds = true
+			h.newest.Store(h.last)
 		}
 	}
+	h.lease.Store(s.Lease)
+	h.nudge()
 	if h.holds && s.View.Number == 0 && !s.Exit {
 		h.again(removed)
 	}
 	h.holds = s.View.Number != 0
 }
 
-// Ended ends the hook. If the peer has left its group, Ended waits for the runs that wait, for Limit at most, and
-// runs the command once more. After a crash nothing more runs, and what runs is killed.
+// Ended ends the hook. If the peer has left its group, Ended waits until the end of leading is told, for the runs that
+// wait, for Limit at most, and runs the command once more. After a crash nothing more runs, and what runs is killed.
 func (h *Hook) Ended(hasLeft bool) {
+	h.endLeading(hasLeft)
 	if hasLeft {
 		h.again(left)
 		defer time.AfterFunc(h.limit, h.abandon).Stop()
@@ -157,9 +174,7 @@ func (h *Hook) run() {
 func (h *Hook) perform(ctx context.Context, n notification) {
 	ctx, cancel := context.WithTimeoutCause(ctx, h.limit, errLimit)
 	defer cancel()
-	h.running.Lock()
-	said, err := h.command(ctx, n)
-	h.running.Unlock()
+	said, err := h.runs(ctx, n)
 	switch {
 	case err == nil:
 		return
@@ -168,7 +183,16 @@ func (h *Hook) perform(ctx context.Context, n notification) {
 	case ctx.Err() != nil:
 		err = errors.New("the peer ended and killed it")
 	}
-	h.Report("Error running -exec for %s %d: %v%s", n.event, n.number, err, said)
+	h.report(n, err, said)
+}
+
+// report reports that the command failed.
+func (h *Hook) report(n notification, err error, said string) {
+	number := uint64(n.number)
+	if n.event == leads || n.event == ceased {
+		number = n.fence
+	}
+	h.Report("Error running -exec for %s %d: %v%s", n.event, number, err, said)
 }
 
 var errLimit = errors.New("too slow")

@@ -42,17 +42,31 @@ func (r *reports) String() string {
 // path returned.
 func hooked(t *testing.T, command string, limit time.Duration) (*Hook, string, *reports) {
 	t.Helper()
+	return hookedBy(t, command, limit, func() time.Duration { return 0 })
+}
+
+// hookedBy is hooked with a clock.
+func hookedBy(t *testing.T, command string, limit time.Duration, now func() time.Duration) (*Hook, string, *reports) {
+	t.Helper()
 	path, r := filepath.Join(t.TempDir(), "file"), &reports{}
 	c := Config{Self: 2, Names: []string{"one", "two", "three"}, Report: r.add,
-		Command: strings.ReplaceAll(command, "FILE", path)}
+		Now: now, Command: strings.ReplaceAll(command, "FILE", path)}
 	return newHook(c, limit), path, r
 }
 
 // installs is the step in which the peer installs a view.
 func installs(number int64, leader types.ID, members ...types.ID) *handlers.Step {
 	v := types.View{Group: types.Group{Made: 17, Maker: 1}, Number: number}
-	return &handlers.Step{View: v, Events: []handlers.Event{
+	return &handlers.Step{View: v, Lease: leased(leader), Events: []handlers.Event{
 		{Kind: handlers.Installed, View: number, Leader: leader, Members: members, Now: v}}}
+}
+
+// leased is the lease of host two while it leads; it lasts until 1.5 s.
+func leased(leader types.ID) handlers.Lease {
+	if leader != 2 {
+		return handlers.Lease{}
+	}
+	return handlers.Lease{Fence: 7, Until: 1500 * time.Millisecond}
 }
 
 func read(t *testing.T, path string) string {
@@ -67,7 +81,7 @@ func read(t *testing.T, path string) string {
 // The interface, byte for byte: JSON on standard input, and the variables.
 func TestInterface(t *testing.T) {
 	t.Parallel()
-	h, path, r := hooked(t, `cat >>FILE; env | grep ^MEMBERLY_ | LC_ALL=C sort >>FILE`, long)
+	h, path, r := hooked(t, `case $MEMBERLY_EVENT in view|left) cat >>FILE; env | grep ^MEMBERLY_ | LC_ALL=C sort >>FILE;; esac`, long)
 	h.Stepped(&handlers.Step{View: types.View{Number: 2}, Events: []handlers.Event{{Kind: handlers.Failed, Host: 3}}}) // no view
 	h.Stepped(installs(3, 2, 3, 2))
 	h.Ended(true)
@@ -75,12 +89,14 @@ func TestInterface(t *testing.T) {
 		t.Errorf("reported %s", r)
 	}
 	const want = `{"version":1,"event":"view","peer":{"id":2,"name":"two"},"group":"17-1","view":3,` +
-		`"leader":{"id":2,"name":"two"},"leads":true,"members":[{"id":3,"name":"three"},{"id":2,"name":"two"}]}
+		`"leader":{"id":2,"name":"two"},"leads":true,"fence":7,"lease_ms":1500,"members":[{"id":3,"name":"three"},{"id":2,"name":"two"}]}
 MEMBERLY_EVENT=view
+MEMBERLY_FENCE=7
 MEMBERLY_GROUP=17-1
 MEMBERLY_LEADER=2
 MEMBERLY_LEADER_NAME=two
 MEMBERLY_LEADS=true
+MEMBERLY_LEASE_MS=1500
 MEMBERLY_MEMBERS=3,2
 MEMBERLY_MEMBER_NAMES=three,two
 MEMBERLY_PEER=2
@@ -187,7 +203,7 @@ func TestCrash(t *testing.T) {
 // The runs that wait are bounded: the oldest is dropped, and counted.
 func TestBound(t *testing.T) {
 	t.Parallel()
-	var h Hook // that nothing runs
+	h := Hook{Config: Config{Now: func() time.Duration { return 0 }}} // that nothing runs
 	h.waiting.Max = maxWaiting
 	for n := range int64(maxWaiting + 10) {
 		h.Stepped(installs(n+1, 1, 1, 2))

@@ -58,6 +58,12 @@ func (g *group) args(id types.ID) []string {
 	if g.config.Exec != "" {
 		args = append(args, "-exec", g.config.Exec)
 	}
+	if g.config.Hold != "" {
+		args = append(args, "-hold", g.config.Hold)
+	}
+	if g.config.HoldOnce {
+		args = append(args, "-hold-once")
+	}
 	if g.config.KeyFile != "" {
 		args = append(args, "-key", g.config.KeyFile)
 	}

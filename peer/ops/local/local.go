@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"memberly/peer/config"
+	"memberly/peer/ops/hold"
 	"memberly/peer/ops/hook"
 	"memberly/peer/types"
 )
@@ -199,10 +200,13 @@ func (g *group) run(ctx context.Context) int {
 	return 0
 }
 
-// killTime returns how long children may take to end, including the time that -exec grants commands.
+// killTime returns how long children may take to end, including the time that -exec and -hold grant commands.
 func (g *group) killTime() time.Duration {
-	if g.config.Exec != "" {
-		return killTime + 2*hook.Limit
+	switch {
+	case g.config.Exec != "":
+		return killTime + hook.LongestEnd
+	case g.config.Hold != "":
+		return killTime + hold.Patience
 	}
 	return killTime
 }

@@ -23,7 +23,7 @@ type eventJSON struct {
 	Version  int        `json:"version"`
 	ID       string     `json:"id"`
 	Time     time.Time  `json:"time"`
-	Event    string     `json:"event"` // view, failure, message, halt, files differ, runs twice, missed
+	Event    string     `json:"event"` // view, failure, message, leads, ceased, halt, files differ, runs twice, missed
 	Words    string     `json:"words"`
 	View     int64      `json:"view"`
 	Leader   types.ID   `json:"leader"`
@@ -35,6 +35,8 @@ type eventJSON struct {
 	Needed   int        `json:"needed,omitempty"`
 	Took     *float64   `json:"took_seconds,omitempty"`
 	Silence  *float64   `json:"silence_seconds,omitempty"` // of a failure
+	Fence    uint64     `json:"fence,omitempty"`           // of leads and ceased
+	LeaseMS  *int64     `json:"lease_ms,omitempty"`        // of leads: left when this is sent; 0 if that is over
 	Why      string     `json:"why,omitempty"`             // of a halt; going if it is over
 	WaitsFor []types.ID `json:"waits_for,omitzero"`        // of a halt
 }
@@ -47,10 +49,18 @@ func (s *Server) event(e *handlers.Event, number uint64) *eventJSON {
 	case handlers.Installed:
 		of.Cause, of.Host, of.AskedBy = causeName(e), e.Change.Member.ID, e.Asked
 		of.Answers, of.Needed, of.Took = e.Answers, e.Needed, inSeconds(e.Took)
-	case handlers.FilesDiffer, handlers.RunsTwice:
+	case handlers.FilesDiffer, handlers.MonitorDiffers, handlers.RunsTwice:
 		of.Host = e.Host
 	case handlers.Failed:
 		of.Host, of.Silence = e.Host, inSeconds(e.Silence)
+	case handlers.Leads:
+		ms := int64(0)
+		if l, left := s.lease(); l.Fence == e.Fence {
+			ms = left.Milliseconds()
+		}
+		of.Fence, of.LeaseMS = e.Fence, &ms
+	case handlers.Ceased:
+		of.Fence = e.Fence
 	case handlers.Halted:
 		of.Why, of.WaitsFor = e.Halt.String(), list(e.Awaited)
 	}

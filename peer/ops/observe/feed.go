@@ -19,6 +19,7 @@ const (
 // read, and they see nothing but copies.
 type feed struct {
 	status datastructures.SafeValue[*handlers.Status]
+	lease  board // after the last step, which may be later than status
 	events datastructures.SafeRing[handlers.Event]
 	start  datastructures.SafeValue[time.Time]   // when an Instant.Run was 0
 	since  datastructures.SafeValue[[]time.Time] // by ID-1: when the host became a member, or ceased to be one; replaced, never modified
@@ -39,6 +40,7 @@ func newFeed() *feed {
 // is sent, as when a peer begins to lead, else at most every refreshEvery. It does not keep the status of a
 // peer that stalled and has not judged since who was silent: that would claim to be new, and be of before.
 func (f *feed) stepped(s *handlers.Step) {
+	f.lease.store(s.Lease)
 	for _, e := range s.Events {
 		if e.Kind == handlers.Installed {
 			f.installed(&e)
@@ -86,6 +88,12 @@ func (f *feed) Since(id types.ID) time.Time {
 
 // Status returns what the peer last told of itself; nil before its first step. It is not to be modified.
 func (f *feed) Status() *handlers.Status { return f.status.Load() }
+
+// Lease returns the lease that the peer had after its last step. Whether it lasts depends on the present moment.
+func (f *feed) Lease() handlers.Lease { return f.lease.load() }
+
+// Changes returns a channel that is closed when the lease changes.
+func (f *feed) Changes() <-chan struct{} { return f.lease.changes() }
 
 // Events returns the log of what happened to the peer.
 func (f *feed) Events() *datastructures.SafeRing[handlers.Event] { return &f.events }

@@ -51,6 +51,11 @@ func TestFeed(t *testing.T) {
 	if a, b := f.Since(1), f.Since(2); a.UnixNano() != 5 || b.UnixNano() != 9 || !f.Since(3).IsZero() {
 		t.Errorf("host 1 is a member since %v, host 2 since %v", a.UnixNano(), b.UnixNano())
 	}
+	for _, l := range []handlers.Lease{{Fence: 7, Until: now}, {Fence: 7, Until: now + 1}} {
+		if step(handlers.Step{At: now, Stalled: true, Lease: l}); f.Lease() != l {
+			t.Errorf("its lease is %+v, want that of the last step, %+v", f.Lease(), l)
+		}
+	}
 	if age := f.Age(&handlers.Status{At: handlers.Instant{Run: now}}); age < 0 || age > time.Minute {
 		t.Errorf("what was true at the last step is %v old", age)
 	}

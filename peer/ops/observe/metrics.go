@@ -33,14 +33,21 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 
 // gauges writes the state of the peer.
 func (s *Server) gauges(m *exposition, st *handlers.Status) {
-	ready, _ := s.isReady(st)
+	l, left := s.lease()
+	ready, _ := s.isReady(st, left > 0)
+	fence := l.Fence
+	if left <= 0 {
+		fence = 0
+	}
 	m.gauge("memberly_ready", "1 while the peer is in a view whose quorum is reachable and whose leader leads.", bit(ready))
 	m.gauge("memberly_hosts", "Hosts in the hosts file.", float64(len(st.Hosts)))
 	m.gauge("memberly_view_number", "Number of the view that the peer holds; 0 for none.", float64(st.View.Number))
 	m.gauge("memberly_members", "Members of the view that the peer holds.", float64(len(st.View.Members)))
 	m.gauge("memberly_members_reachable", "Members that the peer reaches, itself included.", float64(st.Reachable))
 	m.gauge("memberly_quorum_reachable", "1 while the members that the peer reaches form a quorum of the view.", bit(st.Quorate))
-	m.gauge("memberly_leads", "1 while the peer leads.", bit(st.Leads))
+	m.gauge("memberly_leads", "1 while the peer leads: its lease lasts.", bit(left > 0))
+	m.gauge("memberly_fence", "Fence of the lease with which the peer leads; 0 while it does not lead.", float64(fence))
+	m.gauge("memberly_lease_seconds", "What is left of the lease unless it is renewed; 0 while the peer does not lead.", left.Seconds())
 	m.gauge("memberly_leader_id", "Id of the leader that the peer last followed; 0 for none.", float64(st.Follows))
 	m.gauge("memberly_can_lose", "How many members, whichever they are, could fail now with the group still making progress.", float64(st.Spare.Any))
 	m.gauge("memberly_step_age_seconds", "Age of the peer's last published step.", s.peer.Age(st).Seconds())

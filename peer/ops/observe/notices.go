@@ -17,7 +17,7 @@ func (n Notices) Stepped(s *handlers.Step) {
 		switch e := &s.Events[i]; e.Kind {
 		case handlers.Waits:
 			n.Say("Waiting %s", n.Names.waiting(e.Halt, e.Awaited))
-		case handlers.FilesDiffer, handlers.RunsTwice:
+		case handlers.FilesDiffer, handlers.MonitorDiffers, handlers.RunsTwice:
 			n.Say("%s", n.Names.event(e))
 		}
 	}

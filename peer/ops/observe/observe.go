@@ -1,6 +1,6 @@
 // Package observe serves the status, the events and the metrics of a peer over HTTP, with a page for people,
-// and writes notices for its operator. It is a listener of the peer, and can neither change nor delay it: it
-// bounds its connections, and makes one answer at a time.
+// and writes notices for its operator. It is a listener of the peer, and can neither change nor delay it, but for its
+// end, which waits for the commands of memberly hold: it bounds its connections, and makes one answer at a time.
 package observe
 
 import (
@@ -38,11 +38,14 @@ const (
 type Facts interface {
 	Addresses(types.ID) []netip.Addr
 	DropsByName() map[string]uint64
+	Now() time.Duration // as an Instant.Run
 }
 
 // peer is what is shown of a peer: what its steps told, by a feed, and its facts.
 type peer interface {
 	Status() *handlers.Status
+	Lease() handlers.Lease
+	Changes() <-chan struct{}
 	Age(*handlers.Status) time.Duration
 	Events() *datastructures.SafeRing[handlers.Event]
 	Since(types.ID) time.Time
@@ -59,14 +62,16 @@ type Config struct {
 
 // Server is the listener that serves what it is told of a peer.
 type Server struct {
-	config  Config
-	feed    *feed
-	peer    peer
-	life    string // makes the ids of this process's events differ from those of another
-	readers readers
-	clients connections
-	turn    sync.Mutex // held while an answer is made, so that the peer competes with one at most
-	http    http.Server
+	config   Config
+	feed     *feed
+	peer     peer
+	life     string  // makes the ids of this process's events differ from those of another
+	readers  readers // of events
+	watchers readers // of changes of the lease
+	holders  holders
+	clients  connections
+	turn     sync.Mutex // held while an answer is made, so that the peer competes with one at most
+	http     http.Server
 }
 
 // Start serves at once; the caller adds the server to the peer's listeners. The error says why the address
@@ -108,6 +113,8 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /events", s.events)
 	mux.HandleFunc("GET /metrics", s.inTurn(s.metrics))
 	mux.HandleFunc("GET /ready", s.inTurn(s.ready))
+	mux.HandleFunc("GET /lease", s.inTurn(s.leaseNow))
+	mux.HandleFunc("GET /lease/changes", s.leaseChanges)
 	mux.HandleFunc("GET /live", s.inTurn(s.live))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !s.config.Names.mayAsk(r.Host) {

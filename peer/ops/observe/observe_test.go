@@ -29,11 +29,16 @@ type fake struct {
 	status *handlers.Status
 	age    time.Duration
 	since  time.Time
+	lease  handlers.Lease
+	now    time.Duration
 	log    datastructures.SafeRing[handlers.Event]
 }
 
 func (f *fake) Status() *handlers.Status                         { return f.status }
 func (f *fake) Age(*handlers.Status) time.Duration               { return f.age }
+func (f *fake) Lease() handlers.Lease                            { return f.lease }
+func (f *fake) Changes() <-chan struct{}                         { return nil }
+func (f *fake) Now() time.Duration                               { return f.now }
 func (f *fake) Ended() <-chan struct{}                           { return nil }
 func (f *fake) Since(types.ID) time.Time                         { return f.since }
 func (f *fake) Events() *datastructures.SafeRing[handlers.Event] { return &f.log }
@@ -92,7 +97,7 @@ func (w stuckWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// three is peer one of three, the leader. two does not hear three, and three is not in touch.
+// three is peer one of three, the leader, whose lease lasts 1.5 s more. two does not hear three, and three is not in touch.
 func three() *fake {
 	f := &fake{status: &handlers.Status{At: handlers.Instant{Run: time.Hour, Wall: 1e18}, ID: 1, Standing: types.Joined,
 		View: types.View{Group: types.Group{Made: 5, Maker: 1}, Number: 3, Leader: 1, Members: []types.ID{1, 2, 3},
@@ -101,6 +106,7 @@ func three() *fake {
 		Hosts: []handlers.HostStatus{{State: handlers.Self, Reported: true}, {State: handlers.Present, Heard: time.Second, Reported: true,
 			NotHearing: []types.ID{3}}, {State: handlers.Present, Heard: 1500 * time.Millisecond}},
 	}}
+	f.lease, f.now = handlers.Lease{Fence: 7, Until: time.Hour}, time.Hour-1500*time.Millisecond
 	f.log.Max = 4
 	return f
 }
@@ -129,12 +135,59 @@ func TestStatusJSON(t *testing.T) {
 	const want = `{"version":1,"time":"","summary":"one leads view 3 with 3 members","ready":true,` +
 		`"peer":{"id":1,"name":"one","standing":"member","incarnation":0},"group":{"made":5,"maker":1},` +
 		`"view":{"number":3,"leader":1,"members":[1,2,3],"quorum":2,"reachable":3,"quorum_reachable":true},` +
-		`"follows":1,"leads":true,"stopped":null,"can_lose":{"any":1,"sparing_leader":1,"single":[1,2,3],"words":"any 1 at once"},"missing":[],` +
+		`"follows":1,"leads":true,"fence":7,"lease_ms":1500,"stopped":null,"can_lose":{"any":1,"sparing_leader":1,"single":[1,2,3],"words":"any 1 at once"},"missing":[],` +
 		`"hosts":[{"id":1,"name":"one","addresses":["10.0.0.1"],"state":"self","member":true,"heard_seconds_ago":null,"does_not_hear":[]},` +
 		`{"id":2,"name":"two","addresses":["10.0.0.2"],"state":"present","member":true,"heard_seconds_ago":1,"does_not_hear":[3]},` +
 		`{"id":3,"name":"th\u003cree","addresses":["10.0.0.3"],"state":"present","member":true,"heard_seconds_ago":1.5,"does_not_hear":null}]}` + "\n"
 	if got != want {
 		t.Errorf("it serves\n%s, want\n%s", got, want)
+	}
+}
+
+// Whatever its last step found, a peer says that it leads only while its lease lasts at the moment of saying so.
+func TestLeadsByTheClock(t *testing.T) {
+	t.Parallel()
+	leads := []struct{ path, words string }{
+		{"/status", `"leads":true,"fence":7,"lease_ms":1,`}, {"/status", "one leads view 3"}, {"/ready", "ok"},
+		{"/metrics", "memberly_leads 1\n"}, {"/metrics", "memberly_fence 7\n"},
+		{"/", "<dd>one, fence 7</dd>"}, {"/", `<b class="tag">leader</b>`},
+	}
+	for _, c := range []struct {
+		what   string
+		change func(*fake)
+		want   bool
+	}{
+		{"the lease lasts", func(*fake) {}, true},
+		{"it has just ended", func(f *fake) { f.now = f.lease.Until }, false},
+		{"it was given up", func(f *fake) { f.lease.Resigned = true }, false},
+		{"there is none", func(f *fake) { f.lease = handlers.Lease{} }, false},
+	} {
+		f := three()
+		f.now = f.lease.Until - time.Millisecond
+		c.change(f)
+		s, h := serve(t, f)
+		for _, says := range leads {
+			if _, got := get(t, h, says.path); strings.Contains(got, says.words) != c.want {
+				t.Errorf("%s: %s says %q: %t, want %t:\n%s", c.what, says.path, says.words, !c.want, c.want, got)
+			}
+		}
+		if table := string(tabulate(s.report())); strings.Contains(table, "leads") != c.want {
+			t.Errorf("%s: the table is\n%s", c.what, table)
+		}
+		for kind, want := range map[handlers.EventKind]string{
+			handlers.Leads:  fmt.Sprintf(`"fence":7,"lease_ms":%d`, map[bool]int{true: 1}[c.want]),
+			handlers.Ceased: `"fence":7}`,
+		} {
+			line, err := json.Marshal(s.event(&handlers.Event{Kind: kind, Fence: 7}, 1))
+			if err != nil || !strings.Contains(string(line), want) || !strings.Contains(string(line), `"event":"`+kind.String()+`"`) {
+				t.Errorf("%s: a %v event is %s, %v; want %s", c.what, kind, line, err, want)
+			}
+		}
+	}
+	s, _ := serve(t, three())
+	old, err := json.Marshal(s.event(&handlers.Event{Kind: handlers.Leads, Fence: 6}, 1))
+	if err != nil || !strings.Contains(string(old), `"fence":6,"lease_ms":0`) {
+		t.Errorf("of an earlier lease it tells %s, %v", old, err)
 	}
 }
 
@@ -171,6 +224,8 @@ func TestReadyAndLive(t *testing.T) {
 		{"well", func(*fake) {}, 200, 200, "ok"},
 		{"no quorum", func(f *fake) { f.status.Halt, f.status.Awaited = handlers.NoQuorum, []types.ID{2, 3} }, 503, 200, "two, th<ree"},
 		{"no leader", func(f *fake) { f.status.Halt = handlers.NoLeader }, 503, 200, "no member leads"},
+		{"its lease has ended", func(f *fake) { f.now = f.lease.Until }, 503, 200, "its lease as leader has ended"},
+		{"has resigned", func(f *fake) { f.lease.Resigned = true }, 503, 200, "about to leave"},
 		{"frozen", func(f *fake) { f.age = 3 * time.Second }, 503, 200, "no step for 3.0 s"},
 		{"dead", func(f *fake) { f.age = time.Minute }, 503, 503, "no step for 60.0 s"},
 		{"not begun", func(f *fake) { f.status = nil }, 503, 503, "still starting"},
@@ -231,6 +286,7 @@ func TestPageOfForty(t *testing.T) {
 func TestLeaving(t *testing.T) {
 	t.Parallel()
 	f := three()
+	f.lease = handlers.Lease{}
 	f.status.Leads, f.status.Follows, f.status.Halt, f.status.Spare = false, 2, handlers.LeavesView, handlers.Spare{}
 	f.log.Append(handlers.Event{Kind: handlers.Halted, Halt: handlers.LeavesView})
 	s, h := serve(t, f)
@@ -269,7 +325,7 @@ func TestMetricsFormat(t *testing.T) {
 			t.Errorf("%q is no sample of a declared family", line)
 		}
 	}
-	for _, want := range []string{"memberly_ready 1\n", "memberly_view_number 3\n", `memberly_dropped_total{reason="no_member"} 3` + "\n",
+	for _, want := range []string{"memberly_ready 1\n", "memberly_leads 1\n", "memberly_fence 7\n", "memberly_lease_seconds 1.5\n", "memberly_view_number 3\n", `memberly_dropped_total{reason="no_member"} 3` + "\n",
 		`memberly_failure_detection_seconds_bucket{le="0.1"} 2` + "\n", `memberly_failure_detection_seconds_bucket{le="+Inf"} 3` + "\n",
 		"memberly_failure_detection_seconds_sum 5\n"} {
 		if !strings.Contains(text, want) {

@@ -208,6 +208,10 @@ func (s *Server) moment(e *handlers.Event) moment {
 		m.Title = fmt.Sprintf("View %d: %s.", e.View, s.config.Names.list(e.Members))
 	case e.Kind == handlers.Failed:
 		m.Title = "Failure."
+	case e.Kind == handlers.Leads:
+		m.Title = "Leads."
+	case e.Kind == handlers.Ceased:
+		m.Title = "Leads no longer."
 	case e.Kind == handlers.Halted && e.Halt == handlers.Going:
 		m.Class, m.Title = "going", "Makes progress again."
 	case e.Kind == handlers.Halted && e.Halt != handlers.LeavesView:

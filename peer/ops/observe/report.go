@@ -24,9 +24,11 @@ type statusJSON struct {
 	Peer    peerJSON      `json:"peer"`
 	Group   *groupJSON    `json:"group"` // null while it holds no view, as is View
 	View    *viewJSON     `json:"view"`
-	Follows types.ID      `json:"follows"` // the leader that it last followed; 0 for none
-	Leads   bool          `json:"leads"`
-	Stopped *stopJSON     `json:"stopped"` // null while the group can go on
+	Follows types.ID      `json:"follows"`  // the leader that it last followed; 0 for none
+	Leads   bool          `json:"leads"`    // its lease lasts at this moment
+	Fence   uint64        `json:"fence"`    // of the lease; 0 if it does not lead
+	LeaseMS int64         `json:"lease_ms"` // left of the lease unless it is renewed; 0 if it does not lead
+	Stopped *stopJSON     `json:"stopped"`  // null while the group can go on
 	CanLose lossJSON      `json:"can_lose"`
 	Missing []missingJSON `json:"missing"` // hosts of the file that are no members
 	Hosts   []hostJSON    `json:"hosts"`
@@ -97,7 +99,7 @@ func (s *Server) report() *statusJSON {
 		return &statusJSON{Version: jsonVersion, Time: time.Now(), Summary: starting, Reason: starting,
 			Peer: peerJSON{Standing: types.Fresh.String()}, CanLose: lossJSON{Single: []types.ID{}, Words: starting}, Missing: []missingJSON{}, Hosts: []hostJSON{}}
 	}
-	r := &statusJSON{Version: jsonVersion, Time: time.Unix(0, st.At.Wall), Follows: st.Follows, Leads: st.Leads,
+	r := &statusJSON{Version: jsonVersion, Time: time.Unix(0, st.At.Wall), Follows: st.Follows,
 		Peer:    peerJSON{st.ID, s.config.Names.name(st.ID), st.Standing.String(), st.Incarnation},
 		CanLose: s.loss(st), Missing: []missingJSON{}}
 	if st.Standing == types.Joined {
@@ -114,19 +116,37 @@ func (s *Server) report() *statusJSON {
 			r.Missing = append(r.Missing, missingJSON{h.ID, h.Name, h.State, s.peer.Since(h.ID)})
 		}
 	}
-	r.Ready, r.Reason = s.isReady(st)
-	r.Summary = s.summary(st, r.Missing)
+	l, left := s.lease()
+	if left > 0 {
+		r.Leads, r.Fence, r.LeaseMS = true, l.Fence, left.Milliseconds()
+	}
+	r.Ready, r.Reason = s.isReady(st, r.Leads)
+	r.Summary = s.summary(st, r.Leads, r.Missing)
 	return r
 }
 
-// isReady reports whether the peer is ready, and if not, why.
-func (s *Server) isReady(st *handlers.Status) (bool, string) {
+// lease returns the lease of the peer, and how much of it is left at this moment: none unless the peer leads. This,
+// and not what the last step found, decides what is said of leading.
+func (s *Server) lease() (handlers.Lease, time.Duration) {
+	l := s.peer.Lease()
+	if now := s.peer.Now(); l.Valid(now) {
+		return l, l.Until - now
+	}
+	return l, 0
+}
+
+// isReady reports whether the peer, which leads now or does not, is ready, and if not, why.
+func (s *Server) isReady(st *handlers.Status, leads bool) (bool, string) {
 	age := s.peer.Age(st)
 	switch {
 	case age >= max(time.Second, s.config.Monitor):
 		return false, "the peer has taken no step for " + seconds(age)
 	case st.Halt != handlers.Going:
 		return false, s.config.Names.halt(st.Halt, st.Awaited)
+	case st.Leads && !leads && s.peer.Lease().Resigned:
+		return false, "it has given up leading, because it is about to leave the group"
+	case st.Leads && !leads:
+		return false, "its lease as leader has ended, and too few members have answered since"
 	}
 	return true, ""
 }
@@ -187,7 +207,7 @@ func writeJSON(w io.Writer, v any) error { return json.NewEncoder(w).Encode(v) }
 
 // led reports whether the leader that the peer follows leads, as far as the peer knows.
 func (r *statusJSON) led() bool {
-	return r.View != nil && (r.Leads || r.Stopped == nil || r.Stopped.Why == handlers.LeavesView.String())
+	return r.View != nil && (r.Leads || r.Follows != r.Peer.ID && (r.Stopped == nil || r.Stopped.Why == handlers.LeavesView.String()))
 }
 
 // hears reports whether a host hears a member, as the host itself reports; known is false if it reported nothing.

@@ -41,8 +41,8 @@ func (n Names) list(ids []types.ID) string {
 	return list
 }
 
-// summary says in one line what the peer is.
-func (s *Server) summary(st *handlers.Status, missing []missingJSON) (words string) {
+// summary says in one line what the peer, which leads now or does not, is.
+func (s *Server) summary(st *handlers.Status, leads bool, missing []missingJSON) (words string) {
 	me := s.config.Names.name(st.ID)
 	if st.Standing != types.Joined {
 		return fmt.Sprintf("%s is in no group", me)
@@ -55,8 +55,10 @@ func (s *Server) summary(st *handlers.Status, missing []missingJSON) (words stri
 	switch {
 	case st.Halt == handlers.LeavesView:
 		return fmt.Sprintf("%s is leaving %s", me, place)
-	case st.Leads:
+	case leads:
 		return fmt.Sprintf("%s leads %s", me, place)
+	case st.Leads:
+		return fmt.Sprintf("%s led %s, and its lease has ended", me, place)
 	case st.Halt == handlers.Going:
 		return fmt.Sprintf("%s follows %s in %s", me, s.config.Names.name(st.Follows), place)
 	}
@@ -178,8 +180,14 @@ func (n Names) event(e *handlers.Event) string {
 	case handlers.FilesDiffer:
 		return fmt.Sprintf("The hosts file of %s differs from the one here: use the same file everywhere, "+
 			"names in the same order", n.name(e.Host))
+	case handlers.MonitorDiffers:
+		return fmt.Sprintf("%s runs with another -monitor than this peer: give the same -monitor everywhere", n.name(e.Host))
 	case handlers.RunsTwice:
 		return fmt.Sprintf("%s runs twice, at %v and at %v: stop one", n.name(e.Host), e.Lives[0], e.Lives[1])
+	case handlers.Leads:
+		return fmt.Sprintf("it leads, with fence %d", e.Fence)
+	case handlers.Ceased:
+		return fmt.Sprintf("it has ceased to lead with fence %d", e.Fence)
 	case handlers.Halted:
 		return n.halt(e.Halt, e.Awaited)
 	}
