@@ -23,7 +23,7 @@ const (
 )
 
 // sameRelease ends the sentence about a message of an impostor.
-var sameRelease = fmt.Sprintf("unknown wire version %d, this peer speaks %d: run the same release on all hosts.", types.Version+1, types.Version)
+var sameRelease = fmt.Sprintf("unknown wire version %d, this peer speaks %d and later: run the same release on all hosts.", types.Version-1, types.Version)
 
 // clusters are the examinations by cluster.
 var clusters = []struct {
@@ -147,11 +147,11 @@ var clusters = []struct {
 			says("two", "++++ ++!+++++d ++++++++d", "one: TCP to: one accepts connections to TCP 8080, but does not answer: "+noAnswer),
 			says("three", "++++ ++!+++++d ++++++++d", "one: TCP to: one accepts connections to TCP 8080, but does not answer: "+noAnswer),
 		}},
-		{name: "later-peer", runs: "dd-", is: impostor("three", laterPeer), want: []verdict{
+		{name: "earlier-peer", runs: "dd-", is: impostor("three", earlierPeer), want: []verdict{
 			says("one", "++++ ++++++++d +?!?????o", "three: TCP to: three runs another release: HEARTBEAT from peer 3: "+sameRelease),
 			says("two", "++++ ++++++++d +?!?????o", "three: TCP to: three runs another release: HEARTBEAT from peer 3: "+sameRelease),
 		}},
-		{name: "later-doctor", runs: "dd-", is: impostor("three", laterDoctor), want: []verdict{
+		{name: "earlier-doctor", runs: "dd-", is: impostor("three", earlierDoctor), want: []verdict{
 			says("one", "++++ ++++++++d +?!+????o", "three: TCP to: three runs another release: HEARTBEAT from peer 3: "+sameRelease),
 			says("two", "++++ ++++++++d +?!+????o", "three: TCP to: three runs another release: HEARTBEAT from peer 3: "+sameRelease),
 		}},

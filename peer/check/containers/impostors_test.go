@@ -15,15 +15,15 @@ import (
 // peer's place that is not a peer of this release.
 const impostorKey = "MEMBERLY_IMPOSTOR"
 
-// The impostors. One holds the port and sends nothing. The others speak a later wire version.
+// The impostors. One holds the port and sends nothing. The others speak an earlier wire version.
 const (
 	silentImpostor = "silent"
-	laterPeer      = "later-peer"
-	laterDoctor    = "later-doctor"
+	earlierPeer    = "earlier-peer"
+	earlierDoctor  = "earlier-doctor"
 )
 
-// laterMessage is a message of a later wire version.
-var laterMessage = []byte{types.Version + 1, byte(types.Heartbeat), 0, 3}
+// earlierMessage is a message of an earlier wire version.
+var earlierMessage = []byte{types.Version - 1, byte(types.Heartbeat), 0, 3}
 
 // impersonate runs an impostor. It prints "ready" when it has begun, and returns only on failure.
 func impersonate(kind string) error {
@@ -37,7 +37,7 @@ func impersonate(kind string) error {
 			if err != nil {
 				return
 			}
-			if kind == laterPeer {
+			if kind == earlierPeer {
 				types.ReadFrame(bufio.NewReader(c), nil)
 				c.Close()
 			}
@@ -57,10 +57,10 @@ func impersonate(kind string) error {
 		if err != nil {
 			return err
 		}
-		socket.WriteTo(laterMessage, from)
-		if host, _, _ := net.SplitHostPort(from.String()); kind == laterDoctor {
+		socket.WriteTo(earlierMessage, from)
+		if host, _, _ := net.SplitHostPort(from.String()); kind == earlierDoctor {
 			if c, err := net.DialTimeout("tcp", net.JoinHostPort(host, "8080"), slowStranger); err == nil {
-				c.Write(append([]byte{0, 0, 0, byte(len(laterMessage))}, laterMessage...))
+				c.Write(append([]byte{0, 0, 0, byte(len(earlierMessage))}, earlierMessage...))
 				c.Close()
 			}
 		}
