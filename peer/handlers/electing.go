@@ -104,6 +104,16 @@ func (h *Handler) review() {
 	if h.role != roleFollower || !h.quorate || h.leaving != never {
 		return
 	}
+	if turn := h.turn(); h.now.Run < turn {
+		h.due(turn)
+		return
+	}
+	h.stand(types.Term{})
+}
+
+// turn returns when it is this peer's turn to stand (rules 5 and 8).
+func (h *Handler) turn() time.Duration {
+	e := &h.election
 	turn := max(e.vacant, h.regained) + time.Duration(h.place())*h.Monitor
 	if e.vacant > e.leaderless && h.reaches(e.grant.peer) {
 		turn = max(turn, e.vacant+h.retry()) // other grants run out now, too: it may just win
@@ -114,11 +124,7 @@ func (h *Handler) review() {
 	if !h.free(h.ID) {
 		turn = max(turn, h.backing.at+h.Monitor)
 	}
-	if h.now.Run < turn {
-		h.due(turn)
-		return
-	}
-	h.stand(types.Term{})
+	return turn
 }
 
 // mark keeps in t since when a condition holds.

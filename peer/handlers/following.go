@@ -13,8 +13,7 @@ func (h *Handler) onReq(m *types.Message) {
 		return
 	}
 	if !h.free(m.From) {
-		h.answer(m, types.Refused).Reason = types.HasLeader
-		h.ask(h.backing.peer.ID)
+		h.turnAway(m)
 		return
 	}
 	h.follow(m)
@@ -98,8 +97,7 @@ func (h *Handler) onNewView(m *types.Message) {
 	switch {
 	case m.From != m.Term.Peer || m.Unanswered:
 	case obeyed && !h.free(m.From):
-		h.answer(m, types.Refused).Reason = types.HasLeader
-		h.ask(h.backing.peer.ID)
+		h.turnAway(m)
 	case obeyed:
 		h.ok(m, types.OK)
 	default:

@@ -369,10 +369,10 @@ func (h *Handler) tally(m *types.Message) {
 		if m.Accepted != o.term || m.Change != r.message.Change {
 			return
 		}
-		quorum := r.add(&h.view, m.From)
+		r.add(&h.view, m.From)
 		if o.drill {
 			h.drillDone()
-		} else if quorum || r.done {
+		} else {
 			h.choose()
 		}
 		return

@@ -42,6 +42,12 @@ func (h *Handler) free(id types.ID) bool {
 		!h.view.Holds(b.peer) || h.known(b.peer.ID) && h.hosts[b.peer.ID-1].dead
 }
 
+// turnAway refuses m, a leader's request, because this member supports another peer, and looks into that one.
+func (h *Handler) turnAway(m *types.Message) {
+	h.answer(m, types.Refused).Reason = types.HasLeader
+	h.ask(h.backing.peer.ID)
+}
+
 // support notes that this member answers m as a follower of its term, or is about to in its heartbeats.
 func (h *Handler) support(m *types.Message) {
 	b := &h.backing
@@ -105,7 +111,7 @@ func (h *Handler) answeredBy(id types.ID, sent time.Duration) {
 		return
 	}
 	x.answered[id-1] = sent
-	if sent > x.quorum {
+	if sent > x.quorum && h.view.Quorum(func(id types.ID) bool { return id == h.ID || x.answered[id-1] > x.quorum }) {
 		h.extend()
 	}
 }
@@ -234,11 +240,10 @@ func (h *Handler) tickLease() {
 	if h.role != roleLeader {
 		return
 	}
-	x := &h.leading.extent
+	x, limit := &h.leading.extent, h.leasePatience()
 	if h.view.Enough(1, h.view.Leader == h.ID) {
 		h.extend()
 	}
-	limit := h.leasePatience()
 	if age := h.elapsed() - x.quorum; age < limit {
 		h.due(h.now.Run + limit - age)
 		return

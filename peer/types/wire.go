@@ -160,37 +160,10 @@ func (c *codec) message(m *Message) {
 // body has the fields that depend on the kind.
 func (c *codec) body(m *Message) {
 	switch m.Kind {
-	case Join:
-		code64(c, &m.Request)
-		code64(c, &m.Digest)
-		code8(c, &m.Speaks)
-		c.duration(&m.Monitor)
-	case Probe:
-		code64(c, &m.Request)
-		code64(c, &m.Digest)
-		code8(c, &m.Speaks)
-		c.term(&m.Term)
-		c.flag(&m.Leads)
-	case Req:
-		c.addressed(m)
-		c.change(m)
-		c.ids(&m.Unreachable)
-		c.shown(m)
-	case NewLeader:
-		c.addressed(m)
-		c.change(m)
-		c.ids(&m.Unreachable)
-	case OK, PendingResponse:
-		c.addressed(m)
-		c.change(m)
-		c.term(&m.Accepted)
-	case NewView:
-		c.addressed(m)
-		c.change(m)
-		c.term(&m.Chosen)
-		c.view(m)
-		c.ids(&m.Unreachable)
-		c.flag(&m.Unanswered)
+	case Req, NewLeader, OK, PendingResponse, NewView:
+		c.agreement(m)
+	case Join, Probe:
+		c.question(m)
 	case Heartbeat:
 		code64(c, &m.Request)
 		code64(c, &m.Heard)
@@ -220,6 +193,39 @@ func (c *codec) body(m *Message) {
 		code64(c, &m.Digest)
 		c.flag(&m.Broadcast)
 		enum(c, &m.Standing, 0, Joined, "standing")
+	}
+}
+
+// question has the fields of JOIN and PROBE after the first ones.
+func (c *codec) question(m *Message) {
+	code64(c, &m.Request)
+	code64(c, &m.Digest)
+	code8(c, &m.Speaks)
+	if m.Kind == Join {
+		c.duration(&m.Monitor)
+		return
+	}
+	c.term(&m.Term)
+	c.flag(&m.Leads)
+}
+
+// agreement has the fields of the messages about a change.
+func (c *codec) agreement(m *Message) {
+	c.addressed(m)
+	c.change(m)
+	switch m.Kind {
+	case OK, PendingResponse:
+		c.term(&m.Accepted)
+	case NewView:
+		c.term(&m.Chosen)
+		c.view(m)
+		c.ids(&m.Unreachable)
+		c.flag(&m.Unanswered)
+	default:
+		c.ids(&m.Unreachable)
+		if m.Kind == Req {
+			c.shown(m)
+		}
 	}
 }
 
