@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -22,6 +23,20 @@ func ParseHTTP(s string) (netip.AddrPort, error) {
 		return netip.AddrPort{}, fmt.Errorf("give a port, such as %d, or an IP address and a port, such as 0.0.0.0:%d", HTTPPort, HTTPPort)
 	}
 	return netip.AddrPortFrom(netip.Addr{}, uint16(port)), nil
+}
+
+// PeerURL returns the URL of the peer at addr, which is as for ParseHTTP: of one on this machine if addr is a port alone
+// or an unspecified address.
+func PeerURL(addr string) (string, error) {
+	at, err := ParseHTTP(addr)
+	if err != nil {
+		return "", err
+	}
+	host := at.Addr().String()
+	if !at.Addr().IsValid() || at.Addr().IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, strconv.Itoa(int(at.Port()))), nil
 }
 
 // placeHTTP adds an address to an HTTP that is a port alone: this host's own if that is a loopback

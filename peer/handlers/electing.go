@@ -122,7 +122,7 @@ func (h *Handler) turn() time.Duration {
 		turn = max(turn, e.declined+h.Monitor<<(e.declines-1))
 	}
 	if !h.free(h.ID) {
-		turn = max(turn, h.backing.at+h.Monitor)
+		turn = max(turn, h.supported.at+h.Monitor)
 	}
 	return turn
 }

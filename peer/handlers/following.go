@@ -27,7 +27,7 @@ func (h *Handler) onReq(m *types.Message) {
 // ok answers m with what this member has accepted.
 func (h *Handler) ok(m *types.Message, kind types.Kind) {
 	a := h.answer(m, kind)
-	if kind == types.OK || h.backing.term != m.Term || h.backing.peer != sender(m) {
+	if kind == types.OK || h.supported.term != m.Term || h.supported.peer != sender(m) {
 		h.support(m)
 	}
 	a.Term = m.Term

@@ -26,9 +26,9 @@ func (l Lease) Valid(now time.Duration) bool { return l.Fence != 0 && !l.Resigne
 // rates differ.
 const leaseShare = 98
 
-// backing is the leader, or candidate, that a member has last answered as its follower: until a monitor interval
+// supported is the leader, or candidate, that a member has last answered as its follower: until a monitor interval
 // after that, it answers no other so, and does not become a candidate.
-type backing struct {
+type supported struct {
 	peer  types.Member
 	term  types.Term
 	at    time.Duration // when it last did
@@ -37,7 +37,7 @@ type backing struct {
 
 // free reports whether this member may answer id as its follower.
 func (h *Handler) free(id types.ID) bool {
-	b := &h.backing
+	b := &h.supported
 	return b.peer.ID == 0 || b.peer.ID == id || h.since(b.at) >= h.Monitor ||
 		!h.view.Holds(b.peer) || h.known(b.peer.ID) && h.hosts[b.peer.ID-1].dead
 }
@@ -45,14 +45,14 @@ func (h *Handler) free(id types.ID) bool {
 // turnAway refuses m, a leader's request, because this member supports another peer, and looks into that one.
 func (h *Handler) turnAway(m *types.Message) {
 	h.answer(m, types.Refused).Reason = types.HasLeader
-	h.ask(h.backing.peer.ID)
+	h.ask(h.supported.peer.ID)
 }
 
 // support notes that this member answers m as a follower of its term, or is about to in its heartbeats.
 func (h *Handler) support(m *types.Message) {
-	b := &h.backing
+	b := &h.supported
 	if b.term != m.Term || b.peer != sender(m) {
-		*b = backing{peer: sender(m), term: m.Term}
+		*b = supported{peer: sender(m), term: m.Term}
 	}
 	b.at = h.now.Run
 	if m.Kind == types.Heartbeat || m.Kind == types.Probe {
@@ -60,15 +60,15 @@ func (h *Handler) support(m *types.Message) {
 	}
 }
 
-// release forgets the leader that this member backs, if m, a heartbeat of it, shows that it will never lead under
+// release forgets the leader that this member supports, if m, a heartbeat of it, shows that it will never lead under
 // that term again: it says so, or has promised a higher one.
 func (h *Handler) release(m *types.Message) {
-	b, s := &h.backing, &h.election.sign
+	b, s := &h.supported, &h.election.sign
 	ceased := func(t types.Term) bool {
 		return t.Below(m.Term) && !m.Leads && m.Term.Peer != m.From || m.Ceased && t == m.Term // else it stands again
 	}
 	if b.peer == sender(m) && ceased(b.term) {
-		*b = backing{}
+		*b = supported{}
 	}
 	if s.peer == m.From && ceased(s.term) {
 		s.at = min(s.at, h.now.Run-h.Monitor)
@@ -77,10 +77,10 @@ func (h *Handler) release(m *types.Message) {
 
 // echo returns the stamp to be echoed to the peer of term t: 0 for none.
 func (h *Handler) echo(t types.Term) uint64 {
-	if h.backing.term != t || t != h.promised || h.backing.peer.ID != t.Peer {
+	if h.supported.term != t || t != h.promised || h.supported.peer.ID != t.Peer {
 		return 0
 	}
-	return h.backing.stamp
+	return h.supported.stamp
 }
 
 // extent is how long a leader may act, and what it knows for that. Unlike all else here, these are times of the caller's
@@ -146,7 +146,7 @@ func (h *Handler) pace() time.Duration {
 }
 
 // forgetFormer forgets what hosts have answered in lives that are no members of the present view: in another life they
-// back nobody yet.
+// support nobody yet.
 func (h *Handler) forgetFormer(before *types.View) {
 	for _, id := range before.Members {
 		if !h.view.Holds(types.Member{ID: id, Incarnation: before.Incarnation(id)}) {

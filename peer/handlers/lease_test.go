@@ -183,13 +183,13 @@ func TestRule8Backs(t *testing.T) {
 		}
 	}
 	p := member(t, conf{ID: 3}, viewOf(1, 1, 2, 3, 4, 5))
-	want(t, "it asks whom it backs", p.hear(asks[1].m), "REFUSED has a leader→2; PROBE→1")
+	want(t, "it asks whom it supports", p.hear(asks[1].m), "REFUSED has a leader→2; PROBE→1")
 	if got := p.sent(2, types.Refused).Term; got != one {
 		t.Errorf("it refuses what it has promised: %v", got)
 	}
 }
 
-// Rule 8: a member that backs a peer does not stand, though it knows that this one has lost its quorum.
+// Rule 8: a member that supports a peer does not stand, though it knows that this one has lost its quorum.
 func TestRule8BacksAndDoesNotStand(t *testing.T) {
 	t.Parallel()
 	p := member(t, conf{ID: 2}, viewOf(1, 1, 2, 3, 4, 5))
@@ -203,7 +203,7 @@ func TestRule8BacksAndDoesNotStand(t *testing.T) {
 	}
 }
 
-// Rule 8: a member is free before that where the peer that it backs is certain not to lead under that term any more.
+// Rule 8: a member is free before that where the peer that it supports is certain not to lead under that term any more.
 func TestRule8Released(t *testing.T) {
 	t.Parallel()
 	without, other := viewOf(2, 2, 3, 4, 5), viewOf(1, 1, 2, 3, 4, 5)
@@ -507,7 +507,7 @@ func TestRule8Fence(t *testing.T) {
 	want(t, "the maker of a group of one", fmt.Sprint(p.fences, p.Leads()), "[0s leads 4096] true")
 }
 
-// Rule 8: what a host has answered in an earlier life is no answer of its next: that one backs nobody yet.
+// Rule 8: what a host has answered in an earlier life is no answer of its next: that one supports nobody yet.
 func TestRule8AnotherLife(t *testing.T) {
 	t.Parallel()
 	first := viewOf(1, 1, 2, 3, 4, 5)

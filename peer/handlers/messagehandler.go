@@ -76,13 +76,13 @@ type Handler struct {
 	fresh    freshness
 	election election
 	leaver
-	backing  backing    // of a member: whom it answers as a follower
-	ceased   types.Term // under which it last led, and leads no more
-	resigned bool       // it has given up its lease for good
-	told     uint64     // the fence of which it was last told that this peer leads; 0 for none
-	reform   reforming
-	waited   time.Duration // when it last told what it waits for
-	totals   Tally         // for Status alone
+	supported supported  // of a member: whom it answers as a follower
+	ceased    types.Term // under which it last led, and leads no more
+	resigned  bool       // it has given up its lease for good
+	told      uint64     // the fence of which it was last told that this peer leads; 0 for none
+	reform    reforming
+	waited    time.Duration // when it last told what it waits for
+	totals    Tally         // for Status alone
 }
 
 // identity is who this peer is, and what it must be above.

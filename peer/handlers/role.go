@@ -75,7 +75,7 @@ func (h *Handler) becomeFresh() {
 	h.renew(h.view.Past(h.ID).Incarnation)
 	h.view = types.View{}
 	h.acceptor = acceptor{}
-	h.backing, h.ceased = backing{}, types.Term{}
+	h.supported, h.ceased = supported{}, types.Term{}
 	h.following, h.followed, h.counter, h.reportedByLeader = 0, types.Term{}, 0, nil
 	h.election, h.reform = noElection(), reforming{}
 	h.fresh = freshness{since: h.now.Run, waits: h.now.Run, most: never, named: never, hinted: never, asked: never}

@@ -359,6 +359,7 @@ func (x *examination) overTCP(addr netip.Addr, m *types.Message, err error, call
 // understand records why a message from a host could not be read, if err says so.
 func (e *evidence) understand(err error) {
 	switch fault := keyFault(err); {
+	case fault == seal.ErrUnopened && e.echoed: // it has answered, and so has the same key; a doctor that ends closes connections, too
 	case fault != nil && (e.keys == nil || fault != seal.ErrUnopened): // ErrUnopened proves least: anyone can cause it
 		e.keys = fault
 	case fault == nil && errors.Is(err, types.ErrVersion):

@@ -284,3 +284,15 @@ func TestLookupsAtOnce(t *testing.T) {
 		x.tasks.Wait()
 	})
 }
+
+// A host that has answered has the same key, whatever cannot be opened after that: a doctor that ends closes a connection
+// right after the handshake.
+func TestUnopenedAfterTheAnswer(t *testing.T) {
+	e := evidence{echoed: true}
+	if e.understand(seal.ErrUnopened); e.keys != nil {
+		t.Errorf("it finds %v", e.keys)
+	}
+	if e.understand(seal.ErrUnsealed); e.keys != seal.ErrUnsealed {
+		t.Errorf("it finds %v, want %v", e.keys, seal.ErrUnsealed)
+	}
+}

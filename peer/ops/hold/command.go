@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -117,7 +116,7 @@ func parse(args []string, stdout, stderr io.Writer) (*client, int) {
 	case len(c.argv) == 0:
 		err = errors.New("no command: give it after --")
 	default:
-		c.at, err = url(cmp.Or(flags.Arg(0), strconv.Itoa(config.HTTPPort)))
+		c.at, err = config.PeerURL(cmp.Or(flags.Arg(0), strconv.Itoa(config.HTTPPort)))
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "memberly: %v\n\n%s", err, usage)
@@ -131,19 +130,6 @@ func parse(args []string, stdout, stderr io.Writer) (*client, int) {
 		env:    variables,
 		output: func() (io.Writer, io.Writer) { return os.Stdout, os.Stderr }}
 	return c, success
-}
-
-// url returns the URL of the peer at addr, on this machine if addr is a port alone or an unspecified address.
-func url(addr string) (string, error) {
-	at, err := config.ParseHTTP(addr)
-	if err != nil {
-		return "", err
-	}
-	host := at.Addr().String()
-	if !at.Addr().IsValid() || at.Addr().IsUnspecified() {
-		host = "127.0.0.1"
-	}
-	return "http://" + net.JoinHostPort(host, strconv.Itoa(int(at.Port()))), nil
 }
 
 // startCode returns the exit code for a command that cannot be started.

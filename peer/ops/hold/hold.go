@@ -4,11 +4,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
-	"sync"
 	"time"
 
 	"memberly/peer/handlers"
+	"memberly/peer/ops/process"
 	"memberly/peer/types"
 )
 
@@ -30,7 +29,7 @@ type Config struct {
 type Hold struct {
 	Config
 	keeper keeper
-	said   said
+	said   process.Tail
 	last   handlers.Lease // of the goroutine of the steps
 }
 
@@ -42,7 +41,7 @@ func New(c Config) (*Hold, error) {
 	h := &Hold{Config: c}
 	h.keeper = keeper{argv: []string{shell, "-c", c.Command}, once: c.Once, ended: h.ended,
 		env:    variables,
-		output: func() (io.Writer, io.Writer) { h.said.reset(); return &h.said, &h.said }}
+		output: func() (io.Writer, io.Writer) { h.said.Reset(); return &h.said, &h.said }}
 	h.keeper.open()
 	return h, nil
 }
@@ -80,40 +79,7 @@ func (h *Hold) ended(r result, pause time.Duration) bool {
 	case r.failure != "":
 		h.Report("Error running -hold: %s; %s", r.failure, again)
 	case r.code != 0:
-		h.Report("Error running -hold: exit code %d%s; %s", r.code, h.said.quoted(), again)
+		h.Report("Error running -hold: exit code %d%s; %s", r.code, h.said.Quoted(), again)
 	}
 	return true
-}
-
-// said keeps the end of what the command writes. Any goroutine may use it.
-type said struct {
-	mu   sync.Mutex
-	text []byte
-}
-
-// maxSaid is how many bytes of a failing command's output are shown: the last ones.
-const maxSaid = 300
-
-func (s *said) Write(b []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.text = append(s.text, b[max(0, len(b)-maxSaid):]...)
-	s.text = append(s.text[:0], s.text[max(0, len(s.text)-maxSaid):]...)
-	return len(b), nil
-}
-
-func (s *said) reset() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.text = s.text[:0]
-}
-
-// quoted returns the text on one line, after a colon; "" if there is none.
-func (s *said) quoted() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if text := strings.TrimSpace(string(s.text)); text != "" {
-		return fmt.Sprintf(": %q", text)
-	}
-	return ""
 }

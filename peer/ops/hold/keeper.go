@@ -338,7 +338,7 @@ func (c *child) result() (r result, byItself bool) {
 	}
 	if err := c.supervisor.Err(); err != nil && !errors.Is(err, exec.ErrWaitDelay) && started > 0 {
 		for !errors.Is(syscall.Kill(-started, syscall.SIGKILL), syscall.ESRCH) {
-			time.Sleep(glance / 10)
+			time.Sleep(glance / 10) // no event tells that a group of other processes' children is empty
 		}
 		return result{code: failure, failure: "its supervisor ended: " + err.Error()}, true
 	}

@@ -22,8 +22,6 @@ const jsonVersion = 1
 const (
 	// linger bounds the wait, after the command has ended, for processes that it left with its output open.
 	linger = 500 * time.Millisecond
-	// maxSaid is how many bytes of a failing command's output are shown: the last ones.
-	maxSaid = 300
 	// maxNames is how long the list of names may be as a variable, in bytes; the system refuses a variable of
 	// more than 128 KiB.
 	maxNames = 100_000
@@ -98,7 +96,7 @@ func (d document) variables() []string {
 }
 
 // command returns the command for d, ready to be started, and the end of its output. ctx ends it.
-func (h *Hook) command(ctx context.Context, d document) (*exec.Cmd, *tail, error) {
+func (h *Hook) command(ctx context.Context, d document) (*exec.Cmd, *process.Tail, error) {
 	input, err := json.Marshal(d)
 	if err != nil {
 		return nil, nil, err
@@ -106,7 +104,7 @@ func (h *Hook) command(ctx context.Context, d document) (*exec.Cmd, *tail, error
 	c := exec.CommandContext(ctx, shell, "-c", h.Command)
 	c.Stdin = bytes.NewReader(append(input, '\n'))
 	c.Env = append(os.Environ(), d.variables()...)
-	out := &tail{}
+	out := &process.Tail{}
 	c.Stdout, c.Stderr = out, out
 	c.WaitDelay = linger
 	return c, out, nil
@@ -120,24 +118,7 @@ func (h *Hook) runs(ctx context.Context, n notification) (said string, err error
 		return "", err
 	}
 	if err := process.Run(c); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
-		return out.quoted(), err
+		return out.Quoted(), err
 	}
 	return "", nil
-}
-
-// tail keeps the end of what is written to it.
-type tail []byte
-
-func (t *tail) Write(b []byte) (int, error) {
-	*t = append(*t, b[max(0, len(b)-maxSaid):]...)
-	*t = (*t)[max(0, len(*t)-maxSaid):]
-	return len(b), nil
-}
-
-// quoted returns the text on one line, after a colon; "" if there is none.
-func (t *tail) quoted() string {
-	if text := strings.TrimSpace(string(*t)); text != "" {
-		return fmt.Sprintf(": %q", text)
-	}
-	return ""
 }

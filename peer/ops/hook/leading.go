@@ -130,7 +130,7 @@ func (h *Hook) performFenced(e event, fence uint64) { h.perform(h.leading.ctx, h
 type leadRun struct {
 	notification
 	group *process.Group
-	out   *tail
+	out   *process.Tail
 }
 
 // startLeads starts the command for leads. It returns nil if the lease has just ended, or if that fails, which it
@@ -164,7 +164,7 @@ func (r *leadRun) done() <-chan struct{} {
 // finish reports how the command ended by itself.
 func (r *leadRun) finish(h *Hook) {
 	if err := r.group.Err(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
-		h.report(r.notification, err, r.out.quoted())
+		h.report(r.notification, err, r.out.Quoted())
 	}
 }
 
@@ -176,6 +176,6 @@ func (r *leadRun) end(h *Hook) {
 	}
 	began := h.Now()
 	if r.group.End(leadsGrace, h.leading.ctx.Done()); h.Now()-began >= leadsGrace {
-		h.report(r.notification, fmt.Errorf("it did not end within %v of SIGTERM and was killed", leadsGrace), r.out.quoted())
+		h.report(r.notification, fmt.Errorf("it did not end within %v of SIGTERM and was killed", leadsGrace), r.out.Quoted())
 	}
 }

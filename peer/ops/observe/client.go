@@ -9,7 +9,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -80,26 +79,13 @@ func parse(args []string, usage string, stdout, stderr io.Writer) (*command, int
 		err = fmt.Errorf("unexpected argument %q: give one address at most", flags.Arg(1))
 	}
 	if err == nil {
-		c.at, err = url(cmp.Or(flags.Arg(0), strconv.Itoa(config.HTTPPort)))
+		c.at, err = config.PeerURL(cmp.Or(flags.Arg(0), strconv.Itoa(config.HTTPPort)))
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "memberly: %v\n\n%s", err, usage)
 		return nil, misuse
 	}
 	return c, yes
-}
-
-// url returns the URL of the peer at addr, on this machine if addr is a port alone or an unspecified address.
-func url(addr string) (string, error) {
-	at, err := config.ParseHTTP(addr)
-	if err != nil {
-		return "", err
-	}
-	host := at.Addr().String()
-	if !at.Addr().IsValid() || at.Addr().IsUnspecified() {
-		host = "127.0.0.1"
-	}
-	return "http://" + net.JoinHostPort(host, strconv.Itoa(int(at.Port()))), nil
 }
 
 // RunReady is `memberly ready`: the exit code is 0 if the peer is ready, else 1, and stdout
