@@ -1,5 +1,5 @@
 // Memberly keeps a group of hosts in agreement about which of them are up and which one leads. See
-// README.md.
+// README.md and docs.
 package main
 
 import (
@@ -26,6 +26,7 @@ import (
 	"memberly/peer/ops/hook"
 	"memberly/peer/ops/local"
 	"memberly/peer/ops/observe"
+	"memberly/peer/ops/reform"
 	"memberly/peer/seal"
 	"memberly/peer/types"
 	"memberly/peer/utils"
@@ -39,15 +40,17 @@ const (
 )
 
 // table has the commands that the first argument can name. Without one the program runs a peer.
-var table = commands.Table{
-	{Name: "status", What: "show what a peer with -http knows about its group", Run: observe.RunStatus},
-	{Name: "ready", What: "exit with 0 if a peer with -http is ready, else 1", Run: observe.RunReady},
-	{Name: "hold", What: "run a command while a peer with -http leads", Run: hold.Run},
-	{Name: "doctor", What: "check whether a peer could run on this host", Run: doctor.Run},
-	{Name: "keygen", What: "make a key for -key", Run: seal.RunKeygen},
-	{Name: "verify", What: "check records for contradictions between peers", Run: verify.Run},
-	{Name: "simulate", What: "run groups on a simulated network", Run: simulation.RunCommand},
-}
+var table = commands.Table{Version: version, Commands: []commands.Command{
+	{Page: observe.StatusPage, Run: observe.RunStatus},
+	{Page: observe.ReadyPage, Run: observe.RunReady},
+	{Page: observe.ReloadPage, Run: observe.RunReload},
+	{Page: hold.Page, Run: hold.Run},
+	{Page: doctor.Page, Run: doctor.Run},
+	{Page: reform.Page, Run: reform.Run},
+	{Page: seal.KeygenPage, Run: seal.RunKeygen},
+	{Page: verify.Page, Run: verify.Run},
+	{Page: simulation.Page, Run: simulation.RunCommand},
+}}
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == hold.Supervisor {
@@ -79,7 +82,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 			return code
 		})
 	}
+	reloads, rekeys := hangups(), hangups() // before anything else, so that none ends the peer
 	c, err := parse(ctx, args)
+	forget()
 	switch {
 	case ctx.Err() != nil:
 		return success
@@ -92,9 +97,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		fmt.Fprintln(stdout, version())
 		return success
 	case c.Local:
+		signal.Reset(syscall.SIGHUP) // without keys it ends a group on this machine
 		return local.Run(ctx, c, stdout, stderr)
 	}
-	hangups := hangups(c)
 	if !wait(ctx, c.Delay) {
 		return success
 	}
@@ -106,12 +111,25 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		peer.Close()
 		return fail(stderr, err)
 	}
-	go rekey(ctx, peer, hangups)
+	go follow(ctx, reloads, func() { peer.Reload() })
+	go follow(ctx, rekeys, peer.Rekey)
 	return peer.Run(ctx)
 }
 
-// holdsKeys reports whether what args name makes keys or reads them: keygen, and whatever is given -key.
+// forget removes the variables that configure a peer from the environment, now that they are read. What a peer starts does
+// not inherit its options: the peers of -local have flags for all, and a peer or command that -exec or -hold starts is
+// configured by its own command line.
+func forget() {
+	for _, name := range config.Environment() {
+		os.Unsetenv(name)
+	}
+}
+
+// holdsKeys reports whether what args name makes keys or reads them: keygen, and whatever is given -key, or its variable.
 func holdsKeys(args []string) bool {
+	if _, set := os.LookupEnv("MEMBERLY_KEY"); set {
+		return true
+	}
 	return len(args) > 0 && args[0] == "keygen" || slices.ContainsFunc(args, func(arg string) bool {
 		name, _, _ := strings.Cut(arg, "=")
 		return name == "-key" || name == "--key"
@@ -160,7 +178,7 @@ func parse(ctx context.Context, args []string) (config.Config, error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		c, err = config.Parse(args, utils.HostName)
+		c, err = config.ParseWith(args, os.LookupEnv, utils.HostName)
 	}()
 	select {
 	case <-done:
@@ -172,13 +190,10 @@ func parse(ctx context.Context, args []string) (config.Config, error) {
 
 // listen adds the listeners that c configures.
 func listen(c config.Config, peer *network.Peer) error {
-	var names []string
-	for _, h := range c.Hosts {
-		names = append(names, h.Name)
-	}
+	names := observe.Names{Names: peer.Names()}
 	peer.Listen(observe.Notices{Names: names, Say: peer.Say})
 	if c.Exec != "" {
-		h, err := hook.New(hook.Config{Command: c.Exec, Self: c.ID, Names: names, Now: peer.Now, Report: peer.Say})
+		h, err := hook.New(hook.Config{Command: c.Exec, Self: c.ID, Names: peer.Names(), Cause: observe.Cause, Now: peer.Now, Report: peer.Say})
 		if err != nil {
 			return err
 		}
@@ -193,7 +208,7 @@ func listen(c config.Config, peer *network.Peer) error {
 		peer.Listen(h)
 	}
 	if c.HTTP.Port() != 0 {
-		s, err := observe.Start(observe.Config{Addr: c.HTTP, Names: names, Monitor: c.Monitor, Build: build()}, peer)
+		s, err := observe.Start(observe.Config{Addr: c.HTTP, Names: names, Monitor: c.Monitor, Build: build(), Reload: peer.Reload}, peer)
 		if err != nil {
 			return err
 		}
@@ -202,22 +217,19 @@ func listen(c config.Config, peer *network.Peer) error {
 	return nil
 }
 
-// hangups returns a channel of SIGHUP signals. With -key they make the peer read its key file again;
-// without, SIGHUP ends the process and the channel stays empty.
-func hangups(c config.Config) <-chan os.Signal {
+// hangups returns a channel of SIGHUP signals, which have the peer read its files again.
+func hangups() <-chan os.Signal {
 	hangups := make(chan os.Signal, 1)
-	if c.KeyFile != "" {
-		signal.Notify(hangups, syscall.SIGHUP)
-	}
+	signal.Notify(hangups, syscall.SIGHUP)
 	return hangups
 }
 
-// rekey makes a peer read its keys at each hangup, until ctx ends.
-func rekey(ctx context.Context, peer *network.Peer, hangups <-chan os.Signal) {
+// follow reads a file again at each hangup, until ctx ends. Each file has a goroutine, as reading one may take any time.
+func follow(ctx context.Context, hangups <-chan os.Signal, read func()) {
 	for {
 		select {
 		case <-hangups:
-			peer.Rekey()
+			read()
 		case <-ctx.Done():
 			return
 		}
@@ -236,11 +248,11 @@ func wait(ctx context.Context, d time.Duration) bool {
 
 // fail prints why nothing was started, and returns the exit code.
 func fail(stderr io.Writer, err error) int {
-	fmt.Fprintf(stderr, "memberly: %v\n", err)
 	if _, ok := errors.AsType[config.UsageError](err); ok {
-		fmt.Fprintf(stderr, "\n%s", usage())
+		fmt.Fprint(stderr, config.Page.Wrong(err))
 		return misuse
 	}
+	fmt.Fprintf(stderr, "memberly: %v\n", err)
 	return failure
 }
 
@@ -252,8 +264,14 @@ func version() string {
 	return fmt.Sprintf("memberly %s, wire version %d, with keys %d", build(), types.Version, types.SealedVersion)
 }
 
+// release is the version that make dist gives a build, with the linker's -X.
+var release string
+
 // build returns the version of this build.
 func build() string {
+	if release != "" {
+		return release
+	}
 	if b, ok := debug.ReadBuildInfo(); ok && b.Main.Version != "" {
 		return b.Main.Version
 	}

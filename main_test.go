@@ -3,15 +3,18 @@ package main
 import (
 	"context"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"memberly/peer/check/loopback"
+	"memberly/peer/config"
 )
 
 // TestExitCodes runs what ends before a peer starts.
@@ -37,9 +40,16 @@ func TestExitCodes(t *testing.T) {
 		{"missing hosts file", "-h " + file + ".none -n one", 1, "", "no such file"},
 		{"empty hosts file", "-h " + empty + " -n one", 1, "", "lists no host"},
 		{"not listed", "-h " + file + " -n six", 1, "", `"six"`},
-		{"unknown command", "verfiy " + file, 2, "", "verify, simulate"},
-		{"a file for a command", file, 2, "", "unknown command"},
-		{"help", "--help", 0, usage(), ""},
+		{"-h alone", "-h", 2, "", "memberly: -h needs the hosts file; for help: memberly help\n"},
+		{"mistyped flag", "-h " + file + " -htpp 8082", 2, "", "did you mean -http?\n  -http ADDR  serve"},
+		{"mistyped command", "verfiy " + file, 2, "", "did you mean verify?"},
+		{"unknown command", "reconfigure", 2, "", "verify, simulate"},
+		{"a file for a command", file, 2, "", "did you mean -h " + file + ", the hosts file?"},
+		{"-help", "-help", 0, usage(), ""},
+		{"--help", "--help", 0, usage(), ""},
+		{"help", "help", 0, usage(), ""},
+		{"help of a command", "help verify", 0, "Usage: memberly verify", ""},
+		{"version, as a command", "version", 0, "memberly ", ""},
 		{"version", "-version", 0, "memberly ", ""},
 	} {
 		t.Run(c.what, func(t *testing.T) {
@@ -54,8 +64,10 @@ func TestExitCodes(t *testing.T) {
 			if !strings.Contains(stderr.String(), c.stderr) || c.code == 0 && stderr.Len() > 0 {
 				t.Errorf("stderr is %q, want %q in it", stderr.String(), c.stderr)
 			}
-			if usage := strings.HasSuffix(stderr.String(), usage()); usage != (c.code == 2) {
-				t.Errorf("stderr is %q: is the usage text in its place?", stderr.String())
+			// The usage text is its first line, and how to see the rest: at most three lines in all.
+			if usage := strings.HasSuffix(stderr.String(), "\nUsage: memberly -h FILE [options]; for all of it: memberly help\n"); usage != (c.code == 2) ||
+				strings.Count(stderr.String(), "\n") > 3 {
+				t.Errorf("stderr is %q: is the usage text in its place, and short?", stderr.String())
 			}
 			if c.code == 1 && strings.Count(stderr.String(), "\n") != 1 {
 				t.Errorf("stderr is %q, want one line", stderr.String())
@@ -155,4 +167,93 @@ func TestAwait(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The reference has a row for every flag, no other rows, every variable, and a section for every command with all of its
+// flags.
+func TestReferenceListsFlags(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("docs/reference-cli.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reference := string(text)
+	flags := func(text string) map[string]bool {
+		found := make(map[string]bool)
+		for _, f := range regexp.MustCompile("(?:^|[ \n`\\[])(-[a-z]+(?:-[a-z]+)*)").FindAllStringSubmatch(text, -1) {
+			found[f[1]] = true
+		}
+		return found
+	}
+	listed := make(map[string]bool)
+	for line := range strings.Lines(docSection(reference, "## Flags")) {
+		if strings.HasPrefix(line, "| `-") {
+			cell, _, _ := strings.Cut(line[2:], " | ")
+			maps.Copy(listed, flags(cell))
+		}
+	}
+	known := flags(config.Usage())
+	for f := range known {
+		if !listed[f] && f != "-help" {
+			t.Errorf("docs/reference-cli.md has no row for %s, which the usage text has", f)
+		}
+	}
+	for f := range listed {
+		if !known[f] {
+			t.Errorf("docs/reference-cli.md has a row for %s, which the usage text does not have", f)
+		}
+	}
+	for _, v := range regexp.MustCompile(`MEMBERLY_[A-Z_]+`).FindAllString(usage(), -1) {
+		if !strings.Contains(docSection(reference, "## Environment variables"), "`"+v+"`") && v != "MEMBERLY_" {
+			t.Errorf("docs/reference-cli.md does not have the variable %s", v)
+		}
+	}
+	commands := regexp.MustCompile(`(?m)^  memberly ([a-z]+) `).FindAllStringSubmatch(usage(), -1)
+	if len(commands) < 10 {
+		t.Errorf("found the commands %v in the usage text", commands)
+	}
+	for _, c := range commands {
+		name := c[1]
+		row := "\n| [`" + name + "`]("
+		_, link, ok := strings.Cut(reference, row)
+		link, _, _ = strings.Cut(link, ")")
+		page, anchor, _ := strings.Cut(link, "#")
+		in := reference
+		if page != "" {
+			other, err := os.ReadFile("docs/" + page)
+			if err != nil {
+				t.Error(err)
+			}
+			in = string(other)
+		}
+		section := docSection(in, "## memberly "+name)
+		if !ok || section == "" || anchor != "memberly-"+name {
+			t.Errorf("docs/reference-cli.md has no row for %s that leads to a section about it", name)
+			continue
+		}
+		var out strings.Builder
+		if code := run(t.Context(), []string{name, "-help"}, nil, &out, io.Discard); code != 0 || out.Len() == 0 {
+			t.Errorf("%s -help: exit code %d", name, code)
+		}
+		if name == "simulate" { // the page refers to -help, which groups some thirty options
+			continue
+		}
+		for line := range strings.Lines(out.String()) {
+			if !strings.HasPrefix(line, "Usage: ") && !strings.HasPrefix(line, "  -") {
+				continue
+			}
+			for f := range flags(line) {
+				if !flags(section)[f] {
+					t.Errorf("the section about %s does not have %s", name, f)
+				}
+			}
+		}
+	}
+}
+
+// docSection returns a section of a page, or "".
+func docSection(page, heading string) string {
+	_, section, _ := strings.Cut(page, "\n"+heading+"\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	return section
 }

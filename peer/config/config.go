@@ -7,11 +7,14 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,54 +42,11 @@ const (
 	drillHosts = 4 // the minimum for the drill
 )
 
-const usage = `Usage: memberly -h FILE [options]
-
-Required
-  -h FILE        hosts file: one host name per line, optionally followed by its
-                 address. For help, use -help
-
-Timing
-  -d N           wait N seconds before doing anything (default 0)
-  -c N           crash N seconds after that wait (default 0: never)
-  -heartbeat D   time between two heartbeats (default 1.1s)
-  -monitor D     silence that makes a peer unreachable, at least twice the
-                 heartbeat (default 2.2s)
-
-This host
-  -n NAME        this host's name in the file (default: the machine's host name)
-  -t             leader-failure drill; on the first of four or more hosts
-  -exec COMMAND  run COMMAND with /bin/sh on each view, and once more when the
-                 peer has left, with the view as JSON on standard input and in
-                 MEMBERLY_ variables. It may take 10 s; the group does not wait
-  -hold COMMAND  run COMMAND with /bin/sh while this peer leads, and never while
-                 another one does; again when it ends, but with -hold-once
-
-Whole group on this machine
-  -local         run every host of the file on this machine, started -d seconds
-                 apart; -c then applies to the last host, -t to the first. They
-                 use the file's addresses if all are loopback addresses, else
-                 127.0.0.1, 127.0.0.2 and so on
-
-Security (off unless given)
-  -key FILE      encrypt and authenticate all traffic with the keys in FILE, the
-                 same on all hosts, and reject all else; see memberly keygen
-  -reform        with -key: re-form a lost group on refusals, as without -key
-
-Monitoring (off unless given)
-  -http ADDR     serve status, events, metrics and a web page at PORT on a
-                 loopback address only, or at ADDRESS:PORT
-
-  -version       print the version and exit
-
-Example: five hosts on this machine, started two seconds apart
-  memberly -h hostsfile.txt -local -d 2
-`
-
 // Config is the configuration of a peer or, with Local, of all hosts. If Version is set, nothing else
 // counts.
 type Config struct {
 	HostsFile string
-	Hosts     []Host         // by id-1
+	Hosts     []types.Host   // by id-1
 	Name      string         // this host's, as the file spells it; empty if Local
 	ID        types.ID       // this host's; 0 if Local
 	Delay     time.Duration  // the wait before doing anything; with Local, between two starts
@@ -94,6 +54,8 @@ type Config struct {
 	KeyFile   string         // the file of Keys; "" for none
 	Keys      seal.Keyring   // encrypt all traffic; none if KeyFile is ""
 	Reform    bool           // with Keys too, make a new group when the quorum is lost and all other hosts refuse connections
+	State     string         // the file of what this host must remember over a crash; "" for none. With Local, each host adds its name
+	JoinOnly  bool           // while this host knows of no group, make none and do not vote for one
 	Exec      string         // the command to run on each view; "" for none
 	Hold      string         // the command to run while this peer leads; "" for none
 	HoldOnce  bool           // not to be run again when it has ended by itself
@@ -101,12 +63,13 @@ type Config struct {
 	Heartbeat time.Duration  // between two heartbeats
 	Monitor   time.Duration  // the silence that makes a peer unreachable; at least twice Heartbeat
 	Local     bool           // run every host of the file on this machine
+	Times     bool           // put the time before each record
 	HTTP      netip.AddrPort // where to serve status and metrics; port 0 for nowhere; with Local, a port with an invalid address
 	Version   bool           // print the version and exit
 	Digest    uint64         // of the names in their order, to compare the files of all hosts
 }
 
-// UsageError reports a wrong command line. Callers print it and the usage text on stderr, and exit with
+// UsageError reports a wrong command line. Callers print it with Page.Wrong on stderr, and exit with
 // 2. For any other error except ErrHelp they print one line on stderr, and exit with 1.
 type UsageError struct {
 	Problem string // and what to do about it
@@ -117,9 +80,6 @@ func (e UsageError) Error() string { return e.Problem }
 // ErrHelp is returned for -help. Callers print the usage text on stdout, and exit with 0.
 var ErrHelp = errors.New("the usage text was asked for")
 
-// Usage returns the usage text, which ends with a newline.
-func Usage() string { return usage }
-
 // Parse parses args, the command line without the program's name, and reads the hosts file and the
 // key file. It calls hostname for the machine's host name unless -n, -local or -version is given.
 // This host is the line with that name or, if there is none and one of the two names has no dot, the
@@ -129,15 +89,24 @@ func Usage() string { return usage }
 // The error is a UsageError, ErrHelp, or says what is wrong with the hosts file, the key file or
 // this host.
 func Parse(args []string, hostname func() (string, error)) (Config, error) {
-	c, err := parseFlags(args)
+	return ParseWith(args, nil, hostname)
+}
+
+// ParseWith is Parse, but what args leave open can come from the environment, which variables looks up. They count no more
+// than other options: a bad one is a UsageError that names the variable.
+func ParseWith(args []string, variables Lookup, hostname func() (string, error)) (Config, error) {
+	c, err := parseFlags(args, variables)
 	if err != nil || c.Version {
 		return c, err
 	}
-	if c.Hosts, err = readHosts(c.HostsFile); err != nil {
+	if c.Hosts, err = ReadHosts(c.HostsFile); err != nil {
 		return Config{}, fmt.Errorf("hosts file %q: %w", c.HostsFile, err)
 	}
-	c.Digest = digest(c.Hosts)
+	c.Digest = types.Digest(c.Hosts)
 	if c.KeyFile != "" {
+		if _, err := seal.Parse(c.KeyFile); err == nil { // before it is shown as the path that cannot be read
+			return Config{}, UsageError{"-key has a key itself: write it to a file, and give the path of that"}
+		}
 		if c.Keys, err = seal.Read(c.KeyFile); err != nil {
 			return Config{}, err
 		}
@@ -155,8 +124,32 @@ func Parse(args []string, hostname func() (string, error)) (Config, error) {
 }
 
 // parseFlags parses args without reading any file. Name is that of -n.
-func parseFlags(args []string) (Config, error) {
+func parseFlags(args []string, variables Lookup) (Config, error) {
 	c := Config{Heartbeat: defaultHeartbeat, Monitor: defaultMonitor}
+	flags := c.flags()
+	err := flags.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return Config{}, ErrHelp
+	case err != nil:
+		return Config{}, UsageError{Page.Problem(err)}
+	case flags.NArg() > 0:
+		return Config{}, UsageError{fmt.Sprintf("unexpected argument %q: put nothing but options after the program's name", flags.Arg(0))}
+	case c.Version:
+		return c, nil
+	}
+	taken, err := take(flags, variables)
+	if err != nil {
+		return Config{}, err
+	}
+	if err := cmp.Or(c.checkFlags(), c.checkSystem(runtime.GOOS)); err != nil {
+		return Config{}, noting(err, taken)
+	}
+	return c, nil
+}
+
+// flags returns the flags that set c. Page describes them.
+func (c *Config) flags() *flag.FlagSet {
 	flags := flag.NewFlagSet("memberly", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.Func("h", "", text(&c.HostsFile, "give the path of the hosts file"))
@@ -173,25 +166,14 @@ func parseFlags(args []string) (Config, error) {
 		c.HTTP, err = ParseHTTP(s) // without the address of a port alone, which placeHTTP adds
 		return err
 	})
+	flags.Func("state", "", text(&c.State, "give the path of the state file"))
 	flags.BoolVar(&c.Drill, "t", false, "")
 	flags.BoolVar(&c.Local, "local", false, "")
+	flags.BoolVar(&c.JoinOnly, "join-only", false, "")
 	flags.BoolVar(&c.Reform, "reform", false, "")
+	flags.BoolVar(&c.Times, "times", false, "")
 	flags.BoolVar(&c.Version, "version", false, "")
-	err := flags.Parse(args)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		err = ErrHelp
-	case err != nil:
-		err = UsageError{err.Error()}
-	case flags.NArg() > 0:
-		err = UsageError{fmt.Sprintf("unexpected argument %q: put nothing but options after the program's name", flags.Arg(0))}
-	case !c.Version:
-		err = c.checkFlags()
-	}
-	if err != nil {
-		return Config{}, err
-	}
-	return c, nil
+	return flags
 }
 
 // checkFlags checks the combination of flags.
@@ -204,22 +186,50 @@ func (c *Config) checkFlags() error {
 			c.Monitor, c.Heartbeat, 2*c.Heartbeat)}
 	case c.HoldOnce && c.Hold == "":
 		return UsageError{"-hold-once is for the command of -hold: give one, or leave -hold-once out"}
+	case c.State != "" && c.Reform:
+		return UsageError{"-reform is for peers that store nothing: with -state, use memberly reform, or leave -reform out"}
+	case c.State != "" && c.Drill:
+		return UsageError{"-t is for peers that store nothing: leave -state or -t out"}
 	case c.Local && c.Name != "":
 		return UsageError{"-n names one host, but -local runs all of them: leave one of the two out"}
+	case c.Drill && c.JoinOnly:
+		return UsageError{"-t is for the host that makes the group, and -join-only for one that does not: leave one of the two out"}
+	case c.Local && c.JoinOnly:
+		return UsageError{"-join-only is for a host whose group runs elsewhere, but -local runs all hosts: leave one of the two out"}
 	case c.Local && c.HTTP.Addr().IsValid():
 		return UsageError{"-http with an address is for one host, but -local runs all of them: give the port alone, and each serves at its own address"}
 	}
 	return nil
 }
 
+// checkSystem checks that the flags do on this operating system, by Go's name for it, what they promise.
+func (c *Config) checkSystem(system string) error {
+	if system != "windows" {
+		return nil
+	}
+	const elsewhere = "is not available on Windows, where %s: leave it out, or run this peer on another system"
+	switch {
+	case c.Exec != "":
+		return UsageError{fmt.Sprintf("-exec "+elsewhere, "there is no /bin/sh and a command cannot be ended with all that it started")}
+	case c.Hold != "":
+		return UsageError{fmt.Sprintf("-hold "+elsewhere, "there is no /bin/sh and a command cannot be ended in time")}
+	case c.KeyFile != "":
+		return UsageError{fmt.Sprintf("-key "+elsewhere, "this program cannot tell who may read the file")}
+	case c.Local:
+		return UsageError{"-local is not available on Windows, where a process cannot be asked to leave: leave it out and start a peer for each host, or use another system"}
+	}
+	return nil
+}
+
 // checkDrill checks that the group is large enough for the drill, and that this is the first host.
 func (c *Config) checkDrill() error {
+	serving := types.Serving(c.Hosts)
 	switch {
 	case !c.Drill:
 		return nil
-	case len(c.Hosts) < drillHosts:
+	case serving < drillHosts:
 		return UsageError{fmt.Sprintf("-t needs a hosts file with at least %d hosts, and %q has %d",
-			drillHosts, c.HostsFile, len(c.Hosts))}
+			drillHosts, c.HostsFile, serving)}
 	case !c.Local && c.ID != 1:
 		return UsageError{fmt.Sprintf("-t is for the first host, %q, and this is %q: start that one with it",
 			c.Hosts[0].Name, c.Name)}
@@ -271,32 +281,43 @@ func (c *Config) findSelf(hostname func() (string, error)) error {
 			return fmt.Errorf("cannot find this machine's host name: %w: give this host's name in hosts file %q with -n NAME", err, c.HostsFile)
 		}
 	}
-	matches := c.matching(nameKey(name), given)
-	switch len(matches) {
-	case 0:
-		return fmt.Errorf("this host, %q, is not in hosts file %q: give its name there with -n NAME, or add it to the file", name, c.HostsFile)
-	case 1:
-		c.ID, c.Name = matches[0], c.Hosts[matches[0]-1].Name
-		return nil
+	key := types.NameKey(name)
+	matches := c.matching(key, given, false)
+	retired := len(matches) == 0
+	if retired {
+		matches = c.matching(key, given, true)
 	}
-	return fmt.Errorf("this host, %q, could be %q or %q of hosts file %q: say which with -n NAME, or write its full name to the file",
-		name, c.Hosts[matches[0]-1].Name, c.Hosts[matches[1]-1].Name, c.HostsFile)
+	switch {
+	case len(matches) == 0:
+		return fmt.Errorf("this host, %q, is not in hosts file %q: give its name there with -n NAME, or add it to the file", name, c.HostsFile)
+	case len(matches) > 1:
+		return fmt.Errorf("this host, %q, could be %q or %q of hosts file %q: say which with -n NAME, or write its full name to the file",
+			name, c.Hosts[matches[0]-1].Name, c.Hosts[matches[1]-1].Name, c.HostsFile)
+	case retired && c.State == "": // with state it may have a vote without which its group cannot let it go
+		return fmt.Errorf("this host, %q, is retired in hosts file %q, as host %d: add a new line for it to the file, at its end, on every host, or give another name with -n NAME",
+			name, c.HostsFile, matches[0])
+	}
+	c.ID, c.Name = matches[0], c.Hosts[matches[0]-1].Name
+	return nil
 }
 
-// matching returns the ids of the hosts that match a key: the one with the same name or, unless same
-// is set, those with the same first label.
-func (c *Config) matching(key string, same bool) []types.ID {
-	isSame := func(h Host) bool { return nameKey(h.Name) == key }
-	if i := slices.IndexFunc(c.Hosts, isSame); i >= 0 {
-		return []types.ID{types.ID(i + 1)}
-	}
-	var matches []types.ID
+// matching returns the ids of the hosts, retired or not, that match a key: the one with the same name or, unless same
+// is set, those with the same first label. Of several lines with one name, as retired hosts may have, it is the last.
+func (c *Config) matching(key string, same, retired bool) []types.ID {
+	exact, short := types.ID(0), make(map[string]types.ID)
 	for i, h := range c.Hosts {
-		if !same && isShort(nameKey(h.Name), key) {
-			matches = append(matches, types.ID(i+1))
+		switch name := types.NameKey(h.Name); {
+		case h.Retired != retired:
+		case name == key:
+			exact = types.ID(i + 1)
+		case !same && isShort(name, key):
+			short[name] = types.ID(i + 1)
 		}
 	}
-	return matches
+	if exact != 0 {
+		return []types.ID{exact}
+	}
+	return slices.Sorted(maps.Values(short))
 }
 
 // isShort reports whether one of two keys is the first label of the other.

@@ -1,8 +1,6 @@
 package config
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -75,8 +73,10 @@ func TestFlags(t *testing.T) {
 		{"-t=false -n two", func(c *Config) { c.ID, c.Name = 2, "two" }},
 		{"-n FOUR", func(c *Config) { c.ID, c.Name = 4, "four" }},
 		{"-reform", func(c *Config) { c.Reform = true }},
+		{"-join-only", func(c *Config) { c.JoinOnly = true }},
 		{"-hold true", func(c *Config) { c.Hold = "true" }},
 		{"-hold true -hold-once", func(c *Config) { c.Hold, c.HoldOnce = "true", true }},
+		{"-times", func(c *Config) { c.Times = true }},
 		{"-exec true", func(c *Config) { c.Exec = "true" }},
 		{"-heartbeat 50ms -monitor 100ms", func(c *Config) {
 			c.Heartbeat, c.Monitor = 50*time.Millisecond, 100*time.Millisecond
@@ -97,10 +97,9 @@ func TestFlags(t *testing.T) {
 			}
 			want := Config{HostsFile: path, Name: "one", ID: 1, Heartbeat: 1100 * time.Millisecond, Monitor: 2200 * time.Millisecond}
 			for name := range strings.FieldsSeq(five) {
-				want.Hosts = append(want.Hosts, Host{Name: name})
+				want.Hosts = append(want.Hosts, types.Host{Name: name})
 			}
-			sum := sha256.Sum256([]byte(five))
-			want.Digest = binary.BigEndian.Uint64(sum[:8])
+			want.Digest = types.Digest(want.Hosts)
 			c.want(&want)
 			if g, w := fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", want); g != w {
 				t.Errorf("got  %s\nwant %s", g, w)
@@ -118,7 +117,10 @@ func TestWrongUsage(t *testing.T) {
 	}{
 		{"", "-h FILE"},
 		{"-d 1", "-h FILE"},
-		{"-h", "-h"},
+		{"-h", "-h needs the hosts file; for help: memberly help"},
+		{"-h F -heartbaet 1s", "did you mean -heartbeat?"},
+		{"-h F -name one", "did you mean -n?"},
+		{"-h F -key AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "-key has a key itself: write it to a file"},
 		{"-h=", "-h: give the path"},
 		{"-h F -d", "-d"},
 		{"-h F -d -1", `"-1" for flag -d: give whole seconds`},
@@ -143,6 +145,8 @@ func TestWrongUsage(t *testing.T) {
 		{"-h F -http 65536", "-http: give a port"},
 		{"-h F -local -http 127.0.0.1:8082", "give the port alone"},
 		{"-h F -hold=", "-hold: give the command"},
+		{"-h F -t -join-only", "-t is for the host that makes the group"},
+		{"-h F -local -join-only", "-join-only is for a host whose group runs elsewhere"},
 		{"-h F -hold-once", "-hold-once is for the command of -hold"},
 		{"-h F -exec=", "-exec: give the command"},
 		{"-h F -key=", "-key: give the path of the key file"},
@@ -188,6 +192,25 @@ func TestWrongUsage(t *testing.T) {
 }
 
 // Parse reads the key file, with and without -local. A fault of it is no UsageError.
+// Windows lacks what some flags need, and must say so before anything starts.
+func TestSystems(t *testing.T) {
+	t.Parallel()
+	for _, args := range []string{"-exec true", "-hold true", "-key group.key", "-local"} {
+		c, err := parseFlags(append([]string{"-h", "hosts.txt"}, strings.Fields(args)...), func(string) (string, bool) { return "", false })
+		if err != nil {
+			t.Fatal(err)
+		}
+		flag, _, _ := strings.Cut(args, " ")
+		wants(t, c.checkSystem("windows"), flag+" is not available on Windows", "another", "leave it out")
+		if err := c.checkSystem("linux"); err != nil {
+			t.Errorf("%s on Linux: %v", args, err)
+		}
+	}
+	if err := (&Config{HostsFile: "hosts.txt", State: "state"}).checkSystem("windows"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestKeyFile(t *testing.T) {
 	t.Parallel()
 	hosts, sound, bad := write(t, five), write(t, strings.Repeat("A", 43)+"=\n"), write(t, "secret\n")
@@ -219,7 +242,7 @@ func TestHelpAndVersion(t *testing.T) {
 func TestUsage(t *testing.T) {
 	t.Parallel()
 	lines := strings.Split(Usage(), "\n")
-	if len(lines) > 42 || lines[len(lines)-1] != "" {
+	if len(lines) > 62 || lines[len(lines)-1] != "" {
 		t.Errorf("the usage text has %d lines, and ends with %q", len(lines), lines[len(lines)-1])
 	}
 	for _, line := range lines {
@@ -227,7 +250,7 @@ func TestUsage(t *testing.T) {
 			t.Errorf("line is too wide, or ends with space: %q", line)
 		}
 	}
-	for _, f := range []string{"-h FILE", "-d N", "-c N", "-t ", "-n NAME", "-heartbeat D", "-monitor D", "-key FILE", "-reform", "-exec COMMAND", "-hold COMMAND", "-http ADDR", "-local", "-version"} {
+	for _, f := range []string{"-h FILE", "-d N", "-c N", "-t ", "-n NAME", "-join-only", "-hold-once", "-times", "-heartbeat D", "-monitor D", "-state FILE", "-key FILE", "-reform", "-exec COMMAND", "-hold COMMAND", "-http ADDR", "-local", "-version"} {
 		if !strings.Contains(Usage(), "\n  "+f) {
 			t.Errorf("the usage text does not explain %s", f)
 		}
@@ -239,6 +262,7 @@ func TestFindSelf(t *testing.T) {
 	cases := []struct {
 		what, hosts, machine string
 		option               string // -n
+		state                bool
 		want                 types.ID
 		err                  string
 	}{
@@ -253,6 +277,17 @@ func TestFindSelf(t *testing.T) {
 		{what: "more than the first label", hosts: "two.a", machine: "two.a.org", err: "is not in"},
 		{what: "half a label", hosts: "two", machine: "twofold.org", err: "is not in"},
 		{what: "ambiguous", hosts: "two.a.org two.b.org", machine: "two", err: `could be "two.a.org" or "two.b.org"`},
+		{what: "retired", hosts: "one !two three", machine: "two", err: `this host, "two", is retired in hosts file`},
+		{what: "retired, with a state file", hosts: "one !two three", machine: "two", state: true, want: 2},
+		{what: "retired, machine's name is longer", hosts: "one !two", machine: "two.org", err: `this host, "two.org", is retired in hosts file`},
+		{what: "retired, machine's name is longer, with a state file", hosts: "one !two", machine: "two.org", state: true, want: 2},
+		{what: "retired, machine's name is shorter, with a state file", hosts: "one !two.org", machine: "two", state: true, want: 2},
+		{what: "retired, -n is no short form", hosts: "one !two.org", machine: "two.org", option: "two", state: true, err: "is not in"},
+		{what: "retired, ambiguous", hosts: "one !two.a.org !two.b.org", machine: "two", state: true, err: `could be "two.a.org" or "two.b.org"`},
+		{what: "retired twice", hosts: "one !two three !two", machine: "two", state: true, want: 4},
+		{what: "retired twice, machine's name is shorter", hosts: "!two.org one !two.org", machine: "two", state: true, want: 3},
+		{what: "retired, and listed again under a longer name", hosts: "!two one two.org", machine: "two", want: 3},
+		{what: "retired, and listed again", hosts: "one !two three two", machine: "two", want: 4},
 		{what: "not listed", hosts: "one two", machine: "six", err: `this host, "six", is not in hosts file`},
 		{what: "no name", hosts: "one", machine: "", err: "is not in"},
 		{what: "-n", hosts: "one two", machine: "one", option: "two", want: 2},
@@ -269,6 +304,9 @@ func TestFindSelf(t *testing.T) {
 			args, hostname := []string{"-h", path}, on(c.machine)
 			if c.option != "" {
 				args, hostname = append(args, "-n", c.option), unasked(t)
+			}
+			if c.state {
+				args = append(args, "-state", filepath.Join(t.TempDir(), "state"))
 			}
 			got, err := Parse(args, hostname)
 			if c.err != "" {

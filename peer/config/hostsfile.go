@@ -1,8 +1,6 @@
 package config
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -19,35 +17,55 @@ import (
 
 const (
 	maxFile = 1 << 20 // bytes of a hosts file
-	maxName = 253     // bytes of a host name: what the name service allows
 )
 
-// Host is a host of the hosts file.
-type Host struct {
-	Name string     // as the file spells it
-	Addr netip.Addr // the file's second column, or Name if that is an address; else invalid
+// retiredMark begins the line of a host that is retired.
+const retiredMark = "!"
+
+// ReadHosts returns the hosts of the hosts file at path, at least one of them not retired. The path may be one of a
+// pipe. The error says what is wrong with the file, and what to do, but does not have the path.
+func ReadHosts(path string) ([]types.Host, error) {
+	content, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return parseHosts(content)
 }
 
-// readHosts returns the hosts of the file at path, which may be a pipe.
-func readHosts(path string) ([]Host, error) {
+// RereadHosts is ReadHosts for a host that runs: host id, called name. It is an error too if the file has another host
+// in its place, or has it as retired.
+func RereadHosts(path string, id types.ID, name string) ([]types.Host, error) {
+	content, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	l, err := parse(content)
+	if err != nil {
+		return nil, err
+	}
+	return l.hosts, l.keeps(id, name)
+}
+
+// readFile returns the content of the hosts file at path.
+func readFile(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, unreadable(err)
+		return "", Unreadable(err)
 	}
 	defer f.Close()
 	content, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
-		return nil, unreadable(err)
+		return "", Unreadable(err)
 	}
 	if len(content) > maxFile {
-		return nil, errors.New("it is larger than 1 MiB: name a text file, one host per line, after -h")
+		return "", errors.New("it is larger than 1 MiB: name a text file, one host per line, after -h")
 	}
-	return parseHosts(string(content))
+	return string(content), nil
 }
 
-// unreadable adds the remedy to an error from reading the hosts file, and removes its path, which Parse
+// Unreadable adds the remedy to an error from reading the hosts file, and removes its path, which the caller
 // adds.
-func unreadable(err error) error {
+func Unreadable(err error) error {
 	if failed, ok := errors.AsType[*fs.PathError](err); ok {
 		err = failed.Err
 	}
@@ -55,27 +73,37 @@ func unreadable(err error) error {
 }
 
 // parseHosts returns the hosts, at least one, in the content of a hosts file.
-func parseHosts(content string) ([]Host, error) {
+func parseHosts(content string) ([]types.Host, error) {
+	l, err := parse(content)
+	if err != nil {
+		return nil, err
+	}
+	return l.hosts, nil
+}
+
+// parse parses the content of a hosts file.
+func parse(content string) (*listing, error) {
 	content = strings.TrimPrefix(content, "\ufeff") // a byte order mark
-	l := listing{names: make(map[string]int), addrs: make(map[netip.Addr]int)}
+	l := &listing{names: make(map[string]int), addrs: make(map[netip.Addr]int)}
 	for line := range strings.SplitSeq(content, "\n") {
 		l.line++
 		if err := l.add(line); err != nil {
 			return nil, fmt.Errorf("line %d: %w", l.line, err)
 		}
 	}
-	if len(l.hosts) == 0 {
+	if types.Serving(l.hosts) == 0 {
 		return nil, errors.New("it lists no host: write one host name per line, first the one that founds the group")
 	}
-	return l.hosts, nil
+	return l, nil
 }
 
 // listing is a partly read hosts file.
 type listing struct {
-	hosts []Host
+	hosts []types.Host
+	lines []int              // their line numbers
 	line  int                // the number of the last line read
-	names map[string]int     // line numbers, by nameKey
-	addrs map[netip.Addr]int // line numbers
+	names map[string]int     // line numbers, by types.NameKey, of hosts that are not retired
+	addrs map[netip.Addr]int // line numbers, of the same
 }
 
 // add parses the next line.
@@ -84,8 +112,11 @@ func (l *listing) add(line string) error {
 		return errors.New("not plain text: name a text file in UTF-8, one host per line, after -h")
 	}
 	line, _, _ = strings.Cut(line, "#")
+	line, retired := strings.CutPrefix(strings.TrimSpace(line), retiredMark)
 	columns := strings.Fields(line)
 	switch {
+	case len(columns) == 0 && retired:
+		return fmt.Errorf("%q alone: write it before the name of the host that is retired, as in %sthree", retiredMark, retiredMark)
 	case len(columns) == 0:
 		return nil
 	case len(columns) > 2:
@@ -97,12 +128,35 @@ func (l *listing) add(line string) error {
 	if err != nil {
 		return err
 	}
+	host.Retired = retired
+	l.lines = append(l.lines, l.line)
 	return l.claim(host)
 }
 
-// claim appends host, unless an earlier one has the same name or address.
-func (l *listing) claim(host Host) error {
-	key := nameKey(host.Name)
+// keeps checks that host id is still called name, and is not retired.
+func (l *listing) keeps(id types.ID, name string) error {
+	if int(id) > len(l.hosts) {
+		return fmt.Errorf("it lists %d hosts, and this host, %q, was host %d: keep the line of every host, as %sNAME if it is retired",
+			len(l.hosts), name, id, retiredMark)
+	}
+	h, line := l.hosts[id-1], l.lines[id-1]
+	switch {
+	case types.NameKey(h.Name) != types.NameKey(name):
+		return fmt.Errorf("line %d: %q is where this host, %q, was: keep the order of the lines, add hosts at the end, and write %s before a host that is retired",
+			line, h.Name, name, retiredMark)
+	case h.Retired:
+		return fmt.Errorf("line %d: this host, %q, is retired: end its peer, or remove the %s", line, name, retiredMark)
+	}
+	return nil
+}
+
+// claim appends host, unless an earlier one has the same name or address. What a retired host had, another may have.
+func (l *listing) claim(host types.Host) error {
+	if host.Retired {
+		l.hosts = append(l.hosts, host)
+		return nil
+	}
+	key := types.NameKey(host.Name)
 	if line := l.names[key]; line > 0 {
 		return fmt.Errorf("host %q is on line %d already: remove one of the two", host.Name, line)
 	}
@@ -118,22 +172,22 @@ func (l *listing) claim(host Host) error {
 }
 
 // parseHost returns the host of a line with these one or two columns.
-func parseHost(columns []string) (Host, error) {
+func parseHost(columns []string) (types.Host, error) {
 	name, last := columns[0], columns[len(columns)-1]
-	if !isHostName(name) && !isAddr(name) {
-		return Host{}, fmt.Errorf("%.80q is not a host name: use letters, digits, '-', '_' and '.', or an IP address", name)
+	if !types.IsName(name) {
+		return types.Host{}, fmt.Errorf("%.80q is not a host name: use letters, digits, '-', '_' and '.', or an IP address", name)
 	}
-	if len(columns) == 1 && isHostName(name) {
-		return Host{Name: name}, nil
+	if len(columns) == 1 && !isAddr(name) {
+		return types.Host{Name: name}, nil
 	}
 	addr, ok := parseAddr(last)
 	if _, err := strconv.Atoi(addr.Zone()); err == nil {
-		return Host{}, fmt.Errorf("the zone of %.80q is a number: write the name of the interface, as in fe80::1%%eth0", last)
+		return types.Host{}, fmt.Errorf("the zone of %.80q is a number: write the name of the interface, as in fe80::1%%eth0", last)
 	}
 	if !ok || !isHostAddr(addr) {
-		return Host{}, fmt.Errorf("%.80q is not the IP address of a host: write the name, then its address or nothing", last)
+		return types.Host{}, fmt.Errorf("%.80q is not the IP address of a host: write the name, then its address or nothing", last)
 	}
-	return Host{Name: name, Addr: addr}, nil
+	return types.Host{Name: name, Addr: addr}, nil
 }
 
 // isBinary reports whether r cannot be in a line of text.
@@ -141,7 +195,7 @@ func isBinary(r rune) bool { return unicode.IsControl(r) && r != '\t' && r != '\
 
 // parseAddr parses an IP address, and returns an IPv4-mapped one as IPv4.
 func parseAddr(s string) (netip.Addr, bool) {
-	if len(s) > maxName {
+	if len(s) > types.MaxName {
 		return netip.Addr{}, false // its zone is too long
 	}
 	addr, err := netip.ParseAddr(s)
@@ -157,40 +211,4 @@ func isAddr(s string) bool {
 // isHostAddr reports whether addr can be the address of a single host.
 func isHostAddr(addr netip.Addr) bool {
 	return !addr.IsUnspecified() && !addr.IsMulticast() && addr != netip.AddrFrom4([4]byte{255, 255, 255, 255})
-}
-
-// isHostName reports whether s is a valid DNS name. IP addresses are not.
-func isHostName(s string) bool {
-	s = strings.TrimSuffix(s, ".")
-	if len(s) > maxName || strings.Contains(s, ".") && strings.Trim(s, "0123456789.") == "" {
-		return false // too long, or a malformed address
-	}
-	for label := range strings.SplitSeq(s, ".") {
-		if label == "" || len(label) > 63 || strings.Trim(label, "-") != label || strings.ContainsFunc(label, isForeign) {
-			return false
-		}
-	}
-	return true
-}
-
-// isForeign reports whether r cannot be in a label of a host name.
-func isForeign(r rune) bool {
-	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
-}
-
-// nameKey returns the canonical form of a name: two names are the same if their keys are equal.
-func nameKey(name string) string {
-	if addr, ok := parseAddr(name); ok {
-		return addr.String()
-	}
-	return strings.TrimSuffix(strings.ToLower(name), ".")
-}
-
-// digest returns the first 8 bytes of SHA-256 over the keys of the names, one per line.
-func digest(hosts []Host) uint64 {
-	h := sha256.New()
-	for _, host := range hosts {
-		io.WriteString(h, nameKey(host.Name)+"\n")
-	}
-	return binary.BigEndian.Uint64(h.Sum(nil))
 }

@@ -39,6 +39,23 @@ func PeerURL(addr string) (string, error) {
 	return "http://" + net.JoinHostPort(host, strconv.Itoa(int(at.Port()))), nil
 }
 
+// PeerAt is PeerURL for addr or, if that is "", for what the environment says: MEMBERLY_HTTP, or HTTPPort.
+func PeerAt(addr string, variables Lookup) (string, error) {
+	if addr == "" {
+		var err error
+		if addr, err = HTTPAddr(variables); err != nil {
+			return "", err
+		}
+	}
+	return PeerURL(addr)
+}
+
+// Serving says how a peer is started that would answer at url, which is of PeerURL, where none does.
+func Serving(url string) string {
+	addr := strings.TrimPrefix(url, "http://")
+	return "start the peer with -http " + strings.TrimPrefix(addr, "127.0.0.1:") + ", if it runs without"
+}
+
 // placeHTTP adds an address to an HTTP that is a port alone: this host's own if that is a loopback
 // address, else 127.0.0.1.
 func (c *Config) placeHTTP() {

@@ -52,9 +52,10 @@ func (v *votes) add(view *types.View, id types.ID) (quorum bool) {
 	if v.answered == nil {
 		v.answered = make([]bool, len(view.Last))
 	}
-	if !view.Has(id) || v.answered[id-1] {
+	if !view.Has(id) || v.has(id) {
 		return false
 	}
+	v.answered = append(v.answered, make([]bool, max(0, int(id)-len(v.answered)))...)
 	v.answered[id-1] = true
 	v.count++
 	v.leader = v.leader || id == view.Leader
@@ -62,6 +63,9 @@ func (v *votes) add(view *types.View, id types.ID) (quorum bool) {
 	v.done = v.done || quorum
 	return quorum
 }
+
+// has reports whether id has answered.
+func (v *votes) has(id types.ID) bool { return int(id) <= len(v.answered) && v.answered[id-1] }
 
 // preparation is what a leader has learned of the votes on the next view. It proposes nothing before it
 // is ready, and then what it has to settle first.

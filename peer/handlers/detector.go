@@ -31,10 +31,10 @@ type host struct {
 	shown       int64         // the highest view that this peer, as its leader, has sent it or has asked it about
 	behind      bool          // it refused a request about the present view, and was sent that view
 
-	probed   time.Duration // when it was last PROBEd
-	answered time.Duration // when it was asked what it has answered last
-	differed time.Duration // when it was last said that its hosts file differs
-	redial   time.Duration // when this peer last asked for a new connection with it
+	probed   time.Duration               // when it was last PROBEd
+	answered time.Duration               // when it was asked what it has answered last
+	differed map[EventKind]time.Duration // when it was last told, by kind, that its hosts file or a setting differs; nil before the first
+	redial   time.Duration               // when this peer last asked for a new connection with it
 
 	gone    bool          // unreachable: silent, refused, or followed by a newer incarnation
 	lost    time.Duration // since when it is gone
@@ -51,6 +51,10 @@ type host struct {
 	removals int           // as unreachable, each a minute at most after the one before
 	removed  time.Duration // when it last was
 
+	file     uint64 // of its present incarnation, as a member: the FileDigest of its hosts file, 0 if it has not said
+	lines    int    // it lists no more hosts than these, as it said when it refused this peer for that; 0 if it has not
+	refuses  bool   // it is in a group, and has refused this peer because their files differ
+	speech   speech
 	evidence evidence
 	showed   time.Duration // when it first answered since this peer became fresh
 	lives    lives
@@ -61,12 +65,18 @@ type host struct {
 }
 
 func newDetector(self types.ID, hosts int) detector {
-	d := detector{self: self, hosts: make([]host, hosts)}
-	for i := range d.hosts {
-		d.hosts[i] = host{lastContact: never, heard: never, differed: never, probed: never, redial: never, owes: never, showed: never, lives: newLives()}
-	}
+	d := detector{self: self}
+	d.grow(hosts)
 	d.forgetView()
 	return d
+}
+
+// grow makes room for so many hosts.
+func (d *detector) grow(hosts int) {
+	for len(d.hosts) < hosts {
+		d.hosts = append(d.hosts, host{lastContact: never, heard: never, probed: never, redial: never, owes: never, showed: never, lives: newLives()})
+	}
+	d.order.grow(hosts)
 }
 
 // forgetView is called when there is no view any more.
@@ -87,7 +97,7 @@ func (d *detector) moved(before, next *types.View, now time.Duration) {
 		if i := next.Incarnation(id); before.Incarnation(id) != i {
 			p := &d.hosts[id-1]
 			*p = host{met: now, heard: now, lastContact: p.lastContact, differed: p.differed, probed: never, redial: never, owes: never,
-				removals: p.removals, removed: p.removed, evidence: p.evidence, showed: p.showed, lives: p.lives.meet(i)}
+				removals: p.removals, removed: p.removed, speech: p.speech, evidence: p.evidence, showed: p.showed, lives: p.lives.meet(i), lines: p.lines, refuses: p.refuses}
 			if id != d.self {
 				d.order.last(id)
 			}
@@ -181,6 +191,13 @@ func (p *host) lose(now time.Duration) {
 		p.gone, p.lost = true, now
 	}
 }
+
+// diedAfter reports whether the host is gone for certain, and was not when t came: what it said since, it lives to have said.
+func (p *host) diedAfter(t time.Duration) bool { return p.dead && p.lost >= t }
+
+// isBack is called when the member's process has answered m.Request that it does not know that it is a member: the host
+// is not gone for certain any more, but it is unreachable until it has the view.
+func (p *host) isBack(m *types.Message) { p.dead = p.dead && !p.revivedBy(m) }
 
 // speaks reports whether something came lately from a host that is held unreachable: nothing is
 // done about it before its PROBE has been answered, or should have been, which takes that long.

@@ -9,9 +9,10 @@ import (
 // leaderSeen is the last thing that showed a peer to lead: REQ, NEWVIEW, or a heartbeat or answer
 // to PROBE that says so.
 type leaderSeen struct {
-	peer types.ID
-	term types.Term
-	at   time.Duration
+	peer  types.ID
+	term  types.Term
+	at    time.Duration
+	stamp uint64 // of the newest message with a stamp that showed it, or showed that it leads no more; 0 for none
 }
 
 // election is what a member knows of who leads, or might.
@@ -32,15 +33,36 @@ func noElection() election {
 		leaderless: never, vacant: never, deposed: never, declined: never}
 }
 
+// stamped reports whether the request of m is the moment at which it was sent, by its sender's clock.
+func stamped(m *types.Message) bool { return m.Kind == types.Heartbeat || m.Kind == types.Probe }
+
+// outrun reports whether m is old: what its sender sent then or later has shown that it leads, or that it leads no more.
+func (h *Handler) outrun(m *types.Message) bool {
+	s := &h.election.sign
+	return stamped(m) && s.stamp != 0 && s.peer == m.From && s.term == m.Term && m.Request <= s.stamp
+}
+
+// noteSign notes that m has shown at a moment that its sender leads.
+func (h *Handler) noteSign(m *types.Message, at time.Duration) {
+	s := leaderSeen{peer: m.From, term: m.Term, at: at}
+	if last := &h.election.sign; s.peer == last.peer && s.term == last.term {
+		s.stamp = last.stamp
+	}
+	if stamped(m) {
+		s.stamp = m.Request
+	}
+	h.election.sign = s
+}
+
 // sawLeader notes that the sender of m says that it leads, in a term not below the promise.
 func (h *Handler) sawLeader(m *types.Message) {
-	if h.view.Holds(sender(m)) && m.Term.Peer == m.From && h.obeys(m.Term) {
+	if h.view.Holds(sender(m)) && m.Term.Peer == m.From && h.obeys(m.Term) && !h.outrun(m) {
 		h.becomeFollower()
-		s := leaderSeen{peer: m.From, term: m.Term, at: h.now.Run - m.Waited}
-		if s.peer == h.election.sign.peer {
-			s.at = max(s.at, h.election.sign.at)
+		at := h.now.Run - m.Waited
+		if m.From == h.election.sign.peer {
+			at = max(at, h.election.sign.at)
 		}
-		h.election.sign = s
+		h.noteSign(m, at)
 		if m.Term == h.promised && h.free(m.From) {
 			h.support(m)
 		}
@@ -108,7 +130,42 @@ func (h *Handler) review() {
 		h.due(turn)
 		return
 	}
-	h.stand(types.Term{})
+	if h.leaderGone() {
+		h.stand(types.Term{})
+	} else {
+		h.preVote()
+	}
+}
+
+// leaderGone reports whether the peer that this one last followed certainly leads no more.
+func (h *Handler) leaderGone() bool {
+	id := h.followed.Peer
+	return id != 0 && id != h.ID && (!h.view.Has(id) || h.hosts[id-1].dead)
+}
+
+// preVote asks all members whether they would grant this peer a term, and changes nothing otherwise: where a quorum
+// has a leader that this peer alone does not hear, that leader keeps its term (rule 5).
+func (h *Handler) preVote() {
+	h.reportFollowed()
+	r := h.newRound(types.NewLeader, h.nextTerm(), &h.view)
+	r.message.Change.Operation, r.message.PreVote = types.Pending, true
+	h.becomeCandidate(r)
+	h.call(r, &h.view)
+	if r.done {
+		h.stand(r.message.Term)
+	}
+}
+
+// nextTerm returns a term of this peer above all that it has seen.
+func (h *Handler) nextTerm() types.Term {
+	return types.Term{Counter: max(h.counter, h.promised.Counter) + 1, Peer: h.ID}
+}
+
+// reportFollowed records that the peer that this one follows has failed, if it is unreachable.
+func (h *Handler) reportFollowed() {
+	if h.view.Has(h.following) && !h.reaches(h.following) {
+		h.report(h.following)
+	}
 }
 
 // turn returns when it is this peer's turn to stand (rules 5 and 8).
@@ -165,21 +222,19 @@ func (h *Handler) yields(id types.ID) bool {
 	return h.hosts[id-1].unfit || id == e.sign.peer && h.since(e.sign.at) < 3*h.Monitor
 }
 
-// stand asks all members to be led by this peer, under a new term or, where the view has
-// changed under a candidacy, under the same.
+// stand asks all members to be led by this peer, under a new term, that of its pre-vote or, where the view has
+// changed under a candidacy, that of the candidacy.
 func (h *Handler) stand(term types.Term) {
 	if term.Peer != h.ID || !h.obeys(term) {
-		h.counter = max(h.counter, h.promised.Counter) + 1
-		term = types.Term{Counter: h.counter, Peer: h.ID}
+		term = h.nextTerm()
 	}
-	if h.view.Has(h.following) && !h.reaches(h.following) {
-		h.report(h.following)
-	}
+	h.counter = max(h.counter, term.Counter)
+	h.reportFollowed()
 	h.promise(term)
 	r := h.newRound(types.NewLeader, term, &h.view)
 	r.asked = h.now.Run
-	if h.role == roleCandidate && h.candidacy.message.Term == term {
-		r.asked = h.candidacy.asked
+	if c := h.candidacy; h.role == roleCandidate && !c.message.PreVote && c.message.Term == term {
+		r.asked = c.asked
 	}
 	r.message.Change.Operation = types.Pending
 	h.becomeCandidate(r)
@@ -208,12 +263,18 @@ func (h *Handler) onNewLeader(m *types.Message) {
 		h.answer(m, types.Refused).Reason = types.Promised
 	case h.leads():
 		h.answer(m, types.Refused).Reason = types.HasLeader
-		h.standAgain(m.Term)
+		if !m.PreVote {
+			h.standAgain(m.Term)
+		}
 	case !h.free(m.From) || m.From != h.following && (h.hasLeader() || e.grant.peer != m.From && h.holdsGood(e.grant)):
-		h.answer(m, types.Refused).Reason = types.HasLeader
+		if h.since(max(h.supported.at, e.sign.at)) < h.Monitor-h.retry() { // else it may miss its leader in a moment, too
+			h.answer(m, types.Refused).Reason = types.HasLeader
+		}
 		e.deferred, e.deferredAt = *m, h.now.Run
 		e.deferred.Unreachable = nil
 		h.doubt(m)
+	case m.PreVote:
+		h.answer(m, types.PendingResponse).Term = m.Term
 	default:
 		h.grant(m)
 	}
@@ -255,25 +316,39 @@ func (h *Handler) onBallot(m *types.Message) {
 		return
 	}
 	if m.Kind == types.Refused && m.Reason == types.HasLeader {
-		h.declined(r, m.From)
+		r.led.add(&h.view, m.From) // tickCandidacy looks at it: they look into their leader, and may grant this yet
 		return
 	}
-	if m.Kind != types.PendingResponse || m.Term != r.message.Term {
+	if m.Kind != types.PendingResponse || m.Term != r.message.Term || !h.isPossible(m.Change) {
 		return
 	}
 	r.learn(types.Accepted{Term: m.Accepted, Change: m.Change})
 	if r.add(&h.view, m.From) {
+		h.won(r)
+	}
+}
+
+// won goes on with a candidacy that a quorum has granted.
+func (h *Handler) won(r *round) {
+	switch {
+	case r.message.PreVote && !h.free(h.ID):
+		h.becomeFollower()
+	case r.message.PreVote:
+		h.stand(r.message.Term)
+	default:
 		r.learn(h.accepted)
 		h.lead(r.message.Term, r.settle, r)
 	}
 }
 
-// declined notes that a member has a leader. Where a quorum has one, this peer alone does not hear it: it
-// stands again later, and later each time.
-func (h *Handler) declined(r *round, id types.ID) {
-	if !r.led.add(&h.view, id) {
-		return
-	}
+// isDeclined reports whether so many members have said that they have a leader that the others are no quorum.
+func (h *Handler) isDeclined(r *round) bool {
+	return r.led.count > 0 && !h.view.Quorum(func(id types.ID) bool { return h.reaches(id) && !r.led.has(id) })
+}
+
+// declined gives up a candidacy because a quorum has a leader, which this peer alone does not hear: it stands again later,
+// and later each time.
+func (h *Handler) declined() {
 	h.becomeFollower()
 	h.election.declined = h.now.Run
 	h.election.declines = min(h.election.declines+1, 3)
@@ -289,6 +364,13 @@ func (h *Handler) tickCandidacy() {
 		h.becomeFollower()
 		return
 	case h.since(r.sent) < h.retry():
+	case h.isDeclined(r):
+		h.declined()
+		h.due(h.now.Run)
+		return
+	case r.outbid && r.message.PreVote:
+		h.preVote()
+		return
 	case r.outbid:
 		h.stand(types.Term{})
 		return

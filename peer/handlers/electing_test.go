@@ -138,7 +138,8 @@ func TestRule5Grants(t *testing.T) {
 		{"leaderless, whoever's turn it is", leaderless, newLeader(5), "PENDINGRESPONSE→5"},
 		{"leaderless, a term below the promise", leaderless, msg{Kind: types.NewLeader, From: 2, Term: types.Term{Peer: 2}}, "REFUSED promised→2"},
 		{"granted, and asked again", granted(0), newLeader(2), "PENDINGRESPONSE→2"},
-		{"granted to another", granted(2100 * ms), msg{Kind: types.NewLeader, From: 3, Term: above}, "REFUSED has a leader→3"},
+		{"granted to another", granted(1900 * ms), msg{Kind: types.NewLeader, From: 3, Term: above}, "REFUSED has a leader→3"},
+		{"granted to another, for a moment longer", granted(2100 * ms), msg{Kind: types.NewLeader, From: 3, Term: above}, ""},
 		{"granted to another 2.2 s ago", granted(2200 * ms), msg{Kind: types.NewLeader, From: 3, Term: above}, "PENDINGRESPONSE→3"},
 	}
 	for _, tt := range tests {
@@ -147,6 +148,19 @@ func TestRule5Grants(t *testing.T) {
 		p.log = nil
 		want(t, tt.name, p.hear(tt.m), tt.want)
 	}
+}
+
+// Rule 5: a candidate that misses the leader a moment before the others do is not told that there is one: they answer as
+// soon as they miss it, too.
+func TestRule5AMomentBefore(t *testing.T) {
+	t.Parallel()
+	p := member(t, conf{ID: 4}, viewOf(1, 1, 2, 3, 4, 5))
+	ask := newLeader(2)
+	ask.PreVote = true
+	p.pass(2195*ms, 2, 3, 5)
+	want(t, "5 ms before it misses the leader", p.hear(ask), "")
+	p.pass(10*ms, 2, 3, 5)
+	want(t, "answers", p.when("PENDINGRESPONSE→2"), "[2.2s]")
 }
 
 // Rule 5: a grant keeps the granter from standing for 2.2 s.
@@ -238,7 +252,7 @@ func TestRule5NamedFailures(t *testing.T) {
 // removes the old leader, then whoever else failed.
 func TestRule5Winner(t *testing.T) {
 	t.Parallel()
-	p := member(t, conf{ID: 2, Hosts: 7}, viewOf(1, 1, 2, 3, 4, 5, 7))
+	p := member(t, conf{ID: 2, Listed: types.Numbered(7)}, viewOf(1, 1, 2, 3, 4, 5, 7))
 	p.undialed(5, types.Refusal)
 	want(t, "stands", p.undialed(1, types.Refusal), "peer 1 (leader) unreachable; NEWLEADER→3,4,7")
 	a := p.answer(3)
@@ -273,6 +287,99 @@ func TestRule5Candidate(t *testing.T) {
 	p.log = nil
 	p.pass(1000*ms, 2, 3, 4, 5)
 	want(t, "asks", p.when("NEWLEADER→2"), "[]")
+}
+
+// Rule 5: a candidate that cannot know that its leader is gone first asks whether it would be granted a term. It promises
+// nothing itself meanwhile, so that its leader, once heard again, still leads it.
+func TestRule5PreVote(t *testing.T) {
+	t.Parallel()
+	one := types.Term{Counter: 1, Peer: 1}
+	p := member(t, conf{ID: 2}, viewOf(1, 1, 2, 3, 4, 5))
+	p.pass(2300*ms, 3, 4, 5)
+	want(t, "asks when the leader is silent", p.when("NEWLEADER pre-vote→3"), "[2.2s]")
+	p.term = types.Term{Counter: 2, Peer: 2}
+	want(t, "one grants", p.reply(3), "")
+	want(t, "one has a leader", p.hear(msg{Kind: types.Refused, From: 4, Request: p.sent(4, types.NewLeader).Request, Reason: types.HasLeader}), "")
+	p.hear(msg{Kind: types.State, From: 1, Standing: types.Joined, Leads: true, HasLeader: true, Term: one})
+	want(t, "the leader is heard", p.hear(msg{Kind: types.Req, From: 1, Request: 9, Term: one, Change: add(6)}), "OK ADD 6→1")
+
+	p = member(t, conf{ID: 2}, viewOf(1, 1, 2, 3, 4, 5))
+	p.pass(2300*ms, 3, 4, 5)
+	p.reply(3)
+	want(t, "a quorum would grant it", p.reply(4), "NEWLEADER→3,4,5")
+	want(t, "its term", fmt.Sprint(p.sent(3, types.NewLeader).Term), "{2 2}")
+
+	p = member(t, conf{ID: 2}, viewOf(1, 1, 2, 3, 4, 5))
+	want(t, "the leader is certainly gone", p.undialed(1, types.Refusal), "peer 1 (leader) unreachable; NEWLEADER→3,4,5")
+
+	p = preCandidate(t, conf{}, viewOf(1, 1, 2, 3, 4, 5))
+	p.hear(msg{Kind: types.Refused, From: 2, Reason: types.Promised, Term: types.Term{Counter: 7, Peer: 3}, Request: p.sent(2, types.NewLeader).Request})
+	p.pass(300*ms, 2, 3, 4, 5)
+	want(t, "asks above a higher promise", fmt.Sprint(p.sent(2, types.NewLeader).PreVote, p.sent(2, types.NewLeader).Term), "true {8 1}")
+}
+
+// Rules 5 and 8: a candidate that answers its leader is one no more, though its pre-vote has promised nothing: what others
+// answer to that later does not make it stand while it supports the leader.
+func TestRule5PreVoteEnds(t *testing.T) {
+	t.Parallel()
+	one := types.Term{Counter: 1, Peer: 1}
+	for what, m := range map[string]msg{
+		"REQ":     {Kind: types.Req, From: 1, Request: 9, Term: one, Change: add(6)},
+		"NEWVIEW": {Kind: types.NewView, From: 1, Request: 9, Term: one},
+	} {
+		p := member(t, conf{ID: 2}, viewOf(1, 1, 2, 3))
+		p.pass(2300*ms, 3)
+		granted := p.answer(3)
+		p.hear(m)
+		p.at += 10 * ms
+		want(t, what+" of the leader, and then the answer to the pre-vote", p.hear(granted), "")
+		want(t, "it supports the leader", p.hear(msg{Kind: types.NewLeader, From: 3, Request: 4, Term: types.Term{Counter: 5, Peer: 3}}), "REFUSED has a leader→3")
+	}
+}
+
+// Rule 5: in a small group, too, a candidate that alone does not hear the leader asks less and less often.
+func TestRule5DeclinedInSmallGroups(t *testing.T) {
+	t.Parallel()
+	for _, members := range [][]types.ID{{1, 2, 3}, {1, 2, 3, 4}} {
+		p := member(t, conf{ID: 2}, viewOf(1, members...))
+		p.term = types.Term{}
+		asked := 0
+		for range 100 {
+			p.log = nil
+			p.pass(200*ms, members[2:]...)
+			for _, id := range members[2:] {
+				if p.when(fmt.Sprint("NEWLEADER pre-vote→", id)) != "[]" {
+					p.hear(msg{Kind: types.Refused, From: id, Request: p.sent(id, types.NewLeader).Request, Reason: types.HasLeader})
+					asked++
+				}
+			}
+		}
+		if asked > 8*len(members) {
+			t.Errorf("of %d members it asks %d times in 20 s", len(members), asked)
+		}
+	}
+}
+
+// Rule 5: who answers a pre-vote promises nothing, and supports nobody by it.
+func TestRule5AnswersPreVote(t *testing.T) {
+	t.Parallel()
+	asks := func(from types.ID, n uint64) msg {
+		return msg{Kind: types.NewLeader, From: from, Request: 3, PreVote: true, Term: types.Term{Counter: n, Peer: from}}
+	}
+	p := member(t, conf{ID: 2}, viewOf(1, 1, 2, 3, 4, 5))
+	want(t, "it has a leader", p.hear(asks(3, 5)), "REFUSED has a leader→3")
+	p = member(t, conf{ID: 2}, viewOf(1, 1, 2, 3, 4, 5))
+	p.hear(p.misses(3, 1))
+	p.undialed(1, types.Refusal) // it stands itself
+	want(t, "a term below the promise", p.hear(asks(3, 1)), "REFUSED promised→3")
+	want(t, "it would", p.hear(asks(3, 5)), "PENDINGRESPONSE→3")
+	want(t, "and another, too", p.hear(asks(4, 4)), "PENDINGRESPONSE→4")
+	want(t, "a request under a term below those", p.hear(msg{Kind: types.NewLeader, From: 5, Request: 3, Term: types.Term{Counter: 3, Peer: 5}}), "PENDINGRESPONSE→5")
+
+	p = leader(t, conf{}, viewOf(1, 1, 2, 3))
+	want(t, "a leader goes on", p.hear(asks(2, 3)), "REFUSED has a leader→2")
+	want(t, "its lease", fmt.Sprint(p.fences), "[0s leads 8192]")
+	want(t, "it is followed under its term", p.hear(msg{Kind: types.Join, From: 6}), "REQ ADD 6→2,3")
 }
 
 // Rule 5: a leader that hears of a higher term stands again at once above it.
@@ -334,7 +441,7 @@ func TestRule5Yields(t *testing.T) {
 	p := member(t, conf{ID: 2}, viewOf(1, 1, 2, 3, 4, 5))
 	p.term = types.Term{} // 1 is heard, and does not lead any more
 	p.pass(2500*ms, others(p)...)
-	want(t, "the next one, where the leader leads no more", p.when("NEWLEADER→3")[:len("[2.2s")], "[2.2s")
+	want(t, "the next one, where the leader leads no more", p.when("NEWLEADER pre-vote→3")[:len("[2.2s")], "[2.2s")
 
 	p = member(t, conf{ID: 2}, viewOf(1, 1, 2, 3, 4, 5))
 	p.term = types.Term{}
@@ -343,7 +450,7 @@ func TestRule5Yields(t *testing.T) {
 	deaf.Term = types.Term{Counter: 1, Peer: 1}
 	want(t, "the leader hears no quorum, and may have said so before it won", p.hear(deaf), "")
 	deaf.Ceased = true
-	want(t, "the next one, where the leader hears no quorum, and has ceased", p.hear(deaf), "NEWLEADER→1,3,4,5")
+	want(t, "the next one, where the leader hears no quorum, and has ceased", p.hear(deaf), "NEWLEADER pre-vote→1,3,4,5")
 
 	p = member(t, conf{ID: 3}, viewOf(1, 1, 2, 3, 4, 5))
 	p.undialed(1, types.Refusal)
@@ -357,7 +464,7 @@ func TestRule5Yields(t *testing.T) {
 	p.pass(3500*ms, 2) // loses its lease and its tenure, and then its quorum
 	want(t, "it leads no more", fmt.Sprint(p.Leads()), "false")
 	ceased := p.first("HEARTBEAT")
-	want(t, "it leads no more from", fmt.Sprint(ceased), "2.2s")
+	want(t, "it leads no more from", fmt.Sprint(ceased), "2.3s")
 	if got := p.sent(0, types.Heartbeat); got.Leads || len(got.Unreachable) != 3 {
 		t.Errorf("its heartbeat says that it leads: %v, and misses %v", got.Leads, got.Unreachable)
 	}
@@ -366,7 +473,7 @@ func TestRule5Yields(t *testing.T) {
 	}
 	p.log = nil
 	p.pass(9*time.Second, others(p)...)
-	stood := p.first("NEWLEADER→2")
+	stood := p.first("NEWLEADER pre-vote→2")
 	if stood-ceased < 6*time.Second || stood-ceased > 7*time.Second {
 		t.Errorf("it stands again %v after it has ceased to lead, want 3 monitor intervals", stood-ceased)
 	}
@@ -386,7 +493,7 @@ func (p *peer) first(text string) time.Duration {
 // then after four each time.
 func TestDeclined(t *testing.T) {
 	t.Parallel()
-	p := candidate(t, conf{}, viewOf(1, 1, 2, 3, 4, 5))
+	p := preCandidate(t, conf{}, viewOf(1, 1, 2, 3, 4, 5))
 	p.term = types.Term{} // nobody that it hears leads
 	var pauses []time.Duration
 	for range 4 {
@@ -396,10 +503,10 @@ func TestDeclined(t *testing.T) {
 		p.log = nil
 		declined := p.at
 		p.pass(10*time.Second, 2, 3, 4, 5)
-		pauses = append(pauses, p.first("NEWLEADER→2")-declined)
+		pauses = append(pauses, p.first("NEWLEADER pre-vote→2")-declined)
 		p.log = slices.DeleteFunc(p.log, func(d deed) bool { return d.m.Kind != types.NewLeader })
 	}
-	want(t, "stands again after", fmt.Sprint(pauses), "[2.2s 4.4s 8.8s 8.8s]")
+	want(t, "stands again after", fmt.Sprint(pauses), "[2.4s 4.6s 9s 9s]")
 }
 
 // A candidate that loses its quorum asks nobody any more.

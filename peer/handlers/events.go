@@ -19,13 +19,17 @@ const (
 	FilesDiffer                         // the hosts file of Host differs from this peer's; told rarely
 	MonitorDiffers                      // Host runs with another -monitor than this peer, and is not let in or does not let in; told rarely
 	RunsTwice                           // Host runs twice, at Lives; told rarely
+	StateOld                            // what is stored is older than what the group knows of this host: an old copy was put back
 	Leads                               // the peer begins to lead with a lease, under Fence
 	Ceased                              // it does so no more
+	HostsFile                           // the hosts file and what the group has agreed on differ, or the files of members: Listing; told rarely
+	Unlisted                            // Host, in a group or not, does not list the host of this peer yet; told rarely
+	SelfRetired                         // Host leads a group in which the host of this peer is retired; told rarely
 	Halted                              // its group cannot go on, because of Halt; or, with Going, it can again. Not told by a step: it comes of Status
 )
 
 func (k EventKind) String() string {
-	return [...]string{"", "view", "failure", "message", "waits", "files differ", "monitor differs", "runs twice", "leads", "ceased", "halt"}[k]
+	return [...]string{"", "view", "failure", "message", "waits", "files differ", "monitor differs", "runs twice", "old state", "leads", "ceased", "hosts file", "not listed", "retired", "halt"}[k]
 }
 
 // Event is something that happened to a peer, for its listeners. The protocol never reads it.
@@ -52,6 +56,7 @@ type Event struct {
 	Halt    Halt          // Waits, Halted
 	Awaited []types.ID    // Waits, Halted: the hosts that it takes to end Halt
 	Lives   [2]types.Addr // RunsTwice: where
+	Listing *Listing      // HostsFile
 }
 
 // Record returns the record that the peer self writes of e. It returns false if e has none.
@@ -107,9 +112,22 @@ type Step struct {
 type Tally struct {
 	Sent, Heard uint64                     // heartbeats of this peer, and of other members
 	Resent      uint64                     // retransmitted requests, counted once per receiver
+	Led         uint64                     // how often the peer began to lead with a lease
+	Stalls      uint64                     // how often its process did not run for a while
+	Stood       time.Duration              // for how long in all
 	Changes     [types.Expelled + 1]uint64 // views installed, by the cause of a removal; Present for all others
 	Took        Histogram                  // of Installed
 	Silence     Histogram                  // of Failed
+	Stored      Histogram                  // of what a write to the state file took
+	Received    [types.LastKind + 1]uint64 // messages that the protocol read, by kind; at 0 all of kinds that this release does not know
+}
+
+// received counts a message.
+func (t *Tally) received(k types.Kind) {
+	if k > types.LastKind {
+		k = 0
+	}
+	t.Received[k]++
 }
 
 // Bounds are the upper ends of a Histogram's steps.
@@ -152,6 +170,10 @@ func (h *Handler) noteInstall(next *types.View) {
 	switch {
 	case h.joined():
 		e.Change = between(&h.view, next)
+		if e.Change.Operation == types.Grow {
+			host := h.listing.hosts[e.Change.Member.ID-1]
+			e.Change.Name, e.Change.Addr = host.Name, host.Addr
+		}
 		h.credit(e)
 	case next.Group.Maker == h.ID && next.Group.Made == h.incarnation:
 		e.Made, e.Asked = true, h.ID
@@ -169,10 +191,17 @@ func between(v, next *types.View) types.Change {
 	if next.Group != v.Group || next.Number != v.Number+1 {
 		return types.Change{}
 	}
+	if n := len(v.Last); len(next.Last) > n {
+		return types.Change{Operation: types.Grow, Member: types.Member{ID: types.ID(n + 1)}}
+	}
 	for i, past := range next.Last {
 		if id := types.ID(i + 1); past != v.Past(id) {
 			c := types.Change{Operation: types.Add, Member: types.Member{ID: id, Incarnation: past.Incarnation}, Cause: past.Cause}
-			if past.Cause != types.Present {
+			switch past.Cause {
+			case types.Present:
+			case types.Retired:
+				return types.Change{Operation: types.Retire, Member: types.Member{ID: id}}
+			default:
 				c.Operation = types.Del
 			}
 			return c
@@ -192,14 +221,19 @@ func (h *Handler) credit(e *Event) {
 	default:
 		e.Asked = h.following
 	}
-	if h.leading != nil && h.leading.round != nil && h.leading.round.message.Change == c {
+	if h.leading != nil && h.leading.round != nil && sameChange(h.leading.round.message.Change, c) {
 		r := h.leading.round
 		e.Answers, e.Needed = r.count, len(h.view.Members)/2+1
 		if r.leader && len(h.view.Members)%2 == 0 {
 			e.Needed--
 		}
 		e.Took = h.ago(r.began)
-	} else if h.accepted.Change == c {
+	} else if sameChange(h.accepted.Change, c) {
 		e.Took = h.ago(h.acceptedAt)
 	}
+}
+
+// sameChange reports whether two changes of one view are the same. The name of a host may be spelt in two ways.
+func sameChange(a, b types.Change) bool {
+	return a.Operation == b.Operation && a.Member == b.Member && a.Cause == b.Cause
 }

@@ -39,12 +39,15 @@ func (h *Handler) ok(m *types.Message, kind types.Kind) {
 func (h *Handler) follow(m *types.Message) {
 	if m.From == m.Term.Peer {
 		h.noteNamed(m)
-		h.election.sign = leaderSeen{peer: m.From, term: m.Term, at: h.now.Run}
+		h.noteSign(m, h.now.Run)
 	}
 	h.following, h.followed = m.Term.Peer, m.Term
-	if h.promise(m.Term) {
+	switch changed := h.promise(m.Term); {
+	case changed:
 		h.misses = h.lacking > 0 && slices.ContainsFunc(h.view.Members, h.silent)
 		h.becomeFollower() // what it leads or stands for is under the term that it had promised
+	case h.role == roleCandidate && m.From == m.Term.Peer:
+		h.becomeFollower() // a pre-vote has promised nothing: its leader still leads it, and it is about to support it
 	}
 }
 
@@ -117,6 +120,9 @@ func (h *Handler) advance(m *types.Message) bool {
 		v := h.view.With(m.Change)
 		v.Term = m.Chosen
 		next = &v
+		h.noteGrowth(m.Change)
+	} else if !h.knowsHosts(m) {
+		return false
 	}
 	h.reportRemoved(next)
 	if h.obeys(m.Term) {
@@ -151,6 +157,9 @@ func (h *Handler) install(next *types.View) {
 	before := h.view
 	h.view = *next
 	h.highest = max(h.highest, next.Number)
+	h.storing.group, h.storing.former, h.storing.returns = next.Group, types.Stored{}, false
+	h.storing.admitted = 0
+	h.agree(&before)
 	h.acceptor.moved()
 	if h.promised.Below(next.Term) {
 		h.promise(next.Term)
@@ -169,17 +178,23 @@ func (h *Handler) install(next *types.View) {
 	}
 	h.reform = reforming{}
 	h.recount()
-	if h.role == roleCandidate {
+	switch {
+	case h.role != roleCandidate:
+	case h.candidacy.message.PreVote:
+		h.preVote()
+	default:
 		h.stand(h.candidacy.message.Term)
 	}
 }
 
 // removed is what becomes of a peer that learns that it is a member no more.
 func (h *Handler) removed(past types.Past) {
+	h.storing.former, h.storing.returns = h.toStore(), false
+	own := past.Incarnation == h.incarnation && !h.storing.again // not what became of an earlier process
 	switch {
-	case h.leaving != never || past.Incarnation == h.incarnation && past.Cause == types.Left:
+	case h.leaving != never || own && past.Cause == types.Left:
 		h.exit(0)
-	case past.Incarnation == h.incarnation && past.Cause == types.Expelled:
+	case own && past.Cause == types.Expelled:
 		h.note(Said).Text = "removed from the group"
 		h.becomeOut()
 	default:
@@ -235,28 +250,36 @@ func (h *Handler) tickLeaving() {
 func (h *Handler) tickMember() {
 	h.tickLeaving()
 	if h.role == roleDeparting {
-		h.tickDeparture()
+		if h.tickDeparture(); h.handsOver() {
+			h.noteWaiting()
+		}
 		return
 	}
 	h.watch()
 	h.tickCandidacy()
 	h.tickLeader()
 	h.tickReforming()
+	if h.quorate && h.waitsForDisk() && !h.exited {
+		h.noteWaiting()
+	}
 	if h.now.Run >= h.nextHeartbeat && !h.exited {
 		h.sendHeartbeat()
 	}
 	h.due(h.nextHeartbeat)
 }
 
-// sendHeartbeat tells every host of the file that this peer is here.
+// sendHeartbeat tells every host that is not retired that this peer is here.
 func (h *Handler) sendHeartbeat() {
 	h.nextHeartbeat = h.now.Run + h.pace()
 	h.lastHeartbeat = types.Message{Kind: types.Heartbeat, From: h.ID, Incarnation: h.incarnation,
 		Group: h.view.Group, Number: h.view.Number, Term: h.promised, Leads: h.leads(),
 		Request: uint64(h.now.Run), Heard: h.echo(h.promised), Unreachable: h.missing(&h.view, MaxNamed),
-		Ceased: h.ceased == h.promised && h.leading == nil && h.ceased != types.Term{}, Speaks: types.Version}
+		Ceased: h.ceased == h.promised && h.leading == nil && h.ceased != types.Term{} && !h.ceasing(), Speaks: types.Version,
+		File: h.listing.vote}
+	h.noteListing()
 	h.hosts[h.ID-1].unfit = !h.quorate
 	h.misses = h.lacking > 0
 	h.out.Heartbeat = &h.lastHeartbeat
+	h.sendAdded()
 	h.totals.Sent++
 }

@@ -242,7 +242,7 @@ func TestSection5Leave(t *testing.T) {
 	want(t, "is taken out", p.hear(msg{Kind: types.NewView, From: 1, Number: 6, Change: del(3, types.Left)}), "exit 0")
 
 	want(t, "a fresh peer", leave(fresh(t, conf{ID: 3})), "exit 0")
-	want(t, "the only member", leave(fresh(t, conf{ID: 1, Hosts: 1})), "leaving; exit 0")
+	want(t, "the only member", leave(fresh(t, conf{ID: 1, Listed: types.Numbered(1)})), "leaving; exit 0")
 }
 
 func leave(p *peer) string { return p.do(p.Leave) }

@@ -61,7 +61,7 @@ func (h *Handler) foundingEvidence(_ types.ID, e evidence) bool {
 		return false
 	}
 	if e.answered {
-		return e.standing != types.Joined
+		return e.standing.Free()
 	}
 	return e.outcome == types.Refusal || e.outcome == types.NoName && e.asked >= h.fresh.naming && h.namesFound()
 }
@@ -73,7 +73,7 @@ func (h *Handler) namesFound() bool { return h.since(h.fresh.named) < h.Monitor 
 // nameFound notes that the name service finds host id, unless the hosts file has its address. What it did
 // not find before counts no more.
 func (h *Handler) nameFound(id types.ID) {
-	if int(id) <= len(h.Addressed) && h.Addressed[id-1] {
+	if h.listing.hosts[id-1].Addr.IsValid() {
 		return
 	}
 	if !h.namesFound() {
@@ -86,11 +86,11 @@ func (h *Handler) nameFound(id types.ID) {
 func (h *Handler) nameless() bool {
 	for i := range h.hosts {
 		e := h.hosts[i].evidence
-		if types.ID(i+1) != h.ID && !(h.counts(e, h.fresh.since) && e.outcome == types.NoName) {
+		if id := types.ID(i + 1); id != h.ID && !h.isAway(id) && !(h.counts(e, h.fresh.since) && e.outcome == types.NoName) {
 			return false
 		}
 	}
-	return h.Hosts > 1
+	return h.others() > 0
 }
 
 // reformingEvidence reports whether e accounts for a host when the view has lost its quorum.
@@ -99,7 +99,7 @@ func (h *Handler) reformingEvidence(id types.ID, e evidence) bool {
 		return false
 	}
 	if e.answered {
-		return e.standing != types.Joined || e.group == h.view.Group && !e.led && !h.outranks(id, e)
+		return e.standing.Free() || e.group == h.view.Group && !e.led && !h.outranks(id, e)
 	}
 	return h.ReformOnRefusal && e.outcome.Refused() && h.since(h.hosts[id-1].lastContact) >= h.Monitor
 }
@@ -115,7 +115,9 @@ func (h *Handler) outranks(id types.ID, e evidence) bool {
 func (h *Handler) unaccounted(accounts func(types.ID, evidence) bool) []types.ID {
 	var ids []types.ID
 	for i := range h.hosts {
-		if id := types.ID(i + 1); id != h.ID && !accounts(id, h.hosts[i].evidence) {
+		id, e := types.ID(i+1), h.hosts[i].evidence
+		belongs := h.counts(e, h.fresh.since) && e.answered && !e.standing.Free() // it is marked, and in a group all the same
+		if id != h.ID && !h.isRetired(id) && (!h.isMarked(id) || belongs) && !accounts(id, e) {
 			ids = append(ids, id)
 		}
 	}
@@ -127,25 +129,33 @@ func (h *Handler) inquire(since, age time.Duration) {
 	for i := range h.hosts {
 		p, id := &h.hosts[i], types.ID(i+1)
 		stale := !h.counts(p.evidence, since) || h.since(p.evidence.asked) >= age
-		if id != h.ID && stale && (h.since(p.probed) >= age || p.probed < since) {
+		if id != h.ID && !h.isRetired(id) && stale && (h.since(p.probed) >= age || p.probed < since) {
 			h.ask(id)
 		}
 	}
 }
 
 // waitToFound is how long this peer lets those before it in the file found the group.
-func (h *Handler) waitToFound() time.Duration { return time.Duration(h.ID-1) * h.scaled(foundingTurn) }
+func (h *Handler) waitToFound() time.Duration {
+	return time.Duration(h.before()) * h.scaled(foundingTurn)
+}
 
 // mayFound reports whether it is nearly this peer's turn to found: it gathers evidence.
 func (h *Handler) mayFound() bool {
-	return h.since(h.fresh.waits)+h.scaled(foundingLook) >= h.waitToFound() || h.ID == 1
+	return !h.stores() && !h.JoinOnly && h.isFoundersTurn() && !h.shutOut()
+}
+
+// isFoundersTurn reports whether the hosts before this one have had the time to found a group.
+func (h *Handler) isFoundersTurn() bool {
+	return h.since(h.fresh.waits)+h.scaled(foundingLook) >= h.waitToFound() || h.before() == 0
 }
 
 // found makes a group if rule 7 lets this fresh peer do so: no host holds a view, and all hosts
 // are accounted for, or more than half are and the rest stayed silent for 10 s meanwhile.
 func (h *Handler) found() {
 	missing := h.unaccounted(h.foundingEvidence)
-	most := 2*(h.Hosts-len(missing)) > h.Hosts
+	all := h.others() + 1
+	most := 2*(all-len(missing)) > all
 	mark(&h.fresh.most, most, h.now.Run)
 	waited := h.since(h.fresh.waits) - h.waitToFound()
 	if waited < 0 || !most || h.role != roleFresh || h.leaving != never {
@@ -156,7 +166,20 @@ func (h *Handler) found() {
 			return
 		}
 	}
+	if h.awaitsMarked() {
+		h.due(h.fresh.since + h.scaled(markedRest))
+		return
+	}
 	h.makeGroup()
+}
+
+// awaitsMarked reports whether a host that the file retires has not answered, nor refused, and may still do so: it may be in a
+// group.
+func (h *Handler) awaitsMarked() bool {
+	return h.since(h.fresh.since) < h.scaled(markedRest) && slices.ContainsFunc(h.listing.file, func(f types.Host) bool { return f.Retired }) &&
+		slices.ContainsFunc(h.listing.serving(len(h.hosts)), func(id types.ID) bool {
+			return id != h.ID && h.isMarked(id) && !h.counts(h.hosts[id-1].evidence, h.fresh.since)
+		})
 }
 
 // tickReforming makes a new group when the view has lost its quorum for good, by the same
@@ -169,6 +192,9 @@ func (h *Handler) tickReforming() {
 	}
 	h.until(h.inquorate + h.Monitor)
 	h.noteWaiting()
+	if h.stores() {
+		return // who is away may come back as the member that it was
+	}
 	if h.lowerHolds() {
 		h.reform = reforming{}
 		return
@@ -207,13 +233,13 @@ func (h *Handler) snapshot() []evidence {
 }
 
 // makeGroup makes a group of this peer alone, in an incarnation above all it knows, its
-// first view numbered one above the highest it was told.
+// first view and term numbered one above the highest it was told.
 func (h *Handler) makeGroup() {
 	last := slices.Clone(h.view.Last)
 	if last == nil {
-		last = make([]types.Past, h.Hosts)
+		last = h.noPasts()
 	}
-	newest := h.newest
+	newest, counter := h.newest, max(h.topCounter, h.counter)
 	for i := range last {
 		newest = max(newest, last[i].Incarnation)
 		if last[i].Incarnation != 0 && last[i].Cause == types.Present {
@@ -225,11 +251,36 @@ func (h *Handler) makeGroup() {
 		h.renew(newest)
 	}
 	last[h.ID-1] = types.Past{Incarnation: h.incarnation}
-	h.counter = 1
-	term := types.Term{Counter: h.counter, Peer: h.ID}
+	h.beginAlone(last, types.Term{Counter: counter + 1, Peer: h.ID})
+}
+
+// noPasts returns what a first view has of the hosts: nobody was a member, but some are retired.
+func (h *Handler) noPasts() []types.Past {
+	last := make([]types.Past, h.listed())
+	for i := range last {
+		if h.isAway(types.ID(i + 1)) {
+			last[i].Cause = types.Retired
+		}
+	}
+	return last
+}
+
+// others returns how many other hosts there are that are not retired.
+func (h *Handler) others() (n int) {
+	for i := range h.hosts {
+		if id := types.ID(i + 1); id != h.ID && !h.isAway(id) {
+			n++
+		}
+	}
+	return n
+}
+
+// beginAlone installs the first view of a group of this peer alone, and leads it under term.
+func (h *Handler) beginAlone(last []types.Past, term types.Term) {
+	h.counter = term.Counter
 	h.promise(term)
 	h.following, h.followed = h.ID, term
 	h.install(&types.View{Group: types.Group{Made: h.incarnation, Maker: h.ID}, Number: h.highest + 1,
-		Leader: h.ID, Members: []types.ID{h.ID}, Term: term, Last: last})
+		Leader: h.ID, Members: []types.ID{h.ID}, Term: term, Last: slices.Clip(last), Digest: h.listing.digests[len(last)-1]})
 	h.lead(term, types.Accepted{}, nil)
 }

@@ -60,14 +60,14 @@ func TestRule7FoundingEvidence(t *testing.T) {
 		{"refused, but now a member", func(p *peer) { refuses(2)(p); p.at += ms; says(msg{From: 2, Standing: types.Joined})(p) }, false},
 	}
 	for _, tt := range tests {
-		p := fresh(t, conf{ID: 1, Hosts: 3})
+		p := fresh(t, conf{ID: 1, Listed: types.Numbered(3)})
 		tt.evidence(p)
 		isFresh(3)(p)
 		if got := p.View().Number == 1; got != tt.want {
 			t.Errorf("%s: founds %v, want %v", tt.name, got, tt.want)
 		}
 	}
-	want(t, "alone", fresh(t, conf{ID: 1, Hosts: 1}).when("view 1 [1]"), "[0s]")
+	want(t, "alone", fresh(t, conf{ID: 1, Listed: types.Numbered(1)}).when("view 1 [1]"), "[0s]")
 }
 
 // Rule 7, founding: more than half accounted for are enough when the rest stayed silent for
@@ -95,7 +95,7 @@ func TestRule7FoundingTime(t *testing.T) {
 		{"the second, the first silent", 2, 3, []func(*peer){isFresh(3)}, "[20s]"},
 	}
 	for _, tt := range tests {
-		p := fresh(t, conf{ID: tt.id, Hosts: tt.hosts})
+		p := fresh(t, conf{ID: tt.id, Listed: types.Numbered(tt.hosts)})
 		p.ask(22*time.Second, tt.answers...)
 		want(t, tt.name, p.when(fmt.Sprintf("view 1 [%d]", tt.id)), tt.want)
 	}
@@ -126,7 +126,7 @@ func TestRule7NetworkComesUp(t *testing.T) {
 		{"the third, the second answers", 3, []func(*peer){since(up, isFresh(2)), since(up, isFresh(4)), since(up, isFresh(5))}, "[2m30s]"},
 	}
 	for _, tt := range tests {
-		p := fresh(t, conf{ID: tt.id, Hosts: 5})
+		p := fresh(t, conf{ID: tt.id, Listed: types.Numbered(5)})
 		p.ask(up+40*time.Second, tt.answers...)
 		want(t, tt.name, p.when(fmt.Sprintf("view 1 [%d]", tt.id)), tt.want)
 	}
@@ -149,7 +149,7 @@ func TestRule7Names(t *testing.T) {
 		{"another is silent", []func(*peer){func(p *peer) { p.undialed(2, types.NoAnswer) }, hasNoName(3)}, "[10s]"},
 	}
 	for _, tt := range tests {
-		p := fresh(t, conf{ID: 1, Hosts: 3})
+		p := fresh(t, conf{ID: 1, Listed: types.Numbered(3)})
 		p.ask(12*time.Second, tt.evidence...)
 		want(t, tt.name, p.when("view 1 [1]"), tt.want)
 	}
@@ -159,7 +159,7 @@ func TestRule7Names(t *testing.T) {
 // incarnation is above all it knows.
 func TestRule7Maker(t *testing.T) {
 	t.Parallel()
-	p := fresh(t, conf{ID: 1, Hosts: 3})
+	p := fresh(t, conf{ID: 1, Listed: types.Numbered(3)})
 	isFresh(2)(p)
 	want(t, "founds", p.hear(msg{Kind: types.State, From: 3, Incarnation: 700, Standing: types.Fresh, Number: 8}), "view 9 [1]; HEARTBEAT leads")
 	v := p.View()

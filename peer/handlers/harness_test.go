@@ -25,13 +25,16 @@ const (
 type peer struct {
 	*handlers.Handler
 	t       testing.TB
-	at      time.Duration    // since the test began
-	wake    time.Duration    // when it wants the next tick
-	term    types.Term       // of all that others say, unless it is given
-	said    map[types.ID]msg // its newest HEARTBEAT or PROBE that says that it leads, by who got it
-	unheard bool             // the others hear nothing of it
-	lease   handlers.Lease   // after its last step
-	fences  []string         // its leases, as they begin and end
+	at      time.Duration         // since the test began
+	wake    time.Duration         // when it wants the next tick
+	term    types.Term            // of all that others say, unless it is given
+	said    map[types.ID]msg      // its newest HEARTBEAT or PROBE that says that it leads, by who got it
+	unheard bool                  // the others hear nothing of it
+	lease   handlers.Lease        // after its last step
+	fences  []string              // its leases, as they begin and end
+	save    handlers.Save         // the newest that it has asked for
+	news    []handlers.HostChange // of its last step
+	file    uint64                // the FileDigest that the others announce, unless it is given; 0 for that of its own first file
 	log     []deed
 	over    bool // it has exited
 }
@@ -44,7 +47,9 @@ type deed struct {
 
 // fresh is a peer that has just started.
 func fresh(t testing.TB, c conf) *peer {
-	c.Hosts, c.Digest = cmp.Or(c.Hosts, 6), 7
+	if c.Listed == nil {
+		c.Listed = types.Numbered(6)
+	}
 	c.Heartbeat, c.Monitor = cmp.Or(c.Heartbeat, 1100*ms), cmp.Or(c.Monitor, 2200*ms)
 	p := &peer{Handler: handlers.New(c), t: t, said: map[types.ID]msg{}}
 	p.do(p.Start)
@@ -66,7 +71,12 @@ func member(t testing.TB, c conf, v types.View) *peer {
 func (p *peer) hear(m msg) string { return p.hearAt(m.From, m) }
 
 func (p *peer) hearAt(remote types.ID, m msg) string {
-	m.Incarnation, m.Digest = cmp.Or(m.Incarnation, 10*types.Incarnation(m.From)), cmp.Or(m.Digest, 7)
+	m.Incarnation, m.Lines, m.Digest = cmp.Or(m.Incarnation, 10*types.Incarnation(m.From)), cmp.Or(m.Lines, len(p.Listed)), cmp.Or(m.Digest, types.Digest(p.Listed))
+	m.Full = cmp.Or(m.Full, m.Lines)
+	m.File = cmp.Or(m.File, p.file, types.FileDigest(p.Listed))
+	if aboutFounding := m.Kind == types.NewLeader || m.Kind == types.Req; aboutFounding {
+		m.Digest = m.File
+	}
 	if k := m.Kind; k != types.Join && k != types.Probe && k != types.Heartbeat {
 		m.For = cmp.Or(m.For, p.Incarnation())
 	}
@@ -104,7 +114,10 @@ func (p *peer) pass(d time.Duration, alive ...types.ID) {
 // do makes a step, and tells what the peer does in it.
 func (p *peer) do(step func(handlers.Instant) *handlers.Output) string {
 	out := step(handlers.Instant{Run: epoch + p.at, Wall: int64(10 * p.ID)})
-	p.wake, p.over, p.lease = out.Wake-epoch, out.Exit, out.Lease
+	p.wake, p.over, p.lease, p.news = out.Wake-epoch, out.Exit, out.Lease, out.Hosts
+	if out.Save.Number > 0 {
+		p.save = out.Save
+	}
 	n := len(p.log)
 	for i := range out.Events {
 		switch e := &out.Events[i]; e.Kind {
@@ -112,8 +125,12 @@ func (p *peer) do(step func(handlers.Instant) *handlers.Output) string {
 			p.note(msg{}, "view %d %d", e.View, e.Members)
 		case handlers.Waits:
 			p.note(msg{}, "waits: %v %d", e.Halt, e.Awaited)
-		case handlers.FilesDiffer, handlers.MonitorDiffers, handlers.RunsTwice:
+		case handlers.FilesDiffer, handlers.MonitorDiffers, handlers.RunsTwice, handlers.Unlisted, handlers.SelfRetired:
 			p.note(msg{}, "%d %v", e.Host, e.Kind)
+		case handlers.StateOld:
+			p.note(msg{}, "%v", e.Kind)
+		case handlers.HostsFile:
+			p.note(msg{}, "file:%s", inWords(e.Listing))
 		case handlers.Leads, handlers.Ceased:
 			p.fences = append(p.fences, fmt.Sprint(p.at, " ", e.Kind, " ", e.Fence))
 		default:
@@ -131,7 +148,7 @@ func (p *peer) do(step func(handlers.Instant) *handlers.Output) string {
 		}
 	}
 	if out.Heartbeat != nil {
-		for id := range types.ID(p.Hosts + 1) {
+		for id := range types.ID(len(p.Status().Hosts) + 1) {
 			if out.Heartbeat.Leads {
 				p.said[id] = *out.Heartbeat
 			}
@@ -142,6 +159,11 @@ func (p *peer) do(step func(handlers.Instant) *handlers.Output) string {
 		p.note(msg{}, "exit %d", out.Code)
 	}
 	return story(p.log[n:])
+}
+
+// stored lets everything be stored that the peer has asked for, and tells what it does.
+func (p *peer) stored() string {
+	return p.do(func(now handlers.Instant) *handlers.Output { return p.Saved(now, p.save.Number) })
 }
 
 func (p *peer) note(m msg, format string, args ...any) {

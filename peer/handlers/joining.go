@@ -27,11 +27,12 @@ type freshness struct {
 // the clock is behind, the incarnation is above last by the salt: two lives of a host that are told the
 // same last must not take the same incarnation.
 func (h *Handler) renew(last types.Incarnation) {
-	before := max(h.incarnation, last)
+	before := max(h.incarnation, last, h.storing.used)
 	h.incarnation = types.Incarnation(h.now.Wall)
 	if h.incarnation <= before {
 		h.incarnation = before + 1 + types.Incarnation(h.Salt)
 	}
+	h.storing.used, h.storing.again = h.incarnation, false
 }
 
 // tickFresh sends JOIN to the reported leader or, without one, to the hosts in turn. If it is this peer's turn to
@@ -55,7 +56,12 @@ func (h *Handler) tickFresh() {
 		h.inquire(h.fresh.since, pause)
 		h.found()
 	}
-	h.noteWaiting()
+	if h.stores() {
+		h.tickStored()
+	}
+	if h.role == roleFresh {
+		h.noteWaiting()
+	}
 }
 
 // join sends JOIN to id.
@@ -66,18 +72,19 @@ func (h *Handler) join(id types.ID) {
 	}
 	f.target, f.asked = id, h.now.Run
 	m := h.send(types.Join, id)
-	m.Digest, m.Request, m.Speaks, m.Monitor = h.Digest, uint64(h.now.Run), types.Version, h.Monitor
+	m.Request, m.Speaks, m.Monitor = uint64(h.now.Run), types.Version, h.Monitor
+	h.sign(m)
 }
 
 // joinNext sends JOIN to the host whose turn it is.
 func (h *Handler) joinNext() {
-	if h.Hosts < 2 {
-		return
+	f, hosts := &h.fresh, types.ID(len(h.hosts))
+	for range hosts {
+		if f.turn = f.turn%hosts + 1; f.turn != h.ID && !h.isRetired(f.turn) {
+			h.join(f.turn)
+			return
+		}
 	}
-	f := &h.fresh
-	for f.turn = f.turn%types.ID(h.Hosts) + 1; f.turn == h.ID; f.turn = f.turn%types.ID(h.Hosts) + 1 {
-	}
-	h.join(f.turn)
 }
 
 // askAnother asks another host at once when the last one cannot be reached.
@@ -120,6 +127,9 @@ func (f *freshness) prefers(id types.ID, group types.Group, term types.Term) boo
 // no leader, it also believes a member whose leader has this peer's own id: that leader cannot tell it.
 func (h *Handler) onJoinState(m *types.Message) {
 	h.newest = max(h.newest, m.Last)
+	if h.stores() {
+		h.noteAdmitted(m)
+	}
 	switch low := m.Last >= h.incarnation; {
 	case low && m.Leads && h.fresh.prefers(m.From, m.Group, m.Term):
 		h.renew(m.Last)
@@ -139,9 +149,10 @@ func (h *Handler) onJoinState(m *types.Message) {
 // this incarnation is too low.
 func (h *Handler) onFirstView(m *types.Message) {
 	v := m.View
-	if v == nil {
+	if v == nil || !h.knowsHosts(m) {
 		return
 	}
+	h.mistrust(v.Past(h.ID).Incarnation)
 	switch past := v.Past(h.ID); {
 	case v.Holds(types.Member{ID: h.ID, Incarnation: h.incarnation}):
 		h.promise(m.Term)
@@ -149,7 +160,7 @@ func (h *Handler) onFirstView(m *types.Message) {
 		h.following, h.followed = m.Term.Peer, m.Term
 		h.install(v)
 		h.becomeFollower()
-		h.nextHeartbeat = h.now.Run + h.Heartbeat*time.Duration(h.ID-1)/time.Duration(h.Hosts) // not all at one moment
+		h.nextHeartbeat = h.now.Run + h.Heartbeat*time.Duration(h.ID-1)/time.Duration(len(h.hosts)) // not all at one moment
 		h.due(h.now.Run)
 		if m.From == m.Term.Peer { // this peer has never heard the members that m lists as missing: the others record their failure
 			h.heeded.term, h.heeded.request = m.Term, m.Request
@@ -177,7 +188,8 @@ func (h *Handler) onForeignHeartbeat(m *types.Message) {
 	}
 }
 
-// joinEarlierGroup leaves this peer's group for that of m, a STATE, where rule 6 says so.
+// joinEarlierGroup leaves this peer's group for that of m, a STATE, where rule 6 says so. Or m is a REFUSED, which does not say
+// whether there is a leader: then only the order of the groups counts.
 func (h *Handler) joinEarlierGroup(m *types.Message) {
 	e := &h.election
 	earlier := m.Group.Before(h.view.Group)
@@ -190,6 +202,7 @@ func (h *Handler) joinEarlierGroup(m *types.Message) {
 		return
 	}
 	h.note(Said).Text = "leaving"
+	h.storing.former = types.Stored{}
 	h.becomeFresh()
 	if m.Leads {
 		h.locate(m)
@@ -201,31 +214,33 @@ func (h *Handler) joinEarlierGroup(m *types.Message) {
 // lasts reports whether what began at t, if it did, has lasted for d, scaled.
 func (h *Handler) lasts(t, d time.Duration) bool { return t != never && h.since(t) >= h.scaled(d) }
 
-// refuseFile refuses a JOIN or PROBE from another hosts file, to the host that it really came
-// from, because the sender's id may mean another host here.
-func (h *Handler) refuseFile(remote types.ID, m *types.Message) {
+// tellOfHost tells what (FilesDiffer, MonitorDiffers, Unlisted or SelfRetired) of a host, at most once every noticeEvery for each.
+func (h *Handler) tellOfHost(remote types.ID, what EventKind) {
 	if !h.known(remote) {
 		return
 	}
-	r := h.answer(m, types.Refused)
-	r.To, r.Reason = remote, types.Differs
-	h.differs(remote, FilesDiffer)
-}
-
-// differs says, rarely, that the hosts file of a host differs, or its -monitor.
-func (h *Handler) differs(remote types.ID, what EventKind) {
-	if h.known(remote) && h.since(h.hosts[remote-1].differed) >= noticeEvery {
-		h.hosts[remote-1].differed = h.now.Run
-		h.note(what).Host = remote
+	p := &h.hosts[remote-1]
+	if last, told := p.differed[what]; told && h.since(last) < noticeEvery {
+		return
 	}
+	if p.differed == nil {
+		p.differed = map[EventKind]time.Duration{}
+	}
+	p.differed[what] = h.now.Run
+	h.note(what).Host = remote
 }
 
-// noteWaiting tells what this peer waits for, once its group has not been able to go on for noticeAfter, and
+// noteWaiting tells what this peer waits for, once its group or its disk has not been able to go on for noticeAfter, and
 // again every noticeEvery.
 func (h *Handler) noteWaiting() {
 	since := h.fresh.since
-	if h.joined() {
-		since = h.inquorate
+	if h.handsOver() {
+		since = h.departure.began
+	} else if h.joined() {
+		since = h.inquorate // never, if a quorum is reached
+		if halt, _ := h.halt(); halt == NotStoring || halt == NoDisk {
+			since = h.storing.waits
+		}
 	}
 	if h.lasts(since, noticeAfter) && h.since(h.waited) >= noticeEvery {
 		h.waited = h.now.Run

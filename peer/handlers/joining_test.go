@@ -11,14 +11,14 @@ import (
 // A fresh peer asks the hosts in turn, the next one after 200 ms or when one cannot be reached.
 func TestAsksInTurn(t *testing.T) {
 	t.Parallel()
-	p := fresh(t, conf{ID: 3, Hosts: 4})
+	p := fresh(t, conf{ID: 3, Listed: types.Numbered(4)})
 	p.pass(700 * ms)
 	want(t, "asks 1", p.when("JOIN→1"), "[0s 600ms]")
 	want(t, "asks 2", p.when("JOIN→2"), "[200ms]")
 	want(t, "asks 4", p.when("JOIN→4"), "[400ms]")
 	want(t, "unreachable", p.undialed(1, types.NoAnswer), "JOIN→2")
 	want(t, "not who was asked last", p.undialed(1, types.Refusal), "")
-	if m := p.sent(1, types.Join); m.Incarnation != 30 || m.Digest != 7 || m.Group != (types.Group{}) {
+	if m := p.sent(1, types.Join); m.Incarnation != 30 || m.Lines != 4 || m.Digest != types.Digest(p.Listed) || m.Group != (types.Group{}) {
 		t.Errorf("JOIN %+v", m)
 	}
 }
@@ -94,7 +94,7 @@ func TestIncarnationOfAFounder(t *testing.T) {
 		{"a host that started before it", types.Incarnation(second), types.Incarnation(3 * second)},
 		{"a host whose clock is ahead", types.Incarnation(4 * second), types.Incarnation(4*second) + 8},
 	} {
-		h := handlers.New(conf{ID: 1, Hosts: 2, Heartbeat: 1100 * ms, Monitor: 2200 * ms, Salt: 7})
+		h := handlers.New(conf{ID: 1, Listed: types.Numbered(2), Heartbeat: 1100 * ms, Monitor: 2200 * ms, Salt: 7})
 		h.Start(handlers.Instant{Run: epoch, Wall: 2 * second})
 		h.Message(handlers.Instant{Run: epoch + time.Second, Wall: 3 * second}, 2, &msg{Kind: types.State, From: 2,
 			Incarnation: tt.told, For: h.Incarnation(), Standing: types.Fresh, Request: uint64(epoch)})
@@ -207,7 +207,7 @@ func TestRule4FilesDiffer(t *testing.T) {
 	const notice = "2 files differ"
 	for _, k := range []types.Kind{types.Join, types.Probe} {
 		p := member(t, conf{ID: 3}, viewOf(1, 1, 2, 3))
-		m := msg{Kind: k, From: 900, Digest: 8}
+		m := msg{Kind: k, From: 900, Digest: 8, Standing: types.Fresh}
 		want(t, k.String(), p.hearAt(2, m), notice+"; REFUSED hosts files differ→2")
 		p.pass(59*time.Second, 1, 2)
 		want(t, k.String()+" 59 s later", p.hearAt(2, m), "REFUSED hosts files differ→2")
@@ -216,7 +216,7 @@ func TestRule4FilesDiffer(t *testing.T) {
 		want(t, k.String()+" a minute later", p.hearAt(2, m), notice+"; REFUSED hosts files differ→2")
 	}
 	p := fresh(t, conf{ID: 3})
-	m := msg{Kind: types.Refused, From: 900, Reason: types.Differs}
+	m := msg{Kind: types.Refused, From: 900, Reason: types.Differs, Digest: 8}
 	want(t, "REFUSED", p.hearAt(2, m), notice)
 	want(t, "REFUSED again", p.hearAt(2, m), "")
 	m.For = 29
@@ -226,13 +226,13 @@ func TestRule4FilesDiffer(t *testing.T) {
 // For whom a peer waits, it says after 2.2 s, and then once a minute.
 func TestNotices(t *testing.T) {
 	t.Parallel()
-	p := fresh(t, conf{ID: 2, Hosts: 3})
+	p := fresh(t, conf{ID: 2, Listed: types.Numbered(3)})
 	p.hear(msg{Kind: types.State, From: 3, Standing: types.Fresh})
 	p.pass(63 * time.Second)
 	want(t, "for a group", p.when("waits: no group [1 3]"), "[2.2s]")
 	want(t, "for hosts", p.when("waits: unfounded [1 3]"), "[1m2.2s]")
 
-	p = fresh(t, conf{ID: 1, Hosts: 3})
+	p = fresh(t, conf{ID: 1, Listed: types.Numbered(3)})
 	p.ask(3*time.Second, hasNoName(2), hasNoName(3))
 	want(t, "for names", p.when("waits: no names [2 3]"), "[2.2s]")
 

@@ -15,9 +15,11 @@ type round struct {
 	outbid bool  // NEWLEADER: a member has promised a higher term
 	led    votes // NEWLEADER: who has a leader
 	preparation
-	asked time.Duration // NEWLEADER: when this peer first asked for the term, be it in an earlier view
-	began time.Duration
-	sent  time.Duration
+	unstored bool          // this peer's own vote is not stored, and does not count, before the Save
+	after    uint64        // of this number is; 0 until it is known
+	asked    time.Duration // NEWLEADER: when this peer first asked for the term, be it in an earlier view
+	began    time.Duration
+	sent     time.Duration
 }
 
 // leadership is the right to lead: a term that a quorum has granted, or the making of a group.
@@ -45,7 +47,11 @@ func (h *Handler) newRound(kind types.Kind, term types.Term, view *types.View) *
 	h.requests++
 	r := &round{to: view.Members, began: h.now.Run, sent: never, message: types.Message{Kind: kind, From: h.ID,
 		Incarnation: h.incarnation, Group: view.Group, Number: view.Number, Request: h.requests, Term: term}}
-	r.add(view, h.ID)
+	if bids := kind == types.NewLeader || kind == types.Req; bids && h.stores() && !h.isStored() {
+		r.unstored = true
+	} else {
+		r.add(view, h.ID)
+	}
 	return r
 }
 
@@ -62,7 +68,8 @@ func (h *Handler) call(r *round, view *types.View) {
 		r.message.Unreachable = h.failed()
 	}
 	for _, id := range r.to {
-		if id == h.ID || r.answered[id-1] || h.hosts[id-1].gone {
+		waits := h.role == roleDeparting && h.stores() // for whoever comes back
+		if id == h.ID || r.has(id) || h.hosts[id-1].gone && !waits {
 			continue
 		}
 		if h.since(r.began) >= h.paced(redialAfter) {
@@ -177,6 +184,9 @@ func (h *Handler) nextChange() types.Change {
 		}
 		o.leavers = o.leavers[1:]
 	}
+	if c := h.nextHost(); c.Operation != types.Nothing {
+		return c
+	}
 	return h.nextJoin()
 }
 
@@ -214,8 +224,8 @@ func (h *Handler) nextJoin() types.Change {
 		return h.since(r.asked) >= h.Monitor || past.Incarnation >= r.member.Incarnation
 	})
 	for _, r := range o.joining {
-		if !h.view.Has(r.member.ID) && h.steady(r) {
-			return types.Change{Operation: types.Add, Member: r.member}
+		if c := (types.Change{Operation: types.Add, Member: r.member}); h.view.Admits(c) && h.steady(r) {
+			return c
 		}
 	}
 	return types.Change{}
@@ -269,6 +279,9 @@ func (h *Handler) choose() {
 func (h *Handler) chosen(c types.Change) {
 	next := h.view.With(c)
 	next.Term = h.leading.term
+	if h.noteGrowth(c); c.Operation == types.Grow {
+		h.leading.joining = nil // whose lists have been compared with a shorter one
+	}
 	if c.Member.ID == h.ID {
 		h.beginDeparture(&next, c)
 		return
@@ -353,7 +366,7 @@ func (h *Handler) onLeaderAnswer(m *types.Message) {
 		h.answeredBy(m.From, r.began)
 	}
 	if m.Request != r.message.Request {
-		if r.message.Kind == types.Req && !r.answered[m.From-1] && p.behind {
+		if r.message.Kind == types.Req && !r.has(m.From) && p.behind {
 			p.behind = false
 			h.callOne(r, &h.view, m.From) // it has caught up
 		}
@@ -377,9 +390,17 @@ func (h *Handler) tally(m *types.Message) {
 		}
 		return
 	}
+	if !h.isPossible(m.Change) {
+		return
+	}
 	o.learn(types.Accepted{Term: m.Accepted, Change: m.Change})
 	o.ready = r.add(&h.view, m.From) || o.ready
 	h.progress()
+}
+
+// isPossible reports whether a member can have accepted c for the view after this peer's.
+func (h *Handler) isPossible(c types.Change) bool {
+	return c.Operation == types.Nothing || h.view.Admits(c)
 }
 
 // tickLeader sends again what is unanswered, and proposes what has become due.
@@ -417,7 +438,11 @@ func (h *Handler) onJoin(m *types.Message) {
 	}
 	if m.Monitor != h.Monitor { // its promises would last for another time than the leases here
 		h.answer(m, types.Refused).Reason = types.Settings
-		h.differs(m.From, MonitorDiffers)
+		h.tellOfHost(m.From, MonitorDiffers)
+		return
+	}
+	if h.view.Retired(m.From) {
+		h.answer(m, types.Refused).Reason = types.IsRetired
 		return
 	}
 	o := h.leading
@@ -451,12 +476,16 @@ func (h *Handler) onLeave(m *types.Message) {
 // (docs/protocol.md, section 6). It waits until every member holds the view. Otherwise the last host could learn
 // of its removal before its admission, attribute it to an earlier incarnation, and rejoin.
 func (h *Handler) drill() bool {
+	if !h.Drill {
+		return false
+	}
 	o, n := h.leading, len(h.view.Members)
-	if !h.Drill || h.leaving != never || n < h.Hosts || o.drill || o.settle.Change.Operation != types.Nothing || h.nextFailed() != 0 ||
+	serving := h.listing.serving(len(h.view.Last))
+	if h.leaving != never || n < max(len(serving), drillHosts) || o.drill || o.settle.Change.Operation != types.Nothing || h.nextFailed() != 0 ||
 		slices.ContainsFunc(h.view.Members, h.lags) {
 		return o.drill
 	}
-	last, next := types.ID(h.Hosts), types.ID(2)
+	last, next := serving[n-1], serving[1]
 	c := types.Change{Operation: types.Del, Cause: types.Expelled,
 		Member: types.Member{ID: last, Incarnation: h.view.Incarnation(last)}}
 	h.accept(o.term, c, h.now.Run)
@@ -467,6 +496,9 @@ func (h *Handler) drill() bool {
 	h.call(o.round, &h.view)
 	return true
 }
+
+// drillHosts is how many hosts the drill takes, at least: with fewer nobody is asked.
+const drillHosts = 4
 
 // awaits reports whether id, which is behind, gets the round again and again until it answers, and so the view. What it
 // owes from before the view counts only while there is a round.
@@ -503,8 +535,8 @@ func (h *Handler) onDepartureAnswer(m *types.Message) {
 
 func (h *Handler) tickDeparture() {
 	r := h.departure
-	if h.since(r.began) >= h.paced(leaveLimit) {
-		h.endDeparture()
+	if over := h.since(r.began) >= h.paced(leaveLimit); over && (h.leaving != never || !h.stores()) {
+		h.endDeparture() // one that stores stays, if it can: perhaps nobody else knows of the view
 		return
 	}
 	if h.since(r.sent) >= h.retry() {
@@ -512,6 +544,13 @@ func (h *Handler) tickDeparture() {
 		h.call(r, &next)
 	}
 	h.due(r.sent + h.retry())
+}
+
+// outlived reports whether m shows a departing leader that stores that its departure is known: a member holds the next
+// view, or a later one.
+func (h *Handler) outlived(remote types.ID, m *types.Message) bool {
+	return h.role == roleDeparting && h.stores() && m.Kind != types.OK && m.From == remote && h.known(m.From) &&
+		m.Group == h.view.Group && m.Number > h.view.Number
 }
 
 // endDeparture ends the departure of a leader that has removed itself.

@@ -10,8 +10,20 @@ import (
 	"memberly/peer/types"
 )
 
-// candidate is peer 1 that was shown v by a member which does not lead: it asks to lead, in term 2.
+// candidate is peer 1 that was shown v by a member which does not lead, and that the others would grant the lead: it
+// asks for it, in term 2.
 func candidate(t testing.TB, c conf, v types.View) *peer {
+	p := preCandidate(t, c, v)
+	for _, id := range v.Members {
+		if id != 1 && p.sent(id, types.NewLeader).PreVote {
+			p.reply(id)
+		}
+	}
+	return p
+}
+
+// preCandidate is peer 1 that was shown v by a member which does not lead: it asks whether it would be granted the lead.
+func preCandidate(t testing.TB, c conf, v types.View) *peer {
 	c.ID = 1
 	p := fresh(t, c)
 	p.hear(msg{Kind: types.NewView, From: slices.Max(v.Members), View: &v, Term: types.Term{Counter: 1, Peer: v.Leader}})

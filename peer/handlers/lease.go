@@ -38,14 +38,25 @@ type supported struct {
 // free reports whether this member may answer id as its follower.
 func (h *Handler) free(id types.ID) bool {
 	b := &h.supported
+	if h.ceasing() && id != h.ID {
+		return false
+	}
 	return b.peer.ID == 0 || b.peer.ID == id || h.since(b.at) >= h.Monitor ||
-		!h.view.Holds(b.peer) || h.known(b.peer.ID) && h.hosts[b.peer.ID-1].dead
+		!h.view.Holds(b.peer) || h.known(b.peer.ID) && h.hosts[b.peer.ID-1].diedAfter(b.at)
+}
+
+// ceasing reports whether this peer has just ceased to lead: for a moment it keeps others from leading, so that what acts
+// upon its lease can end before theirs begins.
+func (h *Handler) ceasing() bool {
+	return h.ceased != types.Term{} && h.leading == nil && h.since(h.ceasedAt) < h.paced(ceasePause)
 }
 
 // turnAway refuses m, a leader's request, because this member supports another peer, and looks into that one.
 func (h *Handler) turnAway(m *types.Message) {
 	h.answer(m, types.Refused).Reason = types.HasLeader
-	h.ask(h.supported.peer.ID)
+	if id := h.supported.peer.ID; id != 0 { // else it has just ceased to lead itself
+		h.ask(id)
+	}
 }
 
 // support notes that this member answers m as a follower of its term, or is about to in its heartbeats.
@@ -55,7 +66,7 @@ func (h *Handler) support(m *types.Message) {
 		*b = supported{peer: sender(m), term: m.Term}
 	}
 	b.at = h.now.Run
-	if m.Kind == types.Heartbeat || m.Kind == types.Probe {
+	if stamped(m) {
 		b.stamp = max(b.stamp, m.Request)
 	}
 }
@@ -72,6 +83,7 @@ func (h *Handler) release(m *types.Message) {
 	}
 	if s.peer == m.From && ceased(s.term) {
 		s.at = min(s.at, h.now.Run-h.Monitor)
+		s.stamp = max(s.stamp, m.Request)
 	}
 }
 
@@ -88,6 +100,7 @@ func (h *Handler) echo(t types.Term) uint64 {
 type extent struct {
 	answered []time.Duration // by ID-1: when this peer sent the newest message of its term that the host has answered
 	quorum   time.Duration   // when it sent the newest that a quorum has answered
+	newer    int             // how many hosts, at most, have answered what was sent after that
 	until    time.Duration   // the end of the lease
 	tenure   time.Duration   // until when the peer leads, with a lease or without: a new view may need more answers
 	since    time.Duration   // by this peer's own time: what it sent before does not count
@@ -101,6 +114,13 @@ func newExtent(hosts int, since time.Duration) extent {
 	return x
 }
 
+// grow makes room for so many hosts.
+func (x *extent) grow(hosts int) {
+	for len(x.answered) < hosts {
+		x.answered = append(x.answered, never)
+	}
+}
+
 // answeredBy notes that id has answered what this leader sent at a moment of its own time.
 func (h *Handler) answeredBy(id types.ID, sent time.Duration) {
 	x := &h.leading.extent
@@ -110,8 +130,12 @@ func (h *Handler) answeredBy(id types.ID, sent time.Duration) {
 	if sent += h.stood; sent <= x.answered[id-1] { // it has not stood still since
 		return
 	}
+	if sent > x.quorum && x.answered[id-1] <= x.quorum {
+		x.newer++
+	}
 	x.answered[id-1] = sent
-	if sent > x.quorum && h.view.Quorum(func(id types.ID) bool { return id == h.ID || x.answered[id-1] > x.quorum }) {
+	// In a large group most answers come while too few have: there is no need to look at all of them each time.
+	if sent > x.quorum && h.view.Enough(1+x.newer, true) && h.view.Quorum(func(id types.ID) bool { return id == h.ID || x.answered[id-1] > x.quorum }) {
 		h.extend()
 	}
 }
@@ -123,18 +147,29 @@ func (h *Handler) echoed(m *types.Message) {
 	}
 }
 
-// keepTime has this peer's next heartbeat follow that of its leader, m, so that it carries the newest stamp. In a
-// large group they do not all go at one moment.
+// keepTime has this peer's next heartbeat follow that of its leader, m, so that it carries the newest stamp.
 func (h *Handler) keepTime(m *types.Message) {
 	if m.From == h.election.sign.peer && h.leading == nil && h.since(h.nextHeartbeat-h.pace()) >= h.Heartbeat/8 {
-		spread := min(h.Heartbeat/8, time.Duration(h.Hosts)*h.scaled(perHostSpread))
-		h.nextHeartbeat = min(h.nextHeartbeat, h.now.Run+spread*time.Duration(h.ID-1)/time.Duration(h.Hosts))
+		h.nextHeartbeat = min(h.nextHeartbeat, h.now.Run+h.slot())
 		h.due(h.nextHeartbeat)
 	}
 }
 
-// perHostSpread is how far apart the heartbeats of two hosts are that follow their leader's.
-const perHostSpread = 100 * time.Microsecond
+// slot is how long after its leader's heartbeat this member sends its own. No two go at one moment, and in a large group
+// not so many in the time between two looks at the socket that a receiver's kernel has no room for them.
+func (h *Handler) slot() time.Duration {
+	if len(h.hosts) < manyHosts {
+		return h.scaled(slotOfFew) * time.Duration(h.ID-1)
+	}
+	members := time.Duration(len(h.view.Members)) // they alone, so that half of them have answered after half the time
+	return min(h.Heartbeat/2, h.scaled(slotOfMany)*members) * time.Duration(slices.Index(h.view.Members, h.ID)) / members
+}
+
+// The times between the heartbeats of two members that follow their leader's.
+const (
+	slotOfFew  = 100 * time.Microsecond
+	slotOfMany = 500 * time.Microsecond
+)
 
 // pace is the time between two heartbeats of this peer. That of a follower is a little more than its leader's, which
 // it waits for.
@@ -158,7 +193,12 @@ func (h *Handler) forgetFormer(before *types.View) {
 // extend sets the end of the lease to where the answers so far allow it in the present view.
 func (h *Handler) extend() {
 	x := &h.leading.extent
-	x.quorum = h.quorumAnswered(&h.view)
+	x.quorum, x.newer = h.quorumAnswered(&h.view), 0
+	for _, sent := range x.answered {
+		if sent > x.quorum {
+			x.newer++
+		}
+	}
 	x.until = x.quorum + h.leaseLength()
 	x.tenure = max(x.tenure, x.until)
 }
@@ -218,6 +258,7 @@ func (h *Handler) noteLease() Lease {
 	}
 	if h.told == 0 && now.Fence != 0 {
 		h.note(Leads).Fence = now.Fence
+		h.totals.Led++
 		h.told = now.Fence
 	}
 	return l
@@ -226,7 +267,7 @@ func (h *Handler) noteLease() Lease {
 // leasePatience is the age of the newest message that a quorum has answered at which a leader asks who has not
 // answered lately. In a large group heartbeats are read late.
 func (h *Handler) leasePatience() time.Duration {
-	if h.Hosts >= manyHosts {
+	if len(h.hosts) >= manyHosts {
 		return h.patience() + h.Heartbeat/3
 	}
 	return h.patience()

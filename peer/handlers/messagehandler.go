@@ -3,7 +3,8 @@
 // and reads no clock, so the simulator runs the very code that ships.
 //
 // Each file tells one story: joining (fresh peers), founding (who may make a group),
-// following (what a member does for its leader), leading, electing and monitoring. Three are values
+// following (what a member does for its leader), leading, electing and monitoring; and, for peers that store, storing,
+// returning and bidding. Three are values
 // without sight of a Handler: acceptor (rule 1), detector (who is reachable) and clock. Role says what
 // a peer is at a moment.
 package handlers
@@ -17,7 +18,7 @@ import (
 
 // Instant is a moment as one peer sees it.
 type Instant struct {
-	Run  time.Duration // steady, since any fixed moment in the life of the process
+	Run  time.Duration // steady, since any fixed moment in the life of the process; with Config.Stored above Stored.Clock
 	Wall int64         // nanoseconds of the wall clock; used for new incarnations alone
 }
 
@@ -27,20 +28,22 @@ const never = time.Duration(math.MinInt64 / 2)
 // Config is what a peer knows from its start.
 type Config struct {
 	ID              types.ID
-	Hosts           int           // in the hosts file
-	Digest          uint64        // of the hosts file
+	Listed          []types.Host  // those of the hosts file, by ID-1
 	Heartbeat       time.Duration // between two heartbeats
 	Monitor         time.Duration // of silence that makes a peer unreachable; at least twice Heartbeat
 	Drill           bool          // the leader-failure drill (docs/protocol.md, section 6)
 	Salt            uint32        // random in each process
 	RefusalTakes    time.Duration // from a refused dial until Undialed is called for it; 0 if it is at once
 	ReformOnRefusal bool          // a host that refuses connections counts as gone for re-forming (rule 7)
-	Addressed       []bool        // by ID-1: the hosts file has the host's address, so its name is not looked up; may be nil
+	Stored          *types.Stored // what this host has stored so far; nil if it stores nothing (rule 9)
+	JoinOnly        bool          // while it knows of no group it makes none, and does not vote for one (rules 7 and 9)
 }
 
-// Output is what a step did and asks of its caller, in this order: to tell the listeners, to send, to
+// Output is what a step did and asks of its caller, in this order: to note what is new of the hosts, to store, to tell the listeners, to send, to
 // exit. It is good until the next step.
 type Output struct {
+	Hosts     []HostChange    // what is new of the hosts; new ones in the order of their ids, each the next
+	Save      Save            // what is to be stored, while the peer goes on; then Saved is called
 	Events    []Event         // what happened, for the listeners
 	Redial    []types.ID      // open a new connection to each before sending to it
 	RedialAt  []types.Addr    // for each of Redial, the only address to dial; invalid for any of the host's
@@ -70,16 +73,19 @@ type Handler struct {
 	counter  uint64 // highest of the terms it has seen in its group
 	requests uint64 // ids given to its requests
 
+	listing listing
 	follower
 	detector
 	heartbeats
 	fresh    freshness
+	storing  storing
 	election election
 	leaver
 	supported supported  // of a member: whom it answers as a follower
 	ceased    types.Term // under which it last led, and leads no more
-	resigned  bool       // it has given up its lease for good
-	told      uint64     // the fence of which it was last told that this peer leads; 0 for none
+	ceasedAt  time.Duration
+	resigned  bool   // it has given up its lease for good
+	told      uint64 // the fence of which it was last told that this peer leads; 0 for none
 	reform    reforming
 	waited    time.Duration // when it last told what it waits for
 	totals    Tally         // for Status alone
@@ -91,6 +97,7 @@ type identity struct {
 	first       types.Incarnation // of this process
 	highest     int64             // view number that this peer was ever told
 	newest      types.Incarnation // of any host, that it was ever told
+	topCounter  uint64            // highest of the terms that it was ever told, in any group
 }
 
 // follower is the leader that this peer follows, and what that leader has reported of others.
@@ -119,12 +126,15 @@ type leaver struct {
 // New returns the handler of a peer that has not started.
 func New(c Config) *Handler {
 	return &Handler{Config: c, clock: clock{resumed: never}, leaver: leaver{leaving: never},
-		detector: newDetector(c.ID, c.Hosts)}
+		listing: newListing(c.Listed), detector: newDetector(c.ID, len(c.Listed))}
 }
 
 // Start is the first step: the peer becomes fresh.
 func (h *Handler) Start(now Instant) *Output {
 	h.now = now
+	if h.stores() {
+		h.recall(h.Config.Stored)
+	}
 	h.becomeFresh()
 	h.first = h.incarnation
 	return h.Tick(now)
@@ -191,7 +201,12 @@ func (h *Handler) View() types.View { return h.view }
 func (h *Handler) Incarnation() types.Incarnation { return h.incarnation }
 
 // Standing returns what the peer is at the moment.
-func (h *Handler) Standing() types.Standing { return h.role.standing() }
+func (h *Handler) Standing() types.Standing {
+	if h.returned() {
+		return types.Returned
+	}
+	return h.role.standing()
+}
 
 // Leads reports whether the peer leads its group (rule 5).
 func (h *Handler) Leads() bool { return h.leads() }
@@ -202,16 +217,20 @@ func (h *Handler) Message(now Instant, remote types.ID, m *types.Message) *Outpu
 	h.begin(now)
 	switch {
 	case h.exited:
-	case (m.Kind == types.Join || m.Kind == types.Probe) && m.Digest != h.Digest:
+	case (m.Kind == types.Join || m.Kind == types.Probe) && !h.sameHosts(m):
 		h.refuseFile(remote, m)
 	case m.Kind == types.Refused && m.Reason == types.Differs:
 		if h.addressed(m) {
-			h.differs(remote, FilesDiffer)
-			h.answered(remote, m)
+			h.onDiffers(remote, m)
 		}
+	case h.outlived(remote, m):
+		h.endDeparture()
 	case h.known(m.From) && m.From == remote && h.meant(m):
 		h.highest, h.newest = max(h.highest, m.Number), max(h.newest, m.Incarnation)
+		h.topCounter = max(h.topCounter, m.Term.Counter)
 		h.hosts[m.From-1].lastContact = h.now.Run
+		h.totals.received(m.Kind)
+		h.noteSpeech(m)
 		h.receive(m)
 	}
 	return h.end()
@@ -223,9 +242,12 @@ func (h *Handler) Message(now Instant, remote types.ID, m *types.Message) *Outpu
 func (h *Handler) meant(m *types.Message) bool {
 	switch m.Kind {
 	case types.Join, types.Probe, types.Heartbeat:
+		if m.Kind == types.Join && h.stores() {
+			return true // also while departing: who was let in may not know
+		}
 		return h.role != roleDeparting || m.Kind == types.Probe
 	}
-	if m.Kind > types.Echoed {
+	if m.Kind > types.LastKind || h.aboutFounding(m) && (m.Kind == types.NewLeader || m.Kind == types.Req) {
 		return true
 	}
 	if !h.addressed(m) {
@@ -251,6 +273,10 @@ func (h *Handler) receive(m *types.Message) {
 		h.counter = max(h.counter, m.Term.Counter)
 		h.hear(m)
 	}
+	if h.aboutFounding(m) {
+		h.onFounding(m)
+		return
+	}
 	switch m.Kind {
 	case types.Join:
 		h.onJoin(m)
@@ -268,10 +294,14 @@ func (h *Handler) receive(m *types.Message) {
 		}
 	case types.NewLeader, types.Leave:
 		h.onRequest(m)
+	case types.Hosts:
+		h.onHosts(m)
 	case types.OK, types.PendingResponse, types.Refused:
 		h.onAnswer(m)
 	default:
-		h.answer(m, types.Refused).Reason = types.Unknown // a later release sent it
+		if !h.onAdded(m) {
+			h.answer(m, types.Refused).Reason = types.Unknown // a later release sent it
+		}
 	}
 }
 
@@ -312,7 +342,13 @@ func (h *Handler) onAnswer(m *types.Message) {
 		h.refusedTwice(m)
 		return
 	case types.Settings:
-		h.differs(m.From, MonitorDiffers)
+		h.tellOfHost(m.From, MonitorDiffers)
+		return
+	case types.IsRetired:
+		h.tellOfHost(m.From, SelfRetired)
+		if h.mine(m) && m.Number > h.view.Number && !h.leaves() { // it was removed, and nobody speaks to it any more
+			h.removed(types.Past{Cause: types.Retired})
+		}
 		return
 	}
 	if !h.mine(m) {
@@ -343,6 +379,7 @@ func (h *Handler) begin(now Instant) {
 	o := &h.out
 	*o = Output{Events: o.Events[:0], Redial: o.Redial[:0], RedialAt: o.RedialAt[:0], Messages: o.Messages[:0], Code: o.Code}
 	if h.clock.advance(now, h.scaled(stallLimit)) {
+		h.totals.Stalls++
 		h.resume()
 	}
 }
@@ -351,6 +388,8 @@ func (h *Handler) end() *Output {
 	if !h.exited && h.joined() && h.role != roleDeparting {
 		h.review()
 	}
+	h.store()
+	h.out.Hosts = h.listing.hostChanges()
 	h.out.Lease = h.noteLease()
 	h.out.Exit = h.exited
 	// Waking this often guarantees that begin notices every stall.

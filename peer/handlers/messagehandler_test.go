@@ -254,7 +254,7 @@ func TestAllocations(t *testing.T) {
 func (p *peer) steady(id types.ID) *msg {
 	v := p.View()
 	return &msg{Kind: types.Heartbeat, From: id, Incarnation: v.Incarnation(id), Group: v.Group, Number: v.Number,
-		Term: p.term, Leads: id == p.term.Peer}
+		Term: p.term, Leads: id == p.term.Peer, File: types.FileDigest(p.Listed)}
 }
 
 // BenchmarkStep is a step of the leader of a group of so many: in the steady state, and while it
@@ -265,7 +265,7 @@ func BenchmarkStep(b *testing.B) {
 		for i := range members {
 			members[i] = types.ID(i + 1)
 		}
-		p := leader(b, conf{Hosts: n}, viewOf(1, members...))
+		p := leader(b, conf{Listed: types.Numbered(max(n, 6))}, viewOf(1, members...))
 		now := handlers.Instant{Run: epoch}
 		run := func(name string, step func()) {
 			b.Run(fmt.Sprintf("%s/%d", name, n), func(b *testing.B) {

@@ -216,7 +216,8 @@ func (h *Handler) probe(id types.ID, anew bool) *types.Message {
 		h.anew(id)
 	}
 	m := h.send(types.Probe, id)
-	m.Request, m.Digest, m.Speaks = uint64(h.now.Run), h.Digest, types.Version
+	m.Request, m.Speaks = uint64(h.now.Run), types.Version
+	h.sign(m)
 	m.Term, m.Leads = h.promised, h.leads()
 	return m
 }
@@ -236,6 +237,9 @@ func (h *Handler) onProbe(m *types.Message) {
 		h.sawLeader(m)
 	}
 	h.misses = h.misses || h.lacking > 0 && m.From == h.election.sign.peer
+	if h.mine(m) && !h.view.Holds(sender(m)) {
+		h.askIfAhead(m)
+	}
 	h.state(m)
 	admitted := m.Number == 0 && h.view.Holds(sender(m))
 	if admitted || h.mine(m) && m.Number < h.view.Number {
@@ -246,7 +250,7 @@ func (h *Handler) onProbe(m *types.Message) {
 // state answers m with what this peer is.
 func (h *Handler) state(m *types.Message) {
 	s := h.answer(m, types.State)
-	s.Standing, s.Leads = h.role.standing(), h.leads()
+	s.Standing, s.Leads = h.Standing(), h.leads()
 	s.HasLeader = s.Leads || h.hasLeader()
 	if !h.view.Holds(sender(m)) { // else it need not take another
 		s.Last = h.view.Past(m.From).Incarnation
@@ -259,6 +263,7 @@ func (h *Handler) state(m *types.Message) {
 	if s.HasLeader {
 		s.Heard = h.echo(s.Term)
 	}
+	s.File = h.listing.vote
 	if !h.joined() {
 		s.Number = h.highest
 	}
@@ -269,19 +274,26 @@ func (h *Handler) onState(m *types.Message) {
 	if !m.Stale {
 		h.nameFound(m.From)
 	}
+	h.hosts[m.From-1].refuses = false
 	h.onEvidence(m)
 	if h.joined() {
 		if h.role != roleLeader && h.view.Holds(sender(m)) {
 			h.hosts[m.From-1].owes = never
 		}
 		h.succeeded(m)
+		if (m.Standing == types.Fresh || m.Standing == types.Returned) && h.view.Holds(sender(m)) {
+			h.hosts[m.From-1].isBack(m)
+		}
 		if m.Standing == types.Fresh && h.view.Holds(sender(m)) {
-			h.showView(m) // it was admitted by a leader that died before it could tell it
+			h.showView(m) // it was admitted by a leader that died before it could tell it, or has come back with its state
 		}
 		if h.mine(m) && m.Leads {
 			h.sawLeader(m)
 		}
 		h.echoed(m)
+		if h.mine(m) {
+			h.noteFile(m)
+		}
 		if m.Group != h.view.Group && m.Standing == types.Joined {
 			h.joinEarlierGroup(m)
 		}
@@ -302,6 +314,9 @@ func (h *Handler) succeeded(m *types.Message) {
 		return
 	}
 	p := &h.hosts[m.From-1]
+	if m.Standing == types.Returned && !h.leads() && !h.hasLeader() {
+		return // if nobody leads, it will be that member again
+	}
 	if m.Kind == types.State && time.Duration(m.Request) > p.met {
 		h.miss(m.From)
 		p.dead = true
@@ -327,9 +342,8 @@ func (h *Handler) onHeartbeat(m *types.Message) {
 		}
 		h.echoed(m)
 		h.recordList(m)
-		if m.Number > h.view.Number {
-			h.ask(m.From) // who answers with its view: the leader may be unable to send it
-		}
+		h.noteFile(m)
+		h.askIfAhead(m)
 		if h.hosts[m.From-1].holds < h.view.Number && h.leads() && !h.awaits(m.From) && h.since(h.changed) >= h.retry() {
 			h.anew(m.From)
 			h.showView(m)
@@ -339,6 +353,15 @@ func (h *Handler) onHeartbeat(m *types.Message) {
 		h.showView(m)
 	default:
 		h.succeeded(m)
+		h.askIfAhead(m)
+	}
+}
+
+// askIfAhead asks the sender of m, of this group, for its view if that is later than this peer's. The leader may be unable
+// to send it; and of the members that this peer knows, perhaps none is there any more.
+func (h *Handler) askIfAhead(m *types.Message) {
+	if m.Number > h.view.Number {
+		h.ask(m.From)
 	}
 }
 
@@ -352,7 +375,7 @@ func (h *Handler) undialed(id types.ID, began time.Duration, o types.Outcome) {
 		h.recordEvidence(id, evidence{asked: began, outcome: o})
 	}
 	if o.Refused() && h.joined() && h.view.Has(id) {
-		if began < p.heard {
+		if began < max(p.heard, p.answered) {
 			h.probe(id, true) // it was heard since, or what it sent before: ask again
 		} else {
 			h.lose(id)

@@ -292,6 +292,37 @@ func TestRule2WitnessIsAsked(t *testing.T) {
 	want(t, "the leader asks", p.hear(msg{Kind: types.Probe, From: 1}), "STATE member led→1; HEARTBEAT→1")
 }
 
+// Rule 2: a member whose host refused is certainly gone, until its process answers that it does not know of the view: then
+// it is back with its state, and another has to miss it, too.
+func TestRule2GoneAndBack(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		do   func(p *peer)
+		want bool
+	}{
+		{"gone", func(p *peer) {}, true},
+		{"answers since", func(p *peer) { p.hear(msg{Kind: types.State, From: 3, Standing: types.Fresh}) }, false},
+		{"answers since as returned", func(p *peer) { p.hear(msg{Kind: types.State, From: 3, Standing: types.Returned}) }, false},
+		{"answers since as out", func(p *peer) { p.hear(msg{Kind: types.State, From: 3, Standing: types.Out}) }, true},
+		{"answers since, and the refusal of an earlier dial comes", func(p *peer) {
+			p.hear(msg{Kind: types.State, From: 3, Standing: types.Fresh})
+			p.do(func(now handlers.Instant) *handlers.Output { return p.Undialed(now, 3, now.Run-50*ms, types.Refusal) })
+		}, false},
+		{"answered before", func(p *peer) { p.hear(msg{Kind: types.State, From: 3, Standing: types.Fresh, Request: 1}) }, true},
+	} {
+		p := candidate(t, conf{}, viewOf(1, 1, 2, 3, 4, 5))
+		p.undialed(3, types.Refusal)
+		p.pass(100*ms, 2)
+		tt.do(p)
+		p.reply(2, 4)
+		p.pass(100*ms, 2, 4)
+		if got := p.when("REQ DEL 3 unreachable→2") != "[]"; got != tt.want {
+			t.Errorf("%s: removed: %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
 // Rule 2: a leader that is left alone has nobody to ask.
 func TestRule2LeftAlone(t *testing.T) {
 	t.Parallel()
@@ -316,7 +347,7 @@ func TestLongListOfTheMissed(t *testing.T) {
 	for id := range types.ID(50) {
 		all = append(all, id+1)
 	}
-	p := member(t, conf{ID: 2, Hosts: 50}, viewOf(1, all...))
+	p := member(t, conf{ID: 2, Listed: types.Numbered(50)}, viewOf(1, all...))
 	p.pass(4*time.Second, 1, 3, 4)
 	m := p.sent(0, types.Heartbeat)
 	if len(m.Unreachable) != handlers.MaxNamed || !slices.Contains(m.Unreachable, 2) {

@@ -13,6 +13,13 @@ type place struct{ before, after types.ID }
 
 func newOrder(hosts int) order { return order{make([]place, hosts+1)} }
 
+// grow makes room for so many hosts.
+func (o *order) grow(hosts int) {
+	if n := hosts + 1 - len(o.places); n > 0 {
+		o.places = append(o.places, make([]place, n)...)
+	}
+}
+
 // first returns the member that was not heard for longest; 0 if there is none.
 func (o *order) first() types.ID { return o.places[0].after }
 

@@ -60,9 +60,9 @@ func (h *Handler) enter(p position) {
 	if h.leading != p.leading {
 		h.forgive()
 		if h.leading != nil {
-			h.ceased = h.leading.term
+			h.ceased, h.ceasedAt = h.leading.term, h.now.Run
 			if p.role == roleFollower {
-				h.nextHeartbeat = h.now.Run // it says so
+				h.nextHeartbeat = h.now.Run + h.paced(ceasePause) // it says so
 			}
 		}
 	}
@@ -72,6 +72,7 @@ func (h *Handler) enter(p position) {
 // becomeFresh forgets everything but the hosts, and begins a new incarnation.
 func (h *Handler) becomeFresh() {
 	h.enter(position{role: roleFresh})
+	h.topCounter = max(h.topCounter, h.counter)
 	h.renew(h.view.Past(h.ID).Incarnation)
 	h.view = types.View{}
 	h.acceptor = acceptor{}

@@ -31,7 +31,7 @@ func TestRoles(t *testing.T) {
 		roleDeparting: func(h *Handler) { h.becomeDeparting(new(round)) },
 	} {
 		for from := roleUnstarted; from <= roleDeparting; from++ {
-			h := New(Config{ID: 1, Hosts: 1, Heartbeat: time.Second, Monitor: 2 * time.Second})
+			h := New(Config{ID: 1, Listed: types.Numbered(1), Heartbeat: time.Second, Monitor: 2 * time.Second})
 			h.position = position{role: from, leading: new(leadership)}
 			panicked := try(func() { become(h) })
 			if slices.Contains(strings.Fields(allowed[to.String()]), from.String()) {

@@ -14,10 +14,10 @@ import (
 // watcher returns a member of a view of n, led by the given one, that reaches those whose bits
 // are set in reached.
 func watcher(n int, leader types.ID, reached uint) *Handler {
-	h := New(Config{ID: 1, Hosts: n, Heartbeat: 1100 * time.Millisecond, Monitor: 2200 * time.Millisecond})
+	h := New(Config{ID: 1, Listed: types.Numbered(n), Heartbeat: 1100 * time.Millisecond, Monitor: 2200 * time.Millisecond})
 	h.now = Instant{Run: time.Hour, Wall: 1}
 	h.becomeFresh()
-	v := types.View{Group: types.Group{Made: 1, Maker: leader}, Number: 7, Leader: leader, Last: make([]types.Past, n)}
+	v := types.View{Group: types.Group{Made: 1, Maker: leader}, Number: 7, Leader: leader, Last: make([]types.Past, n), Digest: types.Digest(h.Listed)}
 	for i := range n {
 		v.Members = append(v.Members, types.ID(i+1))
 		v.Last[i].Incarnation = types.Incarnation(i + 1)
@@ -43,6 +43,10 @@ func TestSpare(t *testing.T) {
 				got := h.Status().Spare
 				if want := trySpare(&h.view, reached); got != want {
 					t.Errorf("of %d led by %d with %b reached: %+v, want %+v", n, leader, reached, got, want)
+				}
+				h.storing.newest.Number, h.storing.waits = 1, h.now.Run-h.Monitor // its disk keeps it waiting
+				if got, want := h.Status().Spare, trySpare(&h.view, reached&^1); h.quorate && got != want {
+					t.Errorf("of %d led by %d with %b reached, and a disk that stalls: %+v, want %+v", n, leader, reached, got, want)
 				}
 			}
 		}
@@ -128,7 +132,7 @@ func TestSpareOfOneThatLeaves(t *testing.T) {
 func TestHaltOfOneThatIsInvited(t *testing.T) {
 	t.Parallel()
 	for id := types.ID(1); id <= 2; id++ {
-		h := New(Config{ID: id, Hosts: 3, Heartbeat: 1100 * time.Millisecond, Monitor: 2200 * time.Millisecond})
+		h := New(Config{ID: id, Listed: types.Numbered(3), Heartbeat: 1100 * time.Millisecond, Monitor: 2200 * time.Millisecond})
 		h.Start(Instant{Run: time.Hour})
 		if got, want := h.Status().Halt, map[types.ID]Halt{1: Unfounded, 2: NoGroup}[id]; got != want {
 			t.Errorf("peer %d, of no group: %v, want %v", id, got, want)

@@ -16,10 +16,17 @@ import (
 // viewOf is view 5 of group 10.1: host i is a member in incarnation 10·i, or never was one.
 func viewOf(leader types.ID, members ...types.ID) types.View {
 	hosts := max(6, slices.Max(members))
-	v := types.View{Group: types.Group{Made: 10, Maker: 1}, Number: 5, Leader: leader, Members: members, Last: make([]types.Past, hosts)}
+	v := types.View{Group: types.Group{Made: 10, Maker: 1}, Number: 5, Leader: leader, Members: members, Last: make([]types.Past, hosts), Digest: types.Digest(types.Numbered(int(hosts)))}
 	for _, id := range members {
 		v.Last[id-1].Incarnation = 10 * types.Incarnation(id)
 	}
+	return v
+}
+
+// among returns v as a view of so many hosts.
+func among(hosts int, v types.View) types.View {
+	v.Last = append(v.Last, make([]types.Past, max(0, hosts-len(v.Last)))...)
+	v.Digest = types.Digest(types.Numbered(len(v.Last)))
 	return v
 }
 
@@ -70,6 +77,9 @@ func brief(m msg) string {
 	s := m.Kind.String()
 	if m.Kind == types.NewView {
 		s += fmt.Sprint(" ", m.Number)
+	}
+	if m.PreVote {
+		s += " pre-vote"
 	}
 	switch c := m.Change; {
 	case m.Kind == types.NewView && m.View != nil:

@@ -33,7 +33,6 @@ type acceptor struct {
 	listener  net.Listener
 	pending   pendingConns
 
-	digest      uint64 // of the hosts file
 	corrections bucket // of hosts elsewhere
 }
 

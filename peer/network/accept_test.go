@@ -99,7 +99,7 @@ func TestLongerFile(t *testing.T) {
 			if st := s.expect("message"); st.host != 2 || st.message.From != 3 || st.message.Kind != kind {
 				t.Errorf("got %+v", st)
 			}
-			s.answer(send(types.Message{Kind: types.Refused, From: 1, To: 2, Reason: types.Differs}))
+			s.answer(send(types.Message{Kind: types.Refused, From: 1, To: 2, Reason: types.Differs, Lines: 1}))
 			if m := o.hears(); m.Kind != types.Refused {
 				t.Errorf("got %+v, want the refusal", m)
 			}
@@ -112,7 +112,7 @@ func TestLongerFile(t *testing.T) {
 
 // beyond is a message of this kind from id 3, of which there are but two.
 func beyond(kind types.Kind) types.Message {
-	m := types.Message{Kind: kind, From: 3, To: 1, Standing: types.Fresh, Reason: types.Differs}
+	m := types.Message{Kind: kind, From: 3, To: 1, Standing: types.Fresh, Reason: types.Differs, Lines: 3, Full: 3, Digest: 7}
 	switch kind {
 	case types.Req:
 		m.Change = types.Change{Operation: types.Add, Member: types.Member{ID: 1, Incarnation: 1}}

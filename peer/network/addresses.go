@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"memberly/peer/config"
 	"memberly/peer/types"
 	"memberly/peer/utils"
 )
@@ -39,14 +38,19 @@ type addressBook struct {
 	changes  atomic.Uint64 // counts them
 	lookups  bucket        // look-ups that come of claims, and of names not known yet
 
+	count atomic.Int64 // of hosts
+
 	mu    sync.RWMutex
 	owner map[netip.Addr]types.ID // by bare address
-	hosts []entry                 // by ID-1
+	hosts []*entry                // by ID-1
 }
 
+// entry is a host. Another one takes its place when the host has another name or address from then on, or is retired.
 type entry struct {
 	name     string
 	fixed    netip.Addr   // from the hosts file; never looked up
+	retired  bool         // it has no address, and is not looked up
+	digest   uint64       // of the list of hosts up to this one
 	addrs    []netip.Addr // never modified, only replaced
 	trusted  time.Time    // until when a refusal by addrs counts without a look-up
 	given    time.Time    // when the name service last gave some of addrs; zero if it has said since that it has none
@@ -55,29 +59,83 @@ type entry struct {
 	answered time.Time    // when the latest look-up was settled
 }
 
-func newAddressBook(hosts []config.Host, r utils.Resolver, t *tasks) *addressBook {
-	b := &addressBook{resolver: bounded(r), tasks: t, owner: make(map[netip.Addr]types.ID), hosts: make([]entry, len(hosts))}
-	rate, burst := limitTable[limitLookups].allowed(usualBeat)
-	b.lookups.allot(rate, burst+float64(len(hosts))) // each host is looked up once besides
+func newAddressBook(hosts []types.Host, r utils.Resolver, t *tasks) *addressBook {
+	b := &addressBook{resolver: bounded(r), tasks: t, owner: make(map[netip.Addr]types.ID)}
+	b.lookups.allot(limitTable[limitLookups].allowed(usualBeat))
 	for i, h := range hosts {
-		e := &b.hosts[i]
-		e.name, e.fixed = h.Name, h.Addr.Unmap()
-		if h.Addr.IsValid() {
-			b.set(types.ID(i+1), []netip.Addr{e.fixed})
-			e.trusted = time.Now().Add(addressTrust)
-		}
+		b.list(types.ID(i+1), h)
 	}
 	return b
+}
+
+// list makes h the host id, which is known or the next. What was found out about a host that had another name or
+// address, or was not retired, is forgotten.
+func (b *addressBook) list(id types.ID, h types.Host) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := &entry{name: h.Name, fixed: h.Addr.Unmap(), retired: h.Retired}
+	if int(id) > len(b.hosts) {
+		b.hosts = append(b.hosts, e)
+		b.lookups.raise(0, 1) // each host is looked up once besides
+	} else if old := b.hosts[id-1]; types.NameKey(old.name) == types.NameKey(e.name) && old.fixed == e.fixed && old.retired == e.retired {
+		old.name = h.Name
+		return
+	}
+	var addrs []netip.Addr
+	if e.fixed.IsValid() && !e.retired {
+		addrs = []netip.Addr{e.fixed}
+		e.trusted = time.Now().Add(addressTrust)
+	}
+	e.addrs = b.hosts[id-1].addrs
+	b.hosts[id-1] = e
+	b.put(id, addrs)
+	b.sum(id)
+	b.changes.Add(1) // even without an address, as there may be one to look up
+	b.count.Store(int64(len(b.hosts)))
+}
+
+// sum makes the digests from host id on. The caller holds mu.
+func (b *addressBook) sum(id types.ID) {
+	var digest uint64
+	if id > 1 {
+		digest = b.hosts[id-2].digest
+	}
+	for _, e := range b.hosts[id-1:] {
+		digest = types.Extend(digest, e.name)
+		e.digest = digest
+	}
+}
+
+// digest returns how many hosts there are, the retired ones included, and the digest of their list.
+func (b *addressBook) digest() (lines int, digest uint64) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return len(b.hosts), b.hosts[len(b.hosts)-1].digest
+}
+
+// agrees reports whether a digest is that of the first hosts, this many.
+func (b *addressBook) agrees(lines int, digest uint64) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return lines >= 1 && lines <= len(b.hosts) && b.hosts[lines-1].digest == digest
 }
 
 // bare returns addr as the address book compares it: IPv4 as IPv4, and without zone.
 func bare(addr netip.Addr) netip.Addr { return addr.Unmap().WithZone("") }
 
-// len returns how many hosts the file has.
-func (b *addressBook) len() int { return len(b.hosts) }
+// len returns how many hosts there are, the retired ones included.
+func (b *addressBook) len() int { return int(b.count.Load()) }
 
-// in reports whether id is a host of the file.
-func (b *addressBook) in(id types.ID) bool { return id >= 1 && int(id) <= len(b.hosts) }
+// in reports whether there is a host id.
+func (b *addressBook) in(id types.ID) bool { return id >= 1 && int(id) <= b.len() }
+
+// host returns host id. Its address is invalid if its name is looked up.
+func (b *addressBook) host(id types.ID) types.Host {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	e := b.hosts[id-1]
+	return types.Host{Name: e.name, Addr: e.fixed, Retired: e.retired}
+}
 
 // of returns the host that addr belongs to, as far as is known; 0 for none.
 func (b *addressBook) of(addr netip.Addr) types.ID {
@@ -120,11 +178,11 @@ func (b *addressBook) resolves(ctx context.Context, addr netip.Addr, id types.ID
 func (b *addressBook) refresh(id types.ID) *lookup {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	e := &b.hosts[id-1]
+	e := b.hosts[id-1]
 	if q := e.lookup; q != nil && !q.isSettled() {
 		return q
 	}
-	if now := time.Now(); now.Sub(e.answered) < lookupPause || !b.lookups.allow(now) {
+	if now := time.Now(); e.retired || now.Sub(e.answered) < lookupPause || !b.lookups.allow(now) {
 		return nil
 	}
 	return b.begin(id)
@@ -135,8 +193,10 @@ func (b *addressBook) refresh(id types.ID) *lookup {
 func (b *addressBook) toDial(id types.ID) ([]netip.Addr, *lookup) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	e := &b.hosts[id-1]
+	e := b.hosts[id-1]
 	switch q := e.lookup; {
+	case e.retired:
+		return nil, nil
 	case time.Now().Before(e.trusted):
 		return e.addrs, nil
 	case q != nil && !q.isSettled():
@@ -155,7 +215,7 @@ func (b *addressBook) set(id types.ID, addrs []netip.Addr) {
 
 // put is set for one that holds mu.
 func (b *addressBook) put(id types.ID, addrs []netip.Addr) {
-	e := &b.hosts[id-1]
+	e := b.hosts[id-1]
 	if slices.Equal(e.addrs, addrs) {
 		return
 	}
@@ -178,7 +238,7 @@ func (b *addressBook) release(addr netip.Addr) {
 	if !taken {
 		return
 	}
-	e := &b.hosts[before-1]
+	e := b.hosts[before-1]
 	e.addrs = slices.DeleteFunc(slices.Clone(e.addrs), func(a netip.Addr) bool { return bare(a) == addr })
 	e.trusted = time.Time{}
 }
@@ -193,12 +253,15 @@ func (b *addressBook) trustRecent(id types.ID, addr netip.Addr) {
 	}
 }
 
-// lists reports whether the hosts file has an address of id, or the name service gave it just now.
-func (b *addressBook) lists(id types.ID) bool {
+// listed returns the first address of id that the hosts file has, or the name service gave just now; false if there is none.
+func (b *addressBook) listed(id types.ID) (netip.Addr, bool) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	e := &b.hosts[id-1]
-	return e.fixed.IsValid() || len(e.addrs) > 0 && time.Now().Before(e.trusted)
+	e := b.hosts[id-1]
+	if len(e.addrs) == 0 || !e.fixed.IsValid() && !time.Now().Before(e.trusted) {
+		return netip.Addr{}, false
+	}
+	return bare(e.addrs[0]), true
 }
 
 // current reports whether the addresses of id are those of the hosts file, or the name service gave some of them
@@ -206,7 +269,7 @@ func (b *addressBook) lists(id types.ID) bool {
 func (b *addressBook) current(id types.ID) bool {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	e := &b.hosts[id-1]
+	e := b.hosts[id-1]
 	return e.fixed.IsValid() || !e.given.IsZero() && time.Since(e.given) < addressCurrent
 }
 

@@ -12,7 +12,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"memberly/peer/config"
 	"memberly/peer/types"
 	"memberly/peer/utils"
 )
@@ -57,13 +56,13 @@ func (n *names) count() int {
 }
 
 func (n *names) book() *addressBook {
-	return newAddressBook([]config.Host{{Name: "one"}, {Name: "two"}, {Name: "three", Addr: addr("10.0.0.3")}},
+	return newAddressBook([]types.Host{{Name: "one"}, {Name: "two"}, {Name: "three", Addr: addr("10.0.0.3")}},
 		utils.Resolver{Lookup: n.lookup}, newTasks())
 }
 
 // bookOf is an address book of so many hosts, whose names are all the same.
 func (n *names) bookOf(hosts int) *addressBook {
-	return newAddressBook(slices.Repeat([]config.Host{{Name: "x"}}, hosts), utils.Resolver{Lookup: n.lookup}, newTasks())
+	return newAddressBook(slices.Repeat([]types.Host{{Name: "x"}}, hosts), utils.Resolver{Lookup: n.lookup}, newTasks())
 }
 
 // dial does what a dial does: it returns the addresses, once they are confirmed, or the error.
@@ -212,7 +211,7 @@ func TestLateAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := make(map[string]int)
 		var mu sync.Mutex
-		b := newAddressBook([]config.Host{{Name: "one"}}, utils.Resolver{Lookup: func(ctx context.Context, network, _ string) ([]netip.Addr, error) {
+		b := newAddressBook([]types.Host{{Name: "one"}}, utils.Resolver{Lookup: func(ctx context.Context, network, _ string) ([]netip.Addr, error) {
 			mu.Lock()
 			asked[network]++
 			mu.Unlock()
@@ -269,7 +268,7 @@ func TestAddressesStay(t *testing.T) {
 		t.Run(c.what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var says [2]error
-				b := newAddressBook([]config.Host{{Name: "one"}}, utils.Resolver{Lookup: func(_ context.Context, network, _ string) ([]netip.Addr, error) {
+				b := newAddressBook([]types.Host{{Name: "one"}}, utils.Resolver{Lookup: func(_ context.Context, network, _ string) ([]netip.Addr, error) {
 					if network == "ip4" {
 						return []netip.Addr{addr("10.0.0.1")}, says[0]
 					}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"memberly/peer/config"
+	"memberly/peer/datastructures"
 	"memberly/peer/network/rawio"
 	"memberly/peer/types"
 )
@@ -36,8 +37,8 @@ type confirmer struct {
 	drops     *drops
 	keys      *keys
 	socket    rawio.Socket
-	awaited   atomic.Int32 // how many hosts are being asked
-	hosts     []asking     // by ID-1
+	awaited   atomic.Int32                     // how many hosts are being asked
+	hosts     datastructures.SafeTable[asking] // by ID-1
 }
 
 // asking is what the confirmer does about one host.
@@ -55,12 +56,20 @@ func newConfirmer(self types.ID, t *tasks, b *addressBook, d *drops, k *keys, so
 	if k == nil {
 		return nil
 	}
-	c := &confirmer{self: self, tasks: t, addresses: b, drops: d, keys: k, socket: socket, hosts: make([]asking, b.len())}
-	for i := range c.hosts {
-		c.hosts[i].turn = make(chan struct{}, 1)
-	}
+	c := &confirmer{self: self, tasks: t, addresses: b, drops: d, keys: k, socket: socket}
+	c.grow(b.len())
 	return c
 }
+
+// grow makes room for so many hosts.
+func (c *confirmer) grow(hosts int) {
+	if c != nil {
+		c.hosts.Grow(hosts, func(h *asking) { h.turn = make(chan struct{}, 1) })
+	}
+}
+
+// of returns what is done about host id.
+func (c *confirmer) of(id types.ID) *asking { return c.hosts.At(int(id - 1)) }
 
 // confirm returns what the outcome of a dial of host id shows. A refusal shows nothing if the host answers, or
 // if this process stood still and may have missed that. That there is no such name never shows anything.
@@ -92,7 +101,7 @@ func confirmWithin(polled bool) time.Duration {
 // silent reports whether host id is certain not to answer. An answer is good for as long as the host has to answer,
 // so that a forger who refuses every dial does not have it asked all the time.
 func (c *confirmer) silent(id types.ID) bool {
-	h, refused := &c.hosts[id-1], time.Now()
+	h, refused := c.of(id), time.Now()
 	select {
 	case h.turn <- struct{}{}:
 	case <-c.tasks.ctx.Done():
@@ -159,7 +168,7 @@ func (c *confirmer) answered(host types.ID, number uint64) {
 	if c == nil {
 		return
 	}
-	h := &c.hosts[host-1]
+	h := c.of(host)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if number != 0 && number == h.number {

@@ -34,7 +34,7 @@ func (s subnet) answerEchoes(t *testing.T, ring seal.Keyring, reply func(l *seal
 			}
 			b, answer, _ := l.Open(1, buf[:size], 0)
 			var m types.Message
-			if types.DecodeMessage(b, 2, &m) == nil && m.Kind == types.Echo {
+			if types.DecodeMessage(b, &m) == nil && m.Kind == types.Echo {
 				m = echoUDP(2, &m)
 				b, _ = types.AppendMessage(nil, &m)
 				answer = reply(l, b)
@@ -66,7 +66,7 @@ func TestRefusalConfirmed(t *testing.T) {
 		{"another key", func(_ *seal.Datagrams, b []byte) []byte { return lane(t, wrong, 2).Seal(nil, b) }, types.Refusal},
 		{"another number", func(l *seal.Datagrams, b []byte) []byte {
 			var m types.Message
-			types.DecodeMessage(b, 2, &m)
+			types.DecodeMessage(b, &m)
 			m.Request++
 			b, _ = types.AppendMessage(nil, &m)
 			return l.Seal(nil, b)
@@ -172,7 +172,7 @@ func TestConfirmShares(t *testing.T) {
 			if answered {
 				go func() {
 					time.Sleep(30 * time.Millisecond)
-					h := &c.hosts[2]
+					h := c.hosts.At(2)
 					h.mu.Lock()
 					number := h.number
 					h.mu.Unlock()
@@ -202,7 +202,7 @@ func TestConfirmEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newFakeConfirmer(t, &fakeUDP{ready: make(chan struct{})})
-		c.hosts[2].turn <- struct{}{} // another asks
+		c.hosts.At(2).turn <- struct{}{} // another asks
 		outcome := make(chan types.Outcome, 1)
 		go func() { outcome <- c.confirm(3, types.Refusal) }()
 		synctest.Wait()
@@ -216,7 +216,7 @@ func TestConfirmEnds(t *testing.T) {
 		default:
 			t.Error("it still waits")
 		}
-		<-c.hosts[2].turn
+		<-c.hosts.At(2).turn
 	})
 }
 
@@ -227,7 +227,7 @@ func TestRefusalConfirmedPolled(t *testing.T) {
 	n.answerEchoes(t, ring, func(l *seal.Datagrams, b []byte) []byte { return l.Seal(nil, b) })
 	c := n.sealedConfig(ring)
 	for i := len(c.Hosts); i < manyHosts; i++ {
-		c.Hosts = append(c.Hosts, config.Host{Name: fmt.Sprint("host", i), Addr: n.Host(i + 1)})
+		c.Hosts = append(c.Hosts, types.Host{Name: fmt.Sprint("host", i), Addr: n.Host(i + 1)})
 	}
 	s := newStage(t, c, nil)
 	s.answer(send(probe(1, 2, 1)))

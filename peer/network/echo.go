@@ -14,10 +14,10 @@ func echoUDP(self types.ID, m *types.Message) types.Message {
 	return types.Message{Kind: types.Echoed, From: self, Request: m.Request, Broadcast: m.Broadcast}
 }
 
-// echoTCP answers m, which a doctor sent over TCP, for a peer that holds a view, or none.
-func echoTCP(self, to types.ID, m *types.Message, digest uint64, view types.View) types.Message {
+// echoTCP answers m, which a doctor sent over TCP, for a peer that lists hosts with this digest, and holds a view, or none.
+func echoTCP(self, to types.ID, m *types.Message, lines int, digest uint64, view types.View) types.Message {
 	answer := types.Message{Kind: types.Echoed, From: self, To: to, Request: m.Request,
-		Group: view.Group, Number: view.Number, Digest: digest, Standing: types.Fresh}
+		Group: view.Group, Number: view.Number, Lines: lines, Digest: digest, Standing: types.Fresh}
 	if view.Number > 0 {
 		answer.Standing = types.Joined
 	}

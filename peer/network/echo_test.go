@@ -17,16 +17,14 @@ func TestEcho(t *testing.T) {
 	t.Parallel()
 	n := newSubnet(t)
 	two := n.listen(t, 2)
-	c := n.config()
-	c.Digest = 77
-	s := newStage(t, c, nil)
+	s := newStage(t, n.config(), nil)
 	s.answer(handlers.Output{})
 	o := n.dial(t, 2)
 	o.says(types.Message{Kind: types.Echoed, From: 2, To: 1, Request: 4})
 	o.says(types.Message{Kind: types.Echo, From: 3, To: 1, Request: 5}) // from a longer hosts file
 	for _, end := range []other{o, accept(t, two)} {
 		m := end.hears()
-		if m.Kind != types.Echoed || m.Request != 5 || m.Digest != 77 || m.From != 1 || m.Standing != types.Fresh {
+		if m.Kind != types.Echoed || m.Request != 5 || m.Digest != digest || m.From != 1 || m.Standing != types.Fresh {
 			t.Errorf("got %+v", m)
 		}
 	}
@@ -64,7 +62,7 @@ func TestEchoDatagram(t *testing.T) {
 		t.Fatal(err)
 	}
 	var m types.Message
-	if err := types.DecodeMessage(buf[:size], 2, &m); err != nil || m.Kind != types.Echoed || m.From != 1 ||
+	if err := types.DecodeMessage(buf[:size], &m); err != nil || m.Kind != types.Echoed || m.From != 1 ||
 		m.Request != 5 || !m.Broadcast || from != netip.AddrPortFrom(n.Host(1), config.UDPPort) {
 		t.Errorf("got %+v from %v, %v", m, from, err)
 	}

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"memberly/peer/config"
 	"memberly/peer/handlers"
 	"memberly/peer/types"
 )
@@ -18,6 +17,8 @@ func TestElsewhere(t *testing.T) {
 	t.Parallel()
 	other := probe(2, 1, 7)
 	other.Digest = 5
+	without := probe(2, 1, 7)
+	without.Digest = types.Digest([]types.Host{{Name: "one"}})
 	beat := heartbeat(2)
 	const byFile = "two is at %[1]v by the hosts file here, but its messages arrive from %[2]v: use the same hosts file everywhere. " +
 		"If that is right, start two on the machine that has %[1]v; if it runs there, an address translation (NAT) on the way changes " +
@@ -29,11 +30,12 @@ func TestElsewhere(t *testing.T) {
 		line   string // "" for a stranger
 	}{
 		{"it asks", probe(2, 1, 7), "", byFile},
-		{"it joins", types.Message{Kind: types.Join, From: 2, Request: 7}, "", byFile},
+		{"it joins", types.Message{Kind: types.Join, From: 2, Request: 7, Lines: 2, Full: 2, Digest: digest}, "", byFile},
 		{"by the name service", probe(2, 1, 7), "2", "two is at %[1]v by the name service here, but its messages arrive from %[2]v: correct the name service. "},
 		{"another hosts file", other, "", ""},
+		{"a hosts file without it", without, "", ""},
 		{"this host's own id", probe(1, 1, 7), "", ""},
-		{"an id of no host", probe(3, 1, 7), "", ""},
+		{"an id of no host, and no question", heartbeat(3), "", ""},
 		{"no question", beat, "", ""},
 		{"the name service knows no address", probe(2, 1, 7), "none", ""},
 	} {
@@ -43,7 +45,7 @@ func TestElsewhere(t *testing.T) {
 			g := n.config()
 			service := &names{addrs: map[string]string{"two": n.Host(2).String()}}
 			if c.lookup != "" {
-				g.Hosts[1] = config.Host{Name: "two"}
+				g.Hosts[1] = types.Host{Name: "two"}
 			}
 			if c.lookup == "none" {
 				service.set("one", "127.0.0.1")
@@ -71,6 +73,36 @@ func TestElsewhere(t *testing.T) {
 			}
 			if got := s.peer.drops.all()[reason]; got != 2 {
 				t.Errorf("counted %d, want 2: %v", got, s.peer.drops.all())
+			}
+		})
+	}
+}
+
+// A host that is not listed here is told so, by what the protocol says, and reads nothing else; once too many have asked,
+// the next are strangers.
+func TestStranger(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []types.Kind{types.Join, types.Probe} {
+		t.Run(kind.String(), func(t *testing.T) {
+			t.Parallel()
+			n := newSubnet(t)
+			s := newStage(t, n.config(), nil)
+			s.answer(handlers.Output{})
+			asks := probe(3, 1, 7)
+			asks.Kind, asks.Lines, asks.Full = kind, 3, 3
+			o := n.dial(t, 9)
+			o.says(asks)
+			if m := o.hears(); m.Kind != types.Refused || m.Reason != types.Differs || m.Request != 7 || m.Lines != 1 {
+				t.Errorf("it hears %+v", m)
+			}
+			o.closed()
+			for range 3 * correctionRate {
+				o := n.dial(t, 9)
+				o.says(asks)
+				io.Copy(io.Discard, o.socket)
+			}
+			if got := s.peer.drops.all(); got[dropElsewhere] > 2*correctionRate || got[dropStranger] == 0 {
+				t.Errorf("counted %v", got)
 			}
 		})
 	}

@@ -51,6 +51,7 @@ type heartbeats struct {
 	// These belong to the loop.
 	polling polling
 	heard   types.Message // what poll returned
+	roomy   bool          // the socket was told that there are many hosts
 
 	// The rest belongs to sendLoop.
 	sealed  []byte // the heartbeat, if there are keys
@@ -80,6 +81,18 @@ func newHeartbeats(self types.ID, t *tasks, b *addressBook, l *limits, d *drops,
 	}
 	h.own.Store(new([]netip.Addr))
 	return h
+}
+
+// grow makes room for so many hosts. A socket stays as it was made for the hosts at the start: if it wakes the process
+// for each datagram, it goes on to do so, until the process is started again.
+func (h *heartbeats) grow(hosts int) {
+	h.confirmer.grow(hosts)
+	if s, ok := h.socket.(sourced); ok && hosts >= manyHosts && !h.roomy {
+		h.roomy = true
+		if s, ok := s.Socket.(interface{ SetReadBuffer(bytes int) error }); ok {
+			s.SetReadBuffer(roomForMany) // if the kernel allows less, that
+		}
+	}
 }
 
 // send queues a heartbeat for sendLoop, and never waits.

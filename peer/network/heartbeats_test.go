@@ -41,7 +41,7 @@ func TestHeartbeats(t *testing.T) {
 		t.Fatalf("a datagram from %v, %v", from, err)
 	}
 	var got types.Message
-	if err := types.DecodeMessage(buf[:size], 2, &got); err != nil || got.From != 1 || got.Number != 3 {
+	if err := types.DecodeMessage(buf[:size], &got); err != nil || got.From != 1 || got.Number != 3 {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	reply := heartbeat(2)
@@ -240,6 +240,10 @@ func TestHeartbeatsAllocateNothing(t *testing.T) {
 	b, _ := types.AppendMessage(nil, &m)
 	f := &fakeUDP{sent: make([]netip.AddrPort, 0, 1<<20)}
 	p, _ := newFakeHeartbeats(&names{}, f)
+	for id := types.ID(4); id <= 9; id++ { // nor do they in a peer that has grown
+		p.limits.grow(int(id))
+		p.addresses.list(id, types.Host{Name: fmt.Sprint("host", id), Addr: netip.AddrFrom4([4]byte{10, 0, 0, byte(id)})})
+	}
 	p.limits.of(3)[limitHeartbeats].allot(0, 1e6)
 	p.broadcast(b)
 	if n := testing.AllocsPerRun(1000, func() {

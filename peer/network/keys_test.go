@@ -628,7 +628,7 @@ func TestSealedEcho(t *testing.T) {
 	}
 	message, _, err := l.Open(1, exchange(l.Seal(nil, b)), 0)
 	var m types.Message
-	if err != nil || types.DecodeMessage(message, 2, &m) != nil || m.Kind != types.Echoed || m.Request != 6 {
+	if err != nil || types.DecodeMessage(message, &m) != nil || m.Kind != types.Echoed || m.Request != 6 {
 		t.Errorf("got %+v, %v", m, err)
 	}
 }

@@ -65,14 +65,22 @@ func (l *lines) write(line []byte) {
 // recorder is the listener that writes the records of a peer.
 type recorder struct {
 	*lines
-	self types.ID
+	self  types.ID
+	times bool // put the time before each
 }
+
+// recordTime is the layout of a record's time, which is in UTC.
+const recordTime = "2006-01-02T15:04:05.000Z "
 
 // Stepped writes the records of a step.
 func (r recorder) Stepped(s *handlers.Step) {
 	for i := range s.Events {
 		if record, ok := s.Events[i].Record(r.self); ok {
-			r.put(record.Append(nil))
+			var line []byte
+			if r.times {
+				line = time.Now().UTC().AppendFormat(line, recordTime)
+			}
+			r.put(record.Append(line))
 		}
 	}
 }

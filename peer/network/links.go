@@ -45,7 +45,7 @@ func dialFrom(self netip.Addr) net.Dialer {
 	return net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(self, 0))}
 }
 
-// send sends m to its To, over the newest connection with its Addr, if that is valid; see Table.Send.
+// send sends m to its To, unless that is no host, over the newest connection with its Addr, if that is valid; see Table.Send.
 func (l *links) send(m *types.Message) {
 	frame, err := types.AppendFrame(make([]byte, 0, maxShort), m)
 	if err != nil {
@@ -53,12 +53,21 @@ func (l *links) send(m *types.Message) {
 		l.drops.failure("Error encoding integer", err)
 		return
 	}
+	if !l.addresses.in(m.To) {
+		l.drops.count(dropUnencodable)
+		return
+	}
 	l.limits.of(m.To)[limitBytes].spend(time.Now(), len(frame))
 	l.do(l.table.Send(m.To, m.Addr, frame))
 }
 
-// redial opens another connection with id, even if there are some; with at alone, if that is valid.
-func (l *links) redial(id types.ID, at netip.Addr) { l.do(l.table.Redial(id, at)) }
+// redial opens another connection with id, unless that is no host, even if there are some; with at alone, if that is
+// valid.
+func (l *links) redial(id types.ID, at netip.Addr) {
+	if l.addresses.in(id) {
+		l.do(l.table.Redial(id, at))
+	}
+}
 
 // dialBack dials id, if that closes no connection in use.
 func (l *links) dialBack(id types.ID) { l.do(l.table.DialIfRoom(id)) }
@@ -92,6 +101,18 @@ func (l *links) renew(id types.ID) (inUse bool) {
 		}
 	}
 	return inUse
+}
+
+// retire closes the connections with id, once what is queued is written, and makes no more.
+func (l *links) retire(id types.ID) { l.do(l.table.Retire(id)) }
+
+// abandon closes the connections with id at addresses that are not its own any more.
+func (l *links) abandon(id types.ID) {
+	for _, c := range l.table.Open(id) {
+		if l.addresses.of(c.addr) != id {
+			c.abort() // its reader reports the end
+		}
+	}
 }
 
 // close closes all connections once the queued frames are written, or flushTime has passed.

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"testing"
 
-	"memberly/peer/config"
 	"memberly/peer/handlers"
 	"memberly/peer/network/connections"
 	"memberly/peer/types"
@@ -147,7 +146,7 @@ func TestNameComesUp(t *testing.T) {
 	n := newSubnet(t)
 	two := n.listen(t, 2)
 	c := n.config()
-	c.Hosts[1] = config.Host{Name: "two"}
+	c.Hosts[1] = types.Host{Name: "two"}
 	service := &names{}
 	s := newStage(t, c, service.lookup)
 	s.answer(send(probe(1, 2, 1)))
@@ -164,7 +163,7 @@ func TestAddressChanges(t *testing.T) {
 	t.Parallel()
 	n := newSubnet(t)
 	c := n.config()
-	c.Hosts[1] = config.Host{Name: "two"}
+	c.Hosts[1] = types.Host{Name: "two"}
 	s := newStage(t, c, (&names{addrs: map[string]string{"two": n.Host(9).String()}}).lookup)
 	s.answer(handlers.Output{})
 	o := n.dial(t, 9)

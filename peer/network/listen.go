@@ -19,6 +19,10 @@ import (
 // would cost a peer of a thousand a twentieth of a core.
 const manyHosts = 32
 
+// roomForMany is what a socket that does not wake the process has room for, in bytes as SO_RCVBUF counts them: the
+// default, 277 heartbeats or fewer, is little more than what a peer of a thousand finds at one look.
+const roomForMany = 512 << 10
+
 // address returns the only address that the peer uses, which it has if it is on the loopback network,
 // so that a whole group can run on one machine.
 func address(c config.Config) netip.Addr {
@@ -49,6 +53,7 @@ func openUDP(self netip.Addr, hosts int) (rawio.Socket, error) {
 	if hosts < manyHosts {
 		return rawio.NewPolled(conn)
 	}
+	conn.SetReadBuffer(roomForMany) // if the kernel allows less, that
 	return rawio.NewUnpolled(conn)
 }
 

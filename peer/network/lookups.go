@@ -34,6 +34,7 @@ func bounded(r utils.Resolver) utils.Resolver {
 
 // lookup waits for the addresses of one host, of both families.
 type lookup struct {
+	of      *entry        // which may have been replaced since: then the answers count for nothing
 	began   time.Time     // when the older of its questions was asked
 	settled chan struct{} // closed when both families are answered, or one with addresses and the other is late
 	err     error         // once settled: nil if the name has addresses
@@ -70,8 +71,8 @@ var unanswered = utils.Answer{Err: context.DeadlineExceeded}
 
 // begin begins a look-up of id, whose latest is settled. The caller holds mu.
 func (b *addressBook) begin(id types.ID) *lookup {
-	e, now := &b.hosts[id-1], time.Now()
-	l := &lookup{began: now, settled: make(chan struct{})}
+	e, now := b.hosts[id-1], time.Now()
+	l := &lookup{of: e, began: now, settled: make(chan struct{})}
 	e.lookup = l
 	if e.fixed.IsValid() {
 		b.put(id, []netip.Addr{e.fixed})
@@ -85,7 +86,7 @@ func (b *addressBook) begin(id types.ID) *lookup {
 		if q == nil {
 			q = &question{began: now, done: make(chan struct{})}
 			e.pending[i] = q
-			b.tasks.run(func() { b.ask(id, i, q) })
+			b.tasks.run(func() { b.ask(id, i, q, e) })
 		}
 		if questions[i] = q; q.began.Before(l.began) {
 			l.began = q.began
@@ -95,18 +96,24 @@ func (b *addressBook) begin(id types.ID) *lookup {
 	return l
 }
 
-// ask asks the name service q, about the family i of id, once it is its turn.
-func (b *addressBook) ask(id types.ID, i int, q *question) {
-	e := &b.hosts[id-1]
-	q.answer = b.resolver.Family(b.tasks.ctx, e.name, i == 1)
+// ask asks the name service q, about the family i of id, which is e, once it is its turn.
+func (b *addressBook) ask(id types.ID, i int, q *question, e *entry) {
+	q.answer = b.resolver.Family(b.tasks.ctx, b.nameOf(e), i == 1)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e.pending[i] = nil
-	if q.answer.Err == nil {
+	if q.answer.Err == nil && b.hosts[id-1] == e {
 		b.replace(id, i, q.answer.Addrs)
 		e.given = time.Now()
 	}
 	close(q.done)
+}
+
+// nameOf returns the name of e.
+func (b *addressBook) nameOf(e *entry) string {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return e.name
 }
 
 // replace makes addrs the addresses of id of the family i. The caller holds mu.
@@ -138,7 +145,7 @@ func (b *addressBook) settle(id types.ID, l *lookup, questions [2]*question) {
 		case <-grace:
 			b.confirm(id, l, nil)
 		case <-slow.C:
-			if !l.isSettled() {
+			if !l.isSettled() && b.is(id, l.of) {
 				b.troubles.slow(id)
 			}
 		}
@@ -148,12 +155,26 @@ func (b *addressBook) settle(id types.ID, l *lookup, questions [2]*question) {
 	}
 	for i, a := range answers {
 		if utils.NoSuchName(a.Err) && answers[1-i].Err == nil {
-			b.mu.Lock()
-			b.replace(id, i, nil)
-			b.mu.Unlock()
+			b.withdraw(id, i, l.of)
 		}
 	}
 	b.confirm(id, l, utils.Failure(answers[0], answers[1]))
+}
+
+// withdraw takes the addresses of the family i from id, if that is still e.
+func (b *addressBook) withdraw(id types.ID, i int, e *entry) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.hosts[id-1] == e {
+		b.replace(id, i, nil)
+	}
+}
+
+// is reports whether e is still what is known of id.
+func (b *addressBook) is(id types.ID, e *entry) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.hosts[id-1] == e
 }
 
 // confirm settles l, unless it is settled. Without an error the known addresses are confirmed: that there is no
@@ -164,8 +185,10 @@ func (b *addressBook) confirm(id types.ID, l *lookup, err error) {
 	if l.isSettled() {
 		return
 	}
-	b.troubles.note(id, err)
-	e := &b.hosts[id-1]
+	e := l.of
+	if b.hosts[id-1] == e {
+		b.troubles.note(id, err)
+	}
 	e.answered = time.Now()
 	if utils.NoSuchName(err) {
 		e.given = time.Time{}

@@ -67,9 +67,9 @@ func (l *life) findsAll(t *testing.T) {
 
 // member is the configuration of a host, whose file has the address of that host alone.
 func (n *named) member(id int) config.Config {
-	c := config.Config{HostsFile: "hostsfile.txt", Name: n.names[id-1], ID: types.ID(id)}
+	c := config.Config{Name: n.names[id-1], ID: types.ID(id)}
 	for _, name := range n.names {
-		c.Hosts = append(c.Hosts, config.Host{Name: name})
+		c.Hosts = append(c.Hosts, types.Host{Name: name})
 	}
 	c.Hosts[id-1].Addr = n.Host(id)
 	return c
@@ -210,7 +210,7 @@ func TestNoNameIsAskedFor(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			release := make(chan struct{})
-			b := newAddressBook([]config.Host{{Name: "one"}}, utils.Resolver{Lookup: func(context.Context, string, string) ([]netip.Addr, error) {
+			b := newAddressBook([]types.Host{{Name: "one"}}, utils.Resolver{Lookup: func(context.Context, string, string) ([]netip.Addr, error) {
 				select {
 				case <-release:
 					return nil, c.later
@@ -248,9 +248,9 @@ func TestQuestionsAreBounded(t *testing.T) {
 			n := newSubnet(t)
 			server := loopback.NewNameServer(t, netip.AddrPortFrom(n.Host(53), 0))
 			server.Become(habit)
-			var hosts []config.Host
+			var hosts []types.Host
 			for i := range many {
-				hosts = append(hosts, config.Host{Name: fmt.Sprintf("host%d.", i)})
+				hosts = append(hosts, types.Host{Name: fmt.Sprintf("host%d.", i)})
 				server.Set(fmt.Sprintf("host%d", i), n.Host(2))
 			}
 			b := newAddressBook(hosts, utils.Resolver{Lookup: lookupAt(server.Addr())}, newTasks())
@@ -287,9 +287,9 @@ func TestQuestionsInTurn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const many = 2*maxLookups + 1
-		var hosts []config.Host
+		var hosts []types.Host
 		for i := range many {
-			hosts = append(hosts, config.Host{Name: fmt.Sprintf("host%d", i)})
+			hosts = append(hosts, types.Host{Name: fmt.Sprintf("host%d", i)})
 		}
 		b := newAddressBook(hosts, utils.Resolver{Lookup: func(ctx context.Context, network, host string) ([]netip.Addr, error) {
 			if network == "ip4" && host == hosts[many-1].Name {

@@ -40,8 +40,11 @@ type protocol interface {
 	Message(now handlers.Instant, remote types.ID, m *types.Message) *handlers.Output
 	Closed(now handlers.Instant, host types.ID) *handlers.Output
 	Undialed(now handlers.Instant, host types.ID, began time.Duration, o types.Outcome) *handlers.Output
+	Saved(now handlers.Instant, number uint64) *handlers.Output
+	Reread(now handlers.Instant, hosts []types.Host) *handlers.Output
 	Unreached(now handlers.Instant, host types.ID, began time.Duration, addr netip.Addr) *handlers.Output
 	Resign(now handlers.Instant) *handlers.Output
+	Stranger(m *types.Message) types.Message
 	Leave(now handlers.Instant) *handlers.Output
 	Crash(now handlers.Instant) *handlers.Output
 	View() types.View
@@ -59,12 +62,16 @@ type Peer struct {
 	notice     *lines // stdout
 	drops      *drops
 	addresses  *addressBook
+	names      *types.Names
+	limits     *limits
 	keys       *keys // nil without -key
 	tasks      *tasks
 	acceptor   *acceptor
 	links      *links
 	heartbeats *heartbeats
 	timer      rawio.Timer
+	store      *store
+	file       *hostsFile // nil without Config.HostsFile
 
 	schedule schedule // the loop's
 	left     bool     // the loop's: it was told to leave, and has
@@ -78,18 +85,24 @@ type Peer struct {
 // go to stderr, and everything else for operators to stdout, in whole lines. If a socket cannot be opened,
 // New writes the reference's words to stdout, and the error says what to do about it.
 func New(c config.Config, stdout, stderr io.Writer) (*Peer, error) {
-	addressed := make([]bool, len(c.Hosts))
-	for i, host := range c.Hosts {
-		addressed[i] = host.Addr.IsValid()
-	}
-	h := handlers.Config{Addressed: addressed, ID: c.ID, Hosts: len(c.Hosts), Digest: c.Digest,
-		Heartbeat: c.Heartbeat, Monitor: c.Monitor, Drill: c.Drill, Salt: rand.Uint32(), ReformOnRefusal: c.Reform}
+	h := handlers.Config{Listed: c.Hosts, ID: c.ID, Heartbeat: c.Heartbeat, Monitor: c.Monitor, Drill: c.Drill, Salt: rand.Uint32(), ReformOnRefusal: c.Reform, JoinOnly: c.JoinOnly}
 	if c.Keys.Len() == 0 {
 		h.ReformOnRefusal = true
 	} else {
 		h.RefusalTakes = confirmWithin(len(c.Hosts) >= manyHosts)
 	}
-	return open(c, handlers.New(h), utils.Resolver{}, stdout, stderr)
+	s, err := openStore(c)
+	if err != nil {
+		return nil, err
+	}
+	h.Stored = s.stored
+	p, err := open(c, handlers.New(h), utils.Resolver{}, stdout, stderr)
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	p.use(s)
+	return p, nil
 }
 
 // open is New with any protocol and any name service.
@@ -106,7 +119,7 @@ func open(c config.Config, h protocol, names utils.Resolver, stdout, stderr io.W
 	}
 	p := &Peer{config: c, protocol: h, start: time.Now(), quit: make(chan struct{})}
 	p.asleep.begin()
-	p.notice = newLines(stdout, maxNotices, nil)
+	p.notice, p.store = newLines(stdout, maxNotices, nil), &store{}
 	var k *keys
 	if p.timer, err = rawio.NewTimer(); err == nil {
 		k, err = newKeys(c, p.start)
@@ -120,7 +133,7 @@ func open(c config.Config, h protocol, names utils.Resolver, stdout, stderr io.W
 		p.notice.close(drainTime)
 		return nil, err
 	}
-	p.Listen(recorder{newLines(stderr, 0, func(err error) { p.Say("Error writing records: %v", err) }), c.ID})
+	p.Listen(recorder{newLines(stderr, 0, func(err error) { p.Say("Error writing records: %v", err) }), c.ID, c.Times})
 	if k != nil {
 		p.sayKeys(c.Keys)
 	}
@@ -132,10 +145,12 @@ func open(c config.Config, h protocol, names utils.Resolver, stdout, stderr io.W
 func (p *Peer) connect(self netip.Addr, listener net.Listener, socket rawio.Socket, book *addressBook, k *keys) {
 	t, d, l := book.tasks, newDrops(p.notice), newLimits(book.len(), p.config.Heartbeat)
 	r := &reader{tasks: t, addresses: book, limits: l, drops: d, keys: k}
-	book.self, book.troubles = p.config.ID, newTroubles(p.notice, p.config.Hosts)
+	p.names, p.limits = types.NewNames(p.config.Hosts...), l
+	book.self, book.troubles = p.config.ID, newTroubles(p.notice, p.names)
 	s := newSources(book, p.config.ID, self)
 	p.tasks, p.drops, p.addresses, p.keys = t, d, book, k
-	p.acceptor = &acceptor{tasks: t, reader: r, addresses: book, limits: l, drops: d, listener: listener, digest: p.config.Digest}
+	p.file = newHostsFile(p.config, p.Say, func(hosts []types.Host) { t.put(event{kind: reread, hosts: hosts}) })
+	p.acceptor = &acceptor{tasks: t, reader: r, addresses: book, limits: l, drops: d, listener: listener}
 	p.acceptor.corrections.allot(correctionRate, correctionRate)
 	p.heartbeats = newHeartbeats(p.config.ID, t, book, l, d, k, socket, s)
 	p.links = &links{tasks: t, reader: r, addresses: book, limits: l, drops: d, sources: s, confirmer: p.heartbeats.confirmer, run: p.run,
@@ -170,6 +185,7 @@ func (p *Peer) Close() {
 		p.heartbeats.socket.Close()
 		p.timer.Close()
 		p.tasks.running.Wait()
+		p.store.close()
 		for _, l := range slices.Backward(p.listeners) {
 			l.Ended(p.left)
 		}
@@ -189,6 +205,7 @@ func (p *Peer) loop(ctx context.Context) int {
 	if p.config.Crash > 0 {
 		m.crash = time.After(p.config.Crash)
 	}
+	p.store.begin(p.notice.printf)
 	out := p.protocol.Start(p.now())
 	for out != nil {
 		if p.carry(out); out.Exit {
@@ -218,6 +235,11 @@ func (p *Peer) next(m *signals) *handlers.Output {
 			}
 			continue
 		}
+		select {
+		case <-p.store.saved:
+			return p.protocol.Saved(p.now(), p.store.number.Load())
+		default:
+		}
 		now := p.now()
 		if p.schedule.tick(now.Run) {
 			return p.protocol.Tick(now)
@@ -230,6 +252,8 @@ func (p *Peer) next(m *signals) *handlers.Output {
 			if out := p.handle(e); out != nil {
 				return out
 			}
+		case <-p.store.saved:
+			return p.protocol.Saved(p.now(), p.store.number.Load())
 		case <-p.timer.C():
 			p.schedule.fired()
 		case <-p.heartbeats.socket.Ready():
@@ -293,41 +317,61 @@ func (p *Peer) input() (event, bool) {
 func (p *Peer) handle(e event) *handlers.Output {
 	switch e.kind {
 	case received:
-		if isEcho(e.message) {
-			p.echo(e.host, e.message)
-			return nil
-		}
-		if e.message.Kind == types.State {
-			e.message.Stale = !p.addresses.current(e.host)
-			if e.message.Stale {
-				p.addresses.refresh(e.host) // so that the next one need not be
-			}
-		}
-		out := p.protocol.Message(p.now(), e.host, e.message)
-		if out.Misled {
-			p.misled(e, out.Late)
-		}
-		if e.conn != nil {
-			messages.Put(e.message) // that of a datagram belongs to heartbeats
-		}
-		return out
+		return p.received(e)
 	case opened:
 		p.links.opened(e.conn)
 		return p.renew(e.host) // it may have begun before the keys changed
 	case rekeyed:
 		return p.renew(e.host)
+	case asked:
+		e.answer <- p.protocol.Stranger(e.message)
+	case reread:
+		return p.protocol.Reread(p.now(), e.hosts)
 	case broken:
 		if p.links.broken(e.conn) {
 			return p.protocol.Closed(p.now(), e.host)
 		}
 	case undialed:
 		p.links.undialed(e.host, e.at)
+		if p.links.table.Retired(e.host) {
+			return nil
+		}
 		if e.at.IsValid() {
 			return p.protocol.Unreached(p.now(), e.host, e.began, e.at)
 		}
 		return p.protocol.Undialed(p.now(), e.host, e.began, e.outcome)
 	}
 	return nil
+}
+
+// received takes the step of a message. It returns nil for an echo, and for a message that came before its host was
+// retired.
+func (p *Peer) received(e event) *handlers.Output {
+	if e.conn != nil && p.links.table.Retired(e.host) {
+		return nil
+	}
+	if isEcho(e.message) {
+		p.echo(e.host, e.message)
+		return nil
+	}
+	if e.message.Kind == types.State {
+		e.message.Stale = !p.addresses.current(e.host)
+		if e.message.Stale {
+			p.addresses.refresh(e.host) // so that the next one need not be
+		}
+	}
+	now := p.again() // poll looked
+	if e.conn != nil {
+		now = p.now()
+	}
+	out := p.protocol.Message(now, e.host, e.message)
+	if out.Misled {
+		p.misled(e, out.Late)
+	}
+	if e.conn != nil {
+		messages.Put(e.message) // that of a datagram belongs to heartbeats
+	}
+	return out
 }
 
 // echo answers a doctor over TCP: on the connection in use, which is most likely its own, and on one dialled
@@ -337,7 +381,8 @@ func (p *Peer) echo(host types.ID, m *types.Message) {
 		return
 	}
 	p.links.dialBack(host)
-	answer := echoTCP(p.config.ID, host, m, p.config.Digest, p.protocol.View())
+	lines, digest := p.addresses.digest()
+	answer := echoTCP(p.config.ID, host, m, lines, digest, p.protocol.View())
 	p.links.send(&answer)
 }
 
@@ -356,7 +401,7 @@ func (p *Peer) Rekey() {
 	}
 	p.keys.use(ring)
 	p.sayKeys(ring)
-	for i := range p.config.Hosts {
+	for i := range p.addresses.len() {
 		p.tasks.put(event{kind: rekeyed, host: types.ID(i + 1)})
 	}
 }
@@ -392,8 +437,13 @@ func (p *Peer) misled(e event, late bool) {
 
 // carry carries out what a step asks for.
 func (p *Peer) carry(out *handlers.Output) {
-	now := p.run()
+	p.store.save(&out.Save)
+	for _, c := range out.Hosts {
+		p.list(c.ID, c.Host)
+	}
+	now := p.again().Run // the step was told what time it is
 	p.schedule.stepped(now, out.Wake)
+	p.file.stepped(now)
 	step := handlers.Step{At: now, Events: out.Events, View: p.protocol.View(), Beats: out.Heartbeat != nil,
 		Stalled: p.schedule.stalled, Exit: out.Exit, Lease: out.Lease, Status: p.protocol.Status}
 	for _, l := range p.listeners {
@@ -423,6 +473,13 @@ func (p *Peer) now() handlers.Instant {
 	return handlers.Instant{Run: now.Sub(p.start) + p.asleep.total(), Wall: now.UnixNano()}
 }
 
+// again is now right after run or now, without their system calls: whether the machine was suspended in between, the next
+// step sees. So each heartbeat takes one look, not three, which in a large group is a tenth of what a peer does.
+func (p *Peer) again() handlers.Instant {
+	now := time.Now()
+	return handlers.Instant{Run: now.Sub(p.start) + p.asleep.known(), Wall: now.UnixNano()}
+}
+
 // asleep is how long the machine was suspended, on systems that tell. It never falls. Any goroutine may use it.
 type asleep struct {
 	first  time.Duration // when the peer was made
@@ -443,6 +500,9 @@ func (a *asleep) total() time.Duration {
 	}
 }
 
+// known returns what total last returned.
+func (a *asleep) known() time.Duration { return time.Duration(a.newest.Load()) - a.first }
+
 // begin begins to count.
 func (a *asleep) begin() {
 	a.first, _ = rawio.Suspended()
@@ -450,7 +510,15 @@ func (a *asleep) begin() {
 }
 
 // Addresses returns those that a host was last found to have. Any goroutine may call it.
-func (p *Peer) Addresses(id types.ID) []netip.Addr { return p.addresses.known(id) }
+func (p *Peer) Addresses(id types.ID) []netip.Addr {
+	if !p.addresses.in(id) {
+		return nil
+	}
+	return p.addresses.known(id)
+}
+
+// Names returns the names of all hosts, which become more while the peer runs. Any goroutine may call it.
+func (p *Peer) Names() *types.Names { return p.names }
 
 // DropsByName returns how often something was dropped, for every reason there is. Any goroutine may call it.
 func (p *Peer) DropsByName() map[string]uint64 {

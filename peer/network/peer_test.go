@@ -98,7 +98,7 @@ func TestStalled(t *testing.T) {
 	for _, after := range []time.Duration{0, settleTime / 2} {
 		synctest.Test(t, func(t *testing.T) {
 			l := &told{}
-			p := &Peer{start: time.Now(), protocol: late{}, listeners: []handlers.Listener{l}, heartbeats: &heartbeats{socket: &fakeUDP{}},
+			p := &Peer{store: &store{}, start: time.Now(), protocol: late{}, listeners: []handlers.Listener{l}, heartbeats: &heartbeats{socket: &fakeUDP{}},
 				timer: fakeTimer{time.NewTimer(time.Hour)}, tasks: newTasks()}
 			var m signals
 			p.carry(p.next(&m))
@@ -227,7 +227,7 @@ func TestLooksBeforeTick(t *testing.T) {
 		beats, _ := newFakeHeartbeats(&names{}, f)
 		defer beats.drops.notice.close(time.Second)
 		did := &stepLog{}
-		p := &Peer{start: time.Now(), protocol: did, heartbeats: beats, tasks: beats.tasks, timer: fakeTimer{time.NewTimer(time.Hour)}, schedule: schedule{wake: 10*pollEvery + pollEvery/4}}
+		p := &Peer{store: &store{}, start: time.Now(), protocol: did, heartbeats: beats, tasks: beats.tasks, timer: fakeTimer{time.NewTimer(time.Hour)}, schedule: schedule{wake: 10*pollEvery + pollEvery/4}}
 		defer p.timer.Close()
 		var none signals
 		for range 2 {

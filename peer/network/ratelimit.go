@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"memberly/peer/datastructures"
 	"memberly/peer/network/connections"
 	"memberly/peer/types"
 )
@@ -15,13 +16,13 @@ import (
 // Where possible, input beyond a limit is not read for a while: nothing is lost, and the sender's queue
 // fills. Else it is dropped. A host that behaves stays far below every limit.
 
-// limit is a row of the table of limits. README has the same rows, which a test compares.
+// limit is a row of the table of limits. docs/security.md has the same rows, which a test compares.
 type limit struct {
 	what    string
 	rate    int          // in a second; 0 if only the number at a time is limited
 	burst   int          // at once, or at a time
 	perBeat bool         // a second is the interval between heartbeats where that is shorter
-	also    []int        // further numbers that README states
+	also    []int        // further numbers that the page states
 	beyond  string       // what happens to more
 	counted []dropReason // as what
 }
@@ -130,6 +131,13 @@ func (b *bucket) allot(rate, burst float64) {
 	b.rate, b.burst, b.left = rate, burst, burst
 }
 
+// raise makes b grow by so much more in a second, and adds so much to its bound and to what is left.
+func (b *bucket) raise(rate, burst float64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.rate, b.burst, b.left = b.rate+rate, b.burst+burst, b.left+burst
+}
+
 // grow adds what has grown until now. If another goroutine has called it with a later time since the
 // caller read the clock, it adds nothing.
 func (b *bucket) grow(now time.Time) {
@@ -176,7 +184,8 @@ func (b *bucket) spend(now time.Time, n int) time.Duration {
 
 // limits are the buckets of one peer.
 type limits struct {
-	hosts     []allowance // by ID-1
+	beat      time.Duration                       // between two heartbeats
+	hosts     datastructures.SafeTable[allowance] // by ID-1
 	strangers [strangerSlots]bucket
 	seed      maphash.Seed // so that the addresses that share a slot cannot be predicted
 	datagrams bucket       // of all
@@ -190,18 +199,24 @@ func newLimits(hosts int, beat time.Duration) *limits {
 	if beat <= 0 {
 		beat = usualBeat
 	}
-	l := &limits{hosts: make([]allowance, hosts), seed: maphash.MakeSeed()}
-	for i := range l.hosts {
-		for id := range hostLimits {
-			l.hosts[i][id].allot(limitTable[id].allowed(beat))
-		}
-	}
+	l := &limits{beat: beat, seed: maphash.MakeSeed()}
 	for i := range l.strangers {
 		l.strangers[i].allot(limitTable[limitConns].allowed(beat))
 	}
-	rate, burst := limitTable[limitDatagrams].allowed(beat)
-	l.datagrams.allot(rate+datagramsPerBeat*float64(hosts)/beat.Seconds(), burst)
+	l.datagrams.allot(limitTable[limitDatagrams].allowed(beat))
+	l.grow(hosts)
 	return l
+}
+
+// grow makes l the limits among so many hosts, which are no fewer than before. One goroutine at a time may call it.
+func (l *limits) grow(hosts int) {
+	more := hosts - l.hosts.Len()
+	l.hosts.Grow(hosts, func(a *allowance) {
+		for id := range hostLimits {
+			a[id].allot(limitTable[id].allowed(l.beat))
+		}
+	})
+	l.datagrams.raise(datagramsPerBeat*float64(more)/l.beat.Seconds(), 0)
 }
 
 // allowed returns the rate in a second, and the burst, with so much time between heartbeats.
@@ -217,20 +232,20 @@ func (l *limit) allowed(beat time.Duration) (rate, burst float64) {
 // is 0.
 func (l *limits) connections(addr netip.Addr, host types.ID) *bucket {
 	if host != 0 {
-		return &l.hosts[host-1][limitConns]
+		return &l.of(host)[limitConns]
 	}
 	return &l.strangers[maphash.Comparable(l.seed, addr)%strangerSlots]
 }
 
 // of returns what a host may do.
-func (l *limits) of(host types.ID) *allowance { return &l.hosts[host-1] }
+func (l *limits) of(host types.ID) *allowance { return l.hosts.At(int(host - 1)) }
 
 // answers reports whether a message of this kind is to be handed on: it is no query, or within the limit.
 func (a *allowance) answers(kind types.Kind, now time.Time) bool {
 	switch kind {
 	case types.Join:
 		return a[limitJoins].allow(now)
-	case types.Probe, types.Echo:
+	case types.Probe, types.Echo, types.Hosts:
 		return a[limitQueries].allow(now)
 	}
 	return true

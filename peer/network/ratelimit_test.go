@@ -125,7 +125,7 @@ func TestHeldBack(t *testing.T) {
 	}{
 		{"honest", func(*allowance) {}, 0},
 		{"too many frames", func(a *allowance) { a[limitFrames].allot(100, 200) }, 8 * time.Second},
-		{"too many bytes", func(a *allowance) { a[limitBytes].allot(10_000, 10_000) }, 5 * time.Second},
+		{"too many bytes", func(a *allowance) { a[limitBytes].allot(10_000, 10_000) }, 7 * time.Second},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			t.Parallel()
@@ -187,7 +187,7 @@ func TestTooManyQuestions(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				x := trio(t)
-				speaks(x, 2, types.Message{Kind: c.kind, To: 1}, 2*c.most)
+				speaks(x, 2, types.Message{Kind: c.kind, To: 1, Lines: 2, Full: 2}, 2*c.most)
 				heard := 0
 				for {
 					synctest.Wait()
@@ -446,49 +446,49 @@ func TestTooManyConnections(t *testing.T) {
 	}
 }
 
-// README lists every limit, with the numbers, what happens to more, and as what that is counted.
-func TestReadmeListsLimits(t *testing.T) {
+// docs/security.md lists every limit, with the numbers, what happens to more, and as what that is counted.
+func TestDocsListLimits(t *testing.T) {
 	t.Parallel()
-	rows := readmeLimits(t)
+	rows := listedLimits(t)
 	if len(rows) != len(limitTable) {
-		t.Errorf("README has %d rows, want %d", len(rows), len(limitTable))
+		t.Errorf("docs/security.md has %d rows, want %d", len(rows), len(limitTable))
 	}
 	for _, l := range limitTable {
 		row, ok := rows[l.what]
 		if !ok {
-			t.Errorf("README has no row %q", l.what)
+			t.Errorf("docs/security.md has no row %q", l.what)
 			continue
 		}
 		if got, want := numbersIn(row[0]), l.numbers(); !slices.Equal(got, want) {
-			t.Errorf("%s: README has the numbers %v, want %v", l.what, got, want)
+			t.Errorf("%s: docs/security.md has the numbers %v, want %v", l.what, got, want)
 		}
 		if got, want := strings.Contains(row[0], "real second"), l.rate > 0 && !l.perBeat; got != want {
-			t.Errorf("%s: README says a real second: %v, want %v", l.what, got, want)
+			t.Errorf("%s: docs/security.md says a real second: %v, want %v", l.what, got, want)
 		}
 		var labels []string
 		for _, reason := range l.counted {
 			labels = append(labels, "`"+reason.String()+"`")
 		}
 		if got, want := row[2], strings.Join(labels, ", "); !strings.Contains(row[1], l.beyond) || got != want {
-			t.Errorf("%s: README says that more are %q, counted as %q; want %q, %q", l.what, row[1], got, l.beyond, want)
+			t.Errorf("%s: docs/security.md says that more are %q, counted as %q; want %q, %q", l.what, row[1], got, l.beyond, want)
 		}
 	}
 }
 
-// numbers returns those that README has for l, in order.
+// numbers returns those that the page has for l, in order.
 func (l *limit) numbers() []int {
 	all := append([]int{l.rate, l.burst}, l.also...)
 	return slices.DeleteFunc(all, func(n int) bool { return n == 0 })
 }
 
-// readmeLimits returns the cells of README's table of limits, by the first of each row.
-func readmeLimits(t *testing.T) map[string][]string {
+// listedLimits returns the cells of the table of limits, by the first of each row.
+func listedLimits(t *testing.T) map[string][]string {
 	t.Helper()
-	readme, err := os.ReadFile("../../README.md")
+	page, err := os.ReadFile("../../docs/security.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, _ := strings.Cut(string(readme), "\n### Limits\n")
+	_, section, _ := strings.Cut(string(page), "\n## Limits\n")
 	section, _, _ = strings.Cut(section, "\n### ")
 	_, table, _ := strings.Cut(section, "| --- |")
 	rows := make(map[string][]string)

@@ -71,8 +71,8 @@ func (s *sources) watch(t *tasks, notice *lines) {
 			t.pause(targetsLast)
 			continue
 		}
-		e := &s.addresses.hosts[s.self-1]
-		words := misplaced(e.name, e.fixed.IsValid(), listed, networks)
+		self := s.addresses.host(s.self)
+		words := misplaced(self.Name, self.Addr.IsValid(), listed, networks)
 		if words != "" {
 			if words != said && time.Since(at) >= reportPause {
 				said, at = words, time.Now()
@@ -82,7 +82,7 @@ func (s *sources) watch(t *tasks, notice *lines) {
 			continue
 		}
 		if said != "" {
-			notice.printf("Names are found again: %s", e.name)
+			notice.printf("Names are found again: %s", self.Name)
 			said = ""
 		}
 		select {

@@ -30,7 +30,7 @@ func newSubnet(t *testing.T) subnet {
 
 // config is that of the first of two hosts.
 func (s subnet) config() config.Config {
-	return config.Config{HostsFile: "hostsfile.txt", Name: "one", ID: 1, Hosts: []config.Host{
+	return config.Config{Name: "one", ID: 1, Hosts: []types.Host{
 		{Name: "one", Addr: s.Host(1)}, {Name: "two", Addr: s.Host(2)}}}
 }
 
@@ -49,6 +49,7 @@ func (o *output) await(t *testing.T, text string) {
 
 // step is one call of a protocol.
 type step struct {
+	number  uint64 // saved
 	what    string
 	now     handlers.Instant
 	host    types.ID
@@ -56,6 +57,7 @@ type step struct {
 	began   time.Duration
 	outcome types.Outcome
 	addr    netip.Addr
+	hosts   []types.Host
 }
 
 // script is a protocol that tells the test of each step, and does what the test answers.
@@ -80,13 +82,22 @@ func (s *script) Start(now handlers.Instant) *handlers.Output {
 func (s *script) Tick(now handlers.Instant) *handlers.Output {
 	return s.play(step{what: "tick", now: now})
 }
-func (s *script) Resign(handlers.Instant) *handlers.Output { return &handlers.Output{} }
+func (s *script) Resign(handlers.Instant) *handlers.Output { return &handlers.Output{Wake: never} }
 
 func (s *script) Leave(now handlers.Instant) *handlers.Output {
 	return s.play(step{what: "leave", now: now})
 }
+func (s *script) Saved(now handlers.Instant, number uint64) *handlers.Output {
+	return s.play(step{what: "saved", now: now, number: number})
+}
 func (s *script) Crash(now handlers.Instant) *handlers.Output {
 	return s.play(step{what: "crash", now: now})
+}
+func (s *script) Reread(now handlers.Instant, hosts []types.Host) *handlers.Output {
+	return s.play(step{what: "reread", now: now, hosts: hosts})
+}
+func (s *script) Stranger(m *types.Message) types.Message {
+	return types.Message{Kind: types.Refused, From: 1, To: m.From, For: m.Incarnation, Request: m.Request, Reason: types.Differs, Lines: 1, Digest: 5}
 }
 func (s *script) View() types.View         { return s.view }
 func (s *script) Status() *handlers.Status { return &handlers.Status{View: s.view} }
@@ -263,6 +274,9 @@ func (o other) closed() {
 	}
 }
 
+// digest is that of the hosts file of config.
+var digest = types.Digest([]types.Host{{Name: "one"}, {Name: "two"}})
+
 func probe(from, to types.ID, request uint64) types.Message {
-	return types.Message{Kind: types.Probe, From: from, To: to, Request: request}
+	return types.Message{Kind: types.Probe, From: from, To: to, Request: request, Lines: 2, Full: 2, Digest: digest}
 }

@@ -19,17 +19,21 @@ const (
 	undialed                  // host could not be dialled
 	ignored                   // a datagram came that is to be ignored
 	rekeyed                   // the keys changed, which concerns the connections with host
+	asked                     // a host that is not listed, or retired, has sent JOIN or PROBE
+	reread                    // the hosts file was read again
 )
 
 // event is what the goroutines at the sockets report to the one that owns the protocol.
 type event struct {
 	kind    eventKind
 	host    types.ID
-	message *types.Message // received
-	conn    *connection    // opened, broken; received: nil for a datagram
-	began   time.Duration  // undialed: when the dial began, as an Instant.Run
-	outcome types.Outcome  // undialed
-	at      netip.Addr     // undialed: the only address that was dialled; invalid for all
+	message *types.Message       // received, asked
+	conn    *connection          // opened, broken; received: nil for a datagram
+	began   time.Duration        // undialed: when the dial began, as an Instant.Run
+	outcome types.Outcome        // undialed
+	answer  chan<- types.Message // asked: to be sent to that host; it has room
+	hosts   []types.Host         // reread
+	at      netip.Addr           // undialed: the only address that was dialled; invalid for all
 }
 
 // maxEvents is how many events wait. Further input stays in the kernel.

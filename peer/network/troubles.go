@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"memberly/peer/config"
 	"memberly/peer/types"
 	"memberly/peer/utils"
 )
@@ -21,7 +20,7 @@ import (
 // reported are found. Any goroutine may use it.
 type troubles struct {
 	notice *lines
-	hosts  []config.Host
+	hosts  *types.Names
 
 	mu       sync.Mutex
 	unfound  map[types.ID]*unfound // the hosts whose latest look-up found no address
@@ -63,7 +62,7 @@ const (
 	maxNamed = 8
 )
 
-func newTroubles(notice *lines, hosts []config.Host) *troubles {
+func newTroubles(notice *lines, hosts *types.Names) *troubles {
 	return &troubles{notice: notice, hosts: hosts, unfound: make(map[types.ID]*unfound),
 		reported: make(map[types.ID]bool), moved: make(map[types.ID]time.Time)}
 }
@@ -202,11 +201,30 @@ func describe(c cause, names, detail string) string {
 		names, detail)
 }
 
+// forget forgets what was noted of id, which is another host now, or none.
+func (t *troubles) forget(id types.ID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.unfound, id)
+	delete(t.moved, id)
+	if !t.reported[id] {
+		return
+	}
+	delete(t.reported, id)
+	if len(t.reported) > 0 {
+		t.over()
+		return
+	}
+	for c := range t.now {
+		t.now[c].said = ""
+	}
+}
+
 // names lists hosts.
 func (t *troubles) names(ids []types.ID) string {
 	var names []string
 	for _, id := range ids[:min(len(ids), maxNamed)] {
-		names = append(names, t.hosts[id-1].Name)
+		names = append(names, t.hosts.Name(id))
 	}
 	list := strings.Join(names, ", ")
 	if more := len(ids) - len(names); more > 0 {

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"memberly/peer/check/loopback"
-	"memberly/peer/config"
 	"memberly/peer/handlers"
 	"memberly/peer/types"
 	"memberly/peer/utils"
@@ -73,7 +72,7 @@ func TestTroubles(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				out := newOutput()
 				notice := newLines(out, 0, nil)
-				l := newTroubles(notice, []config.Host{{Name: "one"}, {Name: "two"}})
+				l := newTroubles(notice, types.NewNames(types.Host{Name: "one"}, types.Host{Name: "two"}))
 				for _, look := range c.looks {
 					<-time.After(look.at)
 					if look.err == errNoAnswer {
@@ -138,14 +137,14 @@ func TestMisplaced(t *testing.T) {
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			t.Parallel()
-			host := config.Host{Name: "one"}
+			host := types.Host{Name: "one"}
 			if c.fixed != "" {
 				host.Addr = addr(c.fixed)
 			}
 			out := newOutput()
 			notice := newLines(out, 0, nil)
 			n := &names{addrs: map[string]string{"one": c.found}}
-			b := newAddressBook([]config.Host{host}, utils.Resolver{Lookup: n.lookup}, newTasks())
+			b := newAddressBook([]types.Host{host}, utils.Resolver{Lookup: n.lookup}, newTasks())
 			b.tasks.run(func() { newSources(b, 1, netip.Addr{}).watch(b.tasks, notice) })
 			for _, want := range c.want {
 				out.await(t, want)
@@ -202,14 +201,14 @@ func TestMisplacedLater(t *testing.T) {
 			t.Run(fmt.Sprint(c.what, ", in the file ", inFile), func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
-					host := config.Host{Name: "one"}
+					host := types.Host{Name: "one"}
 					if inFile {
 						host.Addr = addr(home)
 					}
 					out := newOutput()
 					notice := newLines(out, 0, nil)
 					n := &names{addrs: map[string]string{"one": home}}
-					b := newAddressBook([]config.Host{host}, utils.Resolver{Lookup: n.lookup}, newTasks())
+					b := newAddressBook([]types.Host{host}, utils.Resolver{Lookup: n.lookup}, newTasks())
 					s := newSources(b, 1, netip.Addr{})
 					var at atomic.Pointer[string]
 					at.Store(new(home))

@@ -17,7 +17,7 @@ import (
 // the name service that says so.
 func (n subnet) doubled() (config.Config, utils.LookupFunc) {
 	c := n.config()
-	c.Hosts[1] = config.Host{Name: "two"}
+	c.Hosts[1] = types.Host{Name: "two"}
 	return c, (&names{addrs: map[string]string{"two": n.Host(2).String() + " " + n.Host(3).String()}}).lookup
 }
 
@@ -173,7 +173,7 @@ func newLife(t *testing.T, c config.Config, lookup utils.LookupFunc) *life {
 	t.Helper()
 	l := &life{stdout: newOutput(), stderr: newOutput()}
 	c.Heartbeat, c.Monitor = 1100*time.Millisecond, 2200*time.Millisecond
-	h := handlers.New(handlers.Config{ID: c.ID, Hosts: len(c.Hosts), Heartbeat: c.Heartbeat, Monitor: c.Monitor})
+	h := handlers.New(handlers.Config{ID: c.ID, Listed: c.Hosts, Heartbeat: c.Heartbeat, Monitor: c.Monitor})
 	var err error
 	if l.peer, err = open(c, h, utils.Resolver{Lookup: lookup}, l.stdout, l.stderr); err != nil {
 		t.Fatal(err)

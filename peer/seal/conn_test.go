@@ -188,7 +188,7 @@ func TestPlainConn(t *testing.T) {
 	if err != nil || peer != 0 || len(sent) > 0 {
 		t.Fatalf("sent %x to %d, %v", sent, peer, err)
 	}
-	m := &types.Message{Kind: types.Probe, From: 1}
+	m := &types.Message{Kind: types.Probe, Lines: 1, Full: 1, From: 1}
 	frame, err := types.AppendFrame(nil, m)
 	if err != nil {
 		t.Fatal(err)
@@ -201,7 +201,7 @@ func TestPlainConn(t *testing.T) {
 
 func TestShakeRefuses(t *testing.T) {
 	t.Parallel()
-	probe, err := types.AppendFrame(nil, &types.Message{Kind: types.Probe, From: 2})
+	probe, err := types.AppendFrame(nil, &types.Message{Kind: types.Probe, Lines: 1, Full: 1, From: 2})
 	if err != nil {
 		t.Fatal(err)
 	}

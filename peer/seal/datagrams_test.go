@@ -132,7 +132,7 @@ func TestUnsealedPeerIsTold(t *testing.T) {
 	t.Parallel()
 	lane := newDatagrams(t, ring(t, 1), 2, 0)
 	for what, payload := range map[string][]byte{"hello": hello(t, accepting, 1)[4:], "datagram": lane.Seal(nil, []byte("beat"))} {
-		err := types.DecodeMessage(payload, 5, new(types.Message))
+		err := types.DecodeMessage(payload, new(types.Message))
 		if !errors.Is(err, types.ErrVersion) {
 			t.Errorf("%s: %v", what, err)
 		}

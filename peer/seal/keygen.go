@@ -9,20 +9,18 @@ import (
 	"io"
 	"io/fs"
 	"os"
+
+	"memberly/peer/config/options"
 )
 
-const keygenUsage = `Usage: memberly keygen [FILE]
-
-Makes a new key for -key, and prints it, or writes it to FILE, a new file that
-only its owner can read. Copy that file to every host.
-
-The first key of a file encrypts; every key can decrypt. To change the key of a
-running group, take three steps, each on all hosts before the next, and send the
-peers a SIGHUP after each: add the new key as the last line, move it to the
-first line, remove the old one.
-
-Exit code: 0 done, 1 not done, 2 wrong usage
-`
+// KeygenPage describes `memberly keygen`.
+var KeygenPage = options.Page{Command: "keygen", What: "make a key for -key", Synopsis: "[FILE]", Operand: "FILE",
+	About: "Makes a new key for -key, and prints it, or writes it to FILE, a new file that only its owner can read. " +
+		"Copy that file to every host.\n\n" +
+		"The first key of a file encrypts; every key can decrypt. To change the key of a running group, take three steps, " +
+		"each on all hosts before the next, and send the peers a SIGHUP after each: add the new key as the last line, " +
+		"move it to the first line, remove the old one.",
+	Exit: "0 done, 1 not done, 2 wrong usage"}
 
 // RunKeygen is the command keygen; args follow its name. It returns the exit code, and reads
 // nothing from stdin.
@@ -31,14 +29,14 @@ func RunKeygen(_ context.Context, args []string, _ io.Reader, stdout, stderr io.
 	flags.SetOutput(io.Discard)
 	err := flags.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprint(stdout, keygenUsage)
+		fmt.Fprint(stdout, KeygenPage.Text())
 		return 0
 	}
 	if err == nil && flags.NArg() > 1 {
 		err = fmt.Errorf("unexpected argument %q: name one file, or none", flags.Arg(1))
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "memberly keygen: %v\n\n%s", err, keygenUsage)
+		fmt.Fprint(stderr, KeygenPage.Wrong(err))
 		return 2
 	}
 	if err := keygen(flags.Args(), rand.Reader, stdout); err != nil {

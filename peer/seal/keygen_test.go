@@ -25,9 +25,9 @@ func TestKeygen(t *testing.T) {
 		{taken, 1, "", "exists already"},
 		{folder, 1, "", "exists already"},
 		{filepath.Join(folder, "no", "such"), 1, "", "cannot make the key file: open "},
-		{"-help", 0, keygenUsage, ""},
-		{"a b", 2, "", `unexpected argument "b": name one file, or none` + "\n\n" + keygenUsage},
-		{"-key a", 2, "", keygenUsage},
+		{"-help", 0, KeygenPage.Text(), ""},
+		{"a b", 2, "", `unexpected argument "b": name one file, or none` + "\n" + KeygenPage.Usage()},
+		{"-key a", 2, "", KeygenPage.Usage()},
 	} {
 		var stdout, stderr strings.Builder
 		code := RunKeygen(t.Context(), strings.Fields(c.args), nil, &stdout, &stderr)

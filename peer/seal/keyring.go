@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 )
@@ -61,6 +62,8 @@ func read(path string) (Keyring, error) {
 		return Keyring{}, unreadable(err)
 	case about.IsDir():
 		return Keyring{}, errors.New("it is a directory: " + remedy)
+	case about.Mode()&0o077 != 0 && runtime.GOOS == "windows":
+		return Keyring{}, errors.New("this program cannot tell on Windows who may read it: use keys on other systems")
 	case about.Mode()&0o077 != 0:
 		return Keyring{}, fmt.Errorf("others than its owner can read or write it (its mode is %04o): run chmod 600 %s, "+
 			"and make a new key if others may have read this one", about.Mode().Perm(), path)

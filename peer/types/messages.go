@@ -23,21 +23,15 @@ const (
 	Refused                         // refuses a request, with a reason
 	Echo                            // a doctor tests a connection; over TCP and UDP, not part of the protocol
 	Echoed                          // answers ECHO on the same route; over TCP also on a new connection
+	Hosts                           // asks for hosts that the sender does not know, or lists them
 )
 
 func (k Kind) String() string {
-	return name(k, "?", "JOIN", "REQ", "OK", "NEWVIEW", "NEWLEADER", "PENDINGRESPONSE",
-		"HEARTBEAT", "LEAVE", "PROBE", "STATE", "REFUSED", "ECHO", "ECHOED")
-}
-
-// Hosts returns the highest id that a message of this kind may contain, if the hosts file lists this many
-// hosts. Kinds that peers with different files exchange, to find that out, may contain any id.
-func (k Kind) Hosts(listed int) int {
-	switch k {
-	case Join, Probe, Refused, Echo, Echoed:
-		return MaxHosts
+	if k > Hosts {
+		return laterName(k)
 	}
-	return listed
+	return name(k, "?", "JOIN", "REQ", "OK", "NEWVIEW", "NEWLEADER", "PENDINGRESPONSE",
+		"HEARTBEAT", "LEAVE", "PROBE", "STATE", "REFUSED", "ECHO", "ECHOED", "HOSTS")
 }
 
 // Standing is the relation of a peer to its group.
@@ -45,12 +39,16 @@ type Standing uint8
 
 // The standings of a peer.
 const (
-	Fresh  Standing = iota + 1 // it holds no view, and asks to join
-	Out                        // it was expelled, and stays out
-	Joined                     // it holds a view
+	Fresh    Standing = iota + 1 // it holds no view, and asks to join
+	Out                          // it was expelled, and stays out
+	Joined                       // it holds a view
+	Returned                     // it was a member before it crashed, and asks to join
 )
 
-func (s Standing) String() string { return name(s, "?", "fresh", "out", "member") }
+func (s Standing) String() string { return name(s, "?", "fresh", "out", "member", "returned") }
+
+// Free reports whether a peer of this standing is bound to no view.
+func (s Standing) Free() bool { return s == Fresh || s == Out }
 
 // Reason is why a message was refused.
 type Reason uint8
@@ -65,10 +63,13 @@ const (
 	Elsewhere                   // to JOIN and PROBE: the sender lists the host at another address: Lives
 	Settings                    // to JOIN: the sender runs with another -monitor
 	Unknown                     // the sender does not know this kind of message
+	Storing                     // the sender has not stored yet what it will answer
+	Founded                     // to NEWLEADER and REQ about view 0: the sender knows of a group
+	IsRetired                   // to JOIN: the host is retired
 )
 
 func (r Reason) String() string {
-	return name(r, "?", "promised", "has a leader", "behind", "hosts files differ", "runs twice", "is elsewhere", "-monitor differs", "unknown kind")
+	return name(r, "?", "promised", "has a leader", "behind", "hosts files differ", "runs twice", "is elsewhere", "-monitor differs", "unknown kind", "is storing", "a group exists", "is retired")
 }
 
 // Addr is the IP address of a process. The protocol only compares it and passes it on.
@@ -95,16 +96,22 @@ type Message struct {
 	Unreachable []ID   // REQ, NEWVIEW, NEWLEADER: members that the sender finds unreachable. HEARTBEAT: some members that it does not hear
 
 	Unanswered bool          // NEWVIEW: its leader needs no answer
+	PreVote    bool          // NEWLEADER: the sender only asks whether it would be granted; who answers promises nothing
 	Standing   Standing      // STATE; ECHOED: 0 from a doctor
 	Leads      bool          // STATE, HEARTBEAT, PROBE: the sender leads
 	Ceased     bool          // HEARTBEAT: the sender has led under Term, and never will again
-	Speaks     uint8         // JOIN, PROBE, HEARTBEAT: the highest wire version that the sender speaks
+	Speaks     uint8         // JOIN, PROBE, HEARTBEAT over UDP: the highest wire version that the sender speaks; 0 where it does not say
 	Monitor    time.Duration // JOIN: the sender's -monitor
 	HasLeader  bool          // STATE: the sender has a leader, or leads
 	Last       Incarnation   // STATE: the last incarnation of the receiver's host that the sender knows
 	Reason     Reason        // REFUSED
 	Lives      [2]Addr       // REFUSED, Twice: the addresses of the two processes; first the member's or the leader's. Elsewhere: where the sender lists the host, and where the host sends from
-	Digest     uint64        // JOIN, PROBE, ECHO, ECHOED: that of the sender's hosts file
+	Lines      int           // JOIN, PROBE, ECHO, ECHOED, REFUSED with Differs: how many hosts Digest is of; 0 in ECHO and ECHOED that only ask and say whether a host runs
+	Digest     uint64        // JOIN, PROBE, ECHO, ECHOED, REFUSED with Differs: that of the first Lines hosts that the sender lists. NEWLEADER and REQ about view 0: as File
+	Full       int           // JOIN, PROBE: how many hosts the sender lists in all
+	File       uint64        // HEARTBEAT, STATE: the FileDigest of the sender's hosts file
+	First      ID            // HOSTS: the first of Listed or, without these, the first host that is asked for
+	Listed     []Host        // HOSTS: at most MaxListed bytes of them, in order, with addresses without a zone; none asks for them
 	Broadcast  bool          // ECHO, ECHOED: the question was sent by broadcast
 
 	// Not sent.

@@ -6,7 +6,7 @@ import (
 )
 
 // Record is a line on stderr: a view that the peer installed, or a message. Programs read these lines, so
-// their form must not change (README).
+// their form must not change (docs/reference-records.md).
 type Record struct {
 	Peer    ID
 	View    int64

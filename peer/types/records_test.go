@@ -2,7 +2,7 @@ package types
 
 import "testing"
 
-// The records of README and of the golden transcripts, which programs read.
+// The records of docs/reference-records.md and of the golden transcripts, which programs read.
 func TestRecordBytes(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

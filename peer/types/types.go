@@ -3,9 +3,12 @@
 // of this project.
 package types
 
-import "slices"
+import (
+	"net/netip"
+	"slices"
+)
 
-// ID is a host's place in the hosts file, from 1. Zero means no host.
+// ID is a host's place in the hosts file, and in the list that the group has agreed on, from 1. Zero means no host.
 type ID int
 
 // Incarnation identifies one life of a peer, from its wish to join until it is removed or ends. It is
@@ -58,10 +61,11 @@ const (
 	Restarted
 	Left
 	Expelled
+	Retired // of no member: the host is no host of the group any more, for ever
 )
 
 func (c Cause) String() string {
-	return name(c, "present", "unreachable", "restarted", "left", "expelled")
+	return name(c, "present", "unreachable", "restarted", "left", "expelled", "retired")
 }
 
 // Operation is the kind of a Change.
@@ -74,17 +78,26 @@ const (
 	Add
 	Del
 	Pending
+	Grow
+	Retire
 )
 
-func (o Operation) String() string { return name(o, "NOTHING", "ADD", "DEL", "PENDING") }
+func (o Operation) String() string {
+	return name(o, "NOTHING", "ADD", "DEL", "PENDING", "GROW", "RETIRE")
+}
 
-// Change turns one view into the next: it adds a member, or removes one for a cause. The zero Change has
-// the operation Nothing.
+// Change turns one view into the next: it adds a member, or removes one for a cause; or it adds a host to those
+// that can be members, or retires one. The zero Change has the operation Nothing.
 type Change struct {
 	Operation Operation
-	Member    Member
-	Cause     Cause
+	Member    Member     // Grow, Retire: without an incarnation
+	Cause     Cause      // Del
+	Name      string     // Grow: of the host
+	Addr      netip.Addr // Grow: its only address, without a zone; invalid if its name is to be looked up
 }
+
+// Host returns the host that c, a Grow, adds.
+func (c Change) Host() Host { return Host{Name: c.Name, Addr: c.Addr} }
 
 // Accepted is the pending change: the one that a member accepted for the view after its own, and the term
 // of its proposal. The zero Accepted means none.
@@ -94,7 +107,8 @@ type Accepted struct {
 }
 
 // Past is what a view records about a host: the last incarnation that was a member, and the cause of its
-// removal, which is Present for a member. A host that never was a member has the zero Past.
+// removal, which is Present for a member. A host that never was a member has the zero Past. The Cause of a host that is
+// retired is Retired, whether or not it was a member.
 type Past struct {
 	Incarnation Incarnation
 	Cause       Cause
@@ -108,7 +122,8 @@ type View struct {
 	Leader  ID     // that of the view before if it is still a member, else the member with the lowest id
 	Members []ID   // in the order of joining
 	Term    Term   // a term in which it was chosen: the peers that hold it have promised that
-	Last    []Past // one for each host of the hosts file, by ID-1
+	Last    []Past // one for each host that the group has agreed on, by ID-1
+	Digest  uint64 // of the list of these hosts: see Extend
 }
 
 // Incarnation returns the incarnation of the member id, or 0 if it is no member.
@@ -126,6 +141,9 @@ func (v *View) Past(id ID) Past {
 	}
 	return v.Last[id-1]
 }
+
+// Retired reports whether the host id is retired.
+func (v *View) Retired(id ID) bool { return v.Past(id).Cause == Retired }
 
 // Has reports whether id is a member, in any incarnation.
 func (v *View) Has(id ID) bool { return v.Incarnation(id) != 0 }
@@ -151,29 +169,42 @@ func (v *View) Enough(n int, leader bool) bool {
 	return 2*n > len(v.Members) || 2*n == len(v.Members) && n > 0 && leader
 }
 
-// Admits reports whether c can turn v into the next view: it adds a host that is no member, with a higher
-// incarnation than its last one, or removes a member that is not the only one.
+// Admits reports whether c can turn v into the next view: it adds a host that is no member, and not retired, with a
+// higher incarnation than its last one, or removes a member that is not the only one; or it appends a host to the
+// list, or retires one that is no member.
 func (v *View) Admits(c Change) bool {
 	switch c.Operation {
 	case Add:
 		past := v.Past(c.Member.ID)
 		return c.Member.ID >= 1 && int(c.Member.ID) <= len(v.Last) && c.Cause == Present &&
-			!v.Has(c.Member.ID) && c.Member.Incarnation > past.Incarnation
+			!v.Has(c.Member.ID) && past.Cause != Retired && c.Member.Incarnation > past.Incarnation
 	case Del:
-		return v.Holds(c.Member) && len(v.Members) > 1 && c.Cause != Present
+		return v.Holds(c.Member) && len(v.Members) > 1 && c.Cause != Present && c.Cause != Retired
+	case Grow:
+		return int(c.Member.ID) == len(v.Last)+1 && c.Member.ID <= MaxHosts && c.Member.Incarnation == 0 && IsName(c.Name)
+	case Retire:
+		return c.Member.ID >= 1 && int(c.Member.ID) <= len(v.Last) && c.Member.Incarnation == 0 &&
+			!v.Has(c.Member.ID) && !v.Retired(c.Member.ID)
 	}
 	return false
 }
 
 // With returns the view that c makes of v. v must admit c.
 func (v *View) With(c Change) View {
-	next := View{Group: v.Group, Number: v.Number + 1, Leader: v.Leader, Last: slices.Clone(v.Last)}
-	if c.Operation == Add {
+	next := View{Group: v.Group, Number: v.Number + 1, Leader: v.Leader, Members: v.Members,
+		Last: slices.Clone(v.Last), Digest: v.Digest}
+	switch c.Operation {
+	case Add:
 		next.Members = append(slices.Clip(v.Members), c.Member.ID)
-	} else {
+		next.Last[c.Member.ID-1] = Past{Incarnation: c.Member.Incarnation}
+	case Del:
 		next.Members = slices.DeleteFunc(slices.Clone(v.Members), func(id ID) bool { return id == c.Member.ID })
+		next.Last[c.Member.ID-1] = Past{c.Member.Incarnation, c.Cause}
+	case Grow:
+		next.Last, next.Digest = append(next.Last, Past{}), Extend(v.Digest, c.Name)
+	case Retire:
+		next.Last[c.Member.ID-1].Cause = Retired
 	}
-	next.Last[c.Member.ID-1] = Past{c.Member.Incarnation, c.Cause}
 	if !next.Has(next.Leader) {
 		next.Leader = slices.Min(next.Members)
 	}
@@ -182,7 +213,7 @@ func (v *View) With(c Change) View {
 
 // Same reports whether v and o are equal.
 func (v *View) Same(o *View) bool {
-	return v.Group == o.Group && v.Number == o.Number && v.Leader == o.Leader &&
+	return v.Group == o.Group && v.Number == o.Number && v.Leader == o.Leader && v.Digest == o.Digest &&
 		slices.Equal(v.Members, o.Members) && slices.Equal(v.Last, o.Last)
 }
 

@@ -2,6 +2,7 @@ package types
 
 import (
 	"fmt"
+	"net/netip"
 	"reflect"
 	"slices"
 	"testing"
@@ -32,6 +33,17 @@ func add(id ID, i Incarnation) Change {
 func del(id ID, i Incarnation, cause Cause) Change {
 	return Change{Operation: Del, Member: Member{id, i}, Cause: cause}
 }
+
+// grow returns a change that adds a host at this address, or at one to be looked up if that is empty.
+func grow(id ID, name, addr string) Change {
+	c := Change{Operation: Grow, Member: Member{ID: id}, Name: name}
+	if addr != "" {
+		c.Addr = netip.MustParseAddr(addr)
+	}
+	return c
+}
+
+func retire(id ID) Change { return Change{Operation: Retire, Member: Member{ID: id}} }
 
 func TestQuorum(t *testing.T) {
 	t.Parallel()
@@ -82,34 +94,15 @@ func TestQuorumOfAnyCut(t *testing.T) {
 	}
 }
 
-func TestAdmits(t *testing.T) {
-	t.Parallel()
-	v, alone := viewOf(1, 1, 2, 3), viewOf(1, 1)
-	tests := []struct {
-		name   string
-		view   View
-		change Change
-		want   bool
-	}{
-		{"add a host that was removed, in a later incarnation", v, add(4, 41), true},
-		{"add it in its last incarnation", v, add(4, 40), false},
-		{"add it in an earlier incarnation", v, add(4, 39), false},
-		{"add a member in a later incarnation", v, add(2, 21), false},
-		{"add host 0", v, add(0, 1), false},
-		{"add a host beyond the file", v, add(6, 1), false},
-		{"add a negative host", v, add(-1, 1), false},
-		{"add with a cause of removal", v, Change{Add, Member{4, 41}, Left}, false},
-		{"remove a member", v, del(2, 20, Unreachable), true},
-		{"remove the leader", v, del(1, 10, Left), true},
-		{"remove another incarnation", v, del(2, 21, Unreachable), false},
-		{"remove one that was removed", v, del(4, 40, Unreachable), false},
-		{"remove without a cause", v, del(2, 20, Present), false},
-		{"remove the last member", alone, del(1, 10, Left), false},
-		{"remove no host", v, del(0, 0, Left), false},
-		{"nothing", v, Change{}, false},
-		{"pending", v, Change{Operation: Pending}, false},
-		{"add to no view", View{}, add(1, 1), false},
-	}
+// admission is a change that a view admits, or does not.
+type admission struct {
+	name   string
+	view   View
+	change Change
+	want   bool
+}
+
+func checkAdmits(t *testing.T, tests []admission) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -118,6 +111,70 @@ func TestAdmits(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestAdmits(t *testing.T) {
+	t.Parallel()
+	v, alone := viewOf(1, 1, 2, 3), viewOf(1, 1)
+	checkAdmits(t, []admission{
+		{"add a host that was removed, in a later incarnation", v, add(4, 41), true},
+		{"add it in its last incarnation", v, add(4, 40), false},
+		{"add it in an earlier incarnation", v, add(4, 39), false},
+		{"add a member in a later incarnation", v, add(2, 21), false},
+		{"add host 0", v, add(0, 1), false},
+		{"add a host beyond the file", v, add(6, 1), false},
+		{"add a negative host", v, add(-1, 1), false},
+		{"add with a cause of removal", v, Change{Operation: Add, Member: Member{4, 41}, Cause: Left}, false},
+		{"remove a member", v, del(2, 20, Unreachable), true},
+		{"remove the leader", v, del(1, 10, Left), true},
+		{"remove another incarnation", v, del(2, 21, Unreachable), false},
+		{"remove one that was removed", v, del(4, 40, Unreachable), false},
+		{"remove without a cause", v, del(2, 20, Present), false},
+		{"remove the last member", alone, del(1, 10, Left), false},
+		{"remove no host", v, del(0, 0, Left), false},
+		{"remove for a retirement", v, del(2, 20, Retired), false},
+		{"nothing", v, Change{}, false},
+		{"pending", v, Change{Operation: Pending}, false},
+		{"add to no view", View{}, add(1, 1), false},
+	})
+}
+
+func TestAdmitsOfHosts(t *testing.T) {
+	t.Parallel()
+	v, retired, full := viewOf(1, 1, 2, 3), viewOf(1, 1, 2, 3), viewOf(1, 1, 2, 3)
+	retired.Last[3].Cause, retired.Last[4] = Retired, Past{Cause: Retired}
+	full.Last = append(full.Last, make([]Past, MaxHosts-5)...)
+	almost := full
+	almost.Last = full.Last[:MaxHosts-1]
+	inLife := retire(4)
+	inLife.Member.Incarnation = 40
+	grownInLife := grow(6, "six", "")
+	grownInLife.Member.Incarnation = 60
+	checkAdmits(t, []admission{
+		{"add a retired host", retired, add(4, 41), false},
+		{"add a retired host that never was a member", retired, add(5, 1), false},
+		{"append a host", v, grow(6, "six", ""), true},
+		{"append a host with an address", v, grow(6, "six", "10.0.0.6"), true},
+		{"append a host named by its address", v, grow(6, "10.0.0.6", "10.0.0.6"), true},
+		{"append one without a name", v, grow(6, "", ""), false},
+		{"append a host with a gap", v, grow(7, "seven", ""), false},
+		{"append a host that there is", v, grow(5, "five", ""), false},
+		{"append host 0", v, grow(0, "zero", ""), false},
+		{"append the last host that can be", almost, grow(MaxHosts, "last", ""), true},
+		{"append one more", full, grow(MaxHosts+1, "more", ""), false},
+		{"append to no view", View{}, grow(1, "one", ""), true},
+		{"retire a host that was removed", v, retire(4), true},
+		{"retire a host that never was a member", full, retire(6), true},
+		{"retire a member", v, retire(2), false},
+		{"retire the leader", v, retire(1), false},
+		{"retire a host twice", retired, retire(4), false},
+		{"retire one that never was a member twice", retired, retire(5), false},
+		{"retire host 0", v, retire(0), false},
+		{"retire a negative host", v, retire(-1), false},
+		{"retire a host beyond the view", v, retire(6), false},
+		{"append a host in an incarnation", v, grownInLife, false},
+		{"retire a host in an incarnation", v, inLife, false},
+	})
 }
 
 func TestAdmitsTheFirstIncarnation(t *testing.T) {
@@ -162,22 +219,88 @@ func TestWith(t *testing.T) {
 	}
 }
 
+// A change of the hosts leaves members and leader as they are, even where another member has a lower id.
+func TestWithOfHosts(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		change Change
+		differ func(want *View)
+	}{
+		"one is appended": {grow(6, "Six.", "10.0.0.6"), func(want *View) {
+			want.Last, want.Digest = append(want.Last, Past{}), Extend(7, "six")
+		}},
+		"one that was a member is retired": {retire(4), func(want *View) { want.Last[3] = Past{40, Retired} }},
+		"one that never was is retired":    {retire(5), func(want *View) { want.Last[4] = Past{0, Retired} }},
+	} {
+		v := viewOf(2, 2, 3, 1)
+		v.Last[4], v.Term, v.Digest = Past{}, Term{6, 2}, 7
+		want := View{Group: v.Group, Number: v.Number + 1, Leader: 2, Members: []ID{2, 3, 1}, Last: slices.Clone(v.Last), Digest: 7}
+		tt.differ(&want)
+		if !v.Admits(tt.change) {
+			t.Errorf("%s: it is not admitted", name)
+		}
+		if got := v.With(tt.change); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: next view is\n%+v, want\n%+v", name, got, want)
+		}
+	}
+}
+
+// Hosts that are appended one by one have the digest of the whole list, and can be added, and retired, as others can.
+func TestWithOfHostsThatWereAppended(t *testing.T) {
+	t.Parallel()
+	hosts := []Host{{Name: "one"}, {Name: "two", Addr: netip.MustParseAddr("10.0.0.2")}, {Name: "three"}}
+	v := View{Group: Group{1, 1}, Number: 1, Leader: 1, Members: []ID{1}, Last: []Past{{Incarnation: 1}}, Digest: Digest(hosts[:1])}
+	step := func(c Change) {
+		t.Helper()
+		if !v.Admits(c) {
+			t.Fatalf("%+v does not admit %+v", v, c)
+		}
+		v = v.With(c)
+	}
+	step(Change{Operation: Grow, Member: Member{ID: 2}, Name: hosts[1].Name, Addr: hosts[1].Addr})
+	step(grow(3, hosts[2].Name, ""))
+	if v.Digest != Digest(hosts) {
+		t.Errorf("the digest is %x, want %x", v.Digest, Digest(hosts))
+	}
+	step(add(3, 1))
+	step(retire(2))
+	step(del(3, 1, Expelled))
+	step(retire(3))
+	if v.Digest != Digest(hosts) || !slices.Equal(v.Last, []Past{{Incarnation: 1}, {Cause: Retired}, {1, Retired}}) || v.Number != 7 {
+		t.Errorf("it became %+v", v)
+	}
+}
+
+func TestChangeOfHosts(t *testing.T) {
+	t.Parallel()
+	if got, want := grow(6, "six", "10.0.0.6").Host(), (Host{Name: "six", Addr: netip.MustParseAddr("10.0.0.6")}); got != want {
+		t.Errorf("the new host is %+v, want %+v", got, want)
+	}
+}
+
 // Copies of a view share its slices, so With must not modify them, not even if two views follow the
 // same one.
 func TestWithLeavesTheViewAsItWas(t *testing.T) {
 	t.Parallel()
 	v := viewOf(1, 1, 2, 3)
 	v.Members = append(make([]ID, 0, 8), v.Members...)
-	before := View{v.Group, v.Number, v.Leader, slices.Clone(v.Members), v.Term, slices.Clone(v.Last)}
+	v.Last = append(make([]Past, 0, 8), v.Last...)
+	before := v
+	before.Members, before.Last = slices.Clone(v.Members), slices.Clone(v.Last)
 
 	four, five := v.With(add(4, 41)), v.With(add(5, 51))
 	v.With(del(1, 10, Left))
+	six, retired := v.With(grow(6, "six", "")), v.With(retire(4))
+	eight := six.With(add(6, 61))
 
 	if !v.Same(&before) {
 		t.Errorf("the view became\n%+v, was\n%+v", v, before)
 	}
 	if !slices.Equal(four.Members, []ID{1, 2, 3, 4}) || !slices.Equal(five.Members, []ID{1, 2, 3, 5}) {
 		t.Errorf("two views after one have members %v and %v", four.Members, five.Members)
+	}
+	if six.Last[5] != (Past{}) || six.Retired(4) || !retired.Retired(4) || !eight.Has(6) || six.Has(6) {
+		t.Errorf("views after one have %v, %v and %v", six.Last, retired.Last, eight.Last)
 	}
 }
 
@@ -207,6 +330,9 @@ func TestMembership(t *testing.T) {
 			if got := v.Has(tt.id); got != (tt.incarnation != 0) {
 				t.Errorf("Has is %v", got)
 			}
+			if v.Retired(tt.id) {
+				t.Error("is retired")
+			}
 			if v.Holds(Member{tt.id, 0}) || v.Holds(Member{tt.id, 99}) {
 				t.Error("holds an incarnation that is no member")
 			}
@@ -230,6 +356,9 @@ func TestSame(t *testing.T) {
 		"order of joining": func(v *View) { v.Members = []ID{1, 3, 2} },
 		"incarnation":      func(v *View) { v.Last[1].Incarnation++ },
 		"cause":            func(v *View) { v.Last[4].Cause = Left },
+		"retired host":     func(v *View) { v.Last[4].Cause = Retired },
+		"number of hosts":  func(v *View) { v.Last = append(v.Last, Past{}) },
+		"digest":           func(v *View) { v.Digest++ },
 	}
 	for what, differ := range differences {
 		other := viewOf(1, 1, 2, 3)
@@ -271,11 +400,12 @@ func TestNames(t *testing.T) {
 	}{
 		{Join, "JOIN"}, {Req, "REQ"}, {OK, "OK"}, {NewView, "NEWVIEW"}, {NewLeader, "NEWLEADER"},
 		{PendingResponse, "PENDINGRESPONSE"}, {Heartbeat, "HEARTBEAT"}, {Leave, "LEAVE"},
-		{Probe, "PROBE"}, {State, "STATE"}, {Refused, "REFUSED"}, {Echoed, "ECHOED"}, {Kind(0), "?"}, {Echoed + 1, "?"},
-		{Nothing, "NOTHING"}, {Add, "ADD"}, {Del, "DEL"}, {Pending, "PENDING"}, {Pending + 1, "?"},
-		{Present, "present"}, {Unreachable, "unreachable"}, {Restarted, "restarted"}, {Left, "left"}, {Expelled, "expelled"},
+		{Probe, "PROBE"}, {State, "STATE"}, {Refused, "REFUSED"}, {Echo, "ECHO"}, {Echoed, "ECHOED"}, {Hosts, "HOSTS"}, {Kind(0), "?"}, {LastKind + 1, "?"},
+		{Nothing, "NOTHING"}, {Add, "ADD"}, {Del, "DEL"}, {Pending, "PENDING"}, {Grow, "GROW"}, {Retire, "RETIRE"}, {Retire + 1, "?"},
+		{Present, "present"}, {Unreachable, "unreachable"}, {Restarted, "restarted"}, {Left, "left"}, {Expelled, "expelled"}, {Retired, "retired"}, {Retired + 1, "?"},
 		{Fresh, "fresh"}, {Out, "out"}, {Joined, "member"},
 		{Promised, "promised"}, {HasLeader, "has a leader"}, {Behind, "behind"}, {Differs, "hosts files differ"}, {Twice, "runs twice"}, {Elsewhere, "is elsewhere"},
+		{Settings, "-monitor differs"}, {Unknown, "unknown kind"}, {Storing, "is storing"}, {Founded, "a group exists"}, {IsRetired, "is retired"}, {IsRetired + 1, "?"},
 		{NoAnswer, "no answer"}, {Refusal, "refused"}, {NoName, "no such name"}, {Unresolved, "not resolved"}, {StaleRefusal, "refused where it was"},
 	}
 	for _, tt := range tests {

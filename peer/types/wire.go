@@ -2,6 +2,7 @@ package types
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -11,9 +12,9 @@ import (
 	"time"
 )
 
-// Version is the wire version of this program. In all versions a message begins with the version in one
-// byte, the kind in one, and the sender's id in two.
-const Version = 2
+// FirstVersion is the lowest wire version that this program accepts: peers of all versions from this one on can
+// be in one group.
+const FirstVersion = 2
 
 // SealedVersion is the version in which payloads are encrypted with a key.
 const SealedVersion = 2
@@ -24,9 +25,6 @@ const Sealed = sealedBit | SealedVersion
 
 // sealedBit is set in the version byte of encrypted payloads only.
 const sealedBit = 1 << 7
-
-// MaxHosts is the maximum number of hosts in a hosts file. A NEWVIEW with that many fits a frame.
-const MaxHosts = 4096
 
 // MaxFrame is the maximum length of a frame's payload in bytes.
 const MaxFrame = 1 << 16
@@ -56,7 +54,7 @@ func AppendFrame(b []byte, m *Message) ([]byte, error) {
 // that m.Kind uses, and never To. It does not modify m, so several goroutines may send one message. If m
 // is invalid, it returns b unchanged and an error that names the fault.
 func AppendMessage(b []byte, m *Message) ([]byte, error) {
-	c := codec{bytes: b, hosts: MaxHosts}
+	c := codec{bytes: b}
 	c.message(m)
 	if c.err != nil {
 		return b, fmt.Errorf("%v to peer %d: %w", m.Kind, m.To, c.err)
@@ -64,13 +62,14 @@ func AppendMessage(b []byte, m *Message) ([]byte, error) {
 	return c.bytes, nil
 }
 
-// DecodeMessage decodes b into m, for a hosts file with this many hosts. It trusts nothing: for an
-// id of no host (see Kind.Hosts), an impossible view, or missing bytes it returns an error that names the
-// fault, and sets m to zero. A version below Version is ErrVersion. What a later version may add, it skips: bytes
-// after the fields that it knows, and all but the first fields of a kind above Echoed. m shares no memory with b. Decoding a HEARTBEAT does not allocate.
-func DecodeMessage(b []byte, hosts int, m *Message) error {
+// DecodeMessage decodes b into m. It trusts nothing: for an id above MaxHosts, an impossible view or host, or missing
+// bytes it returns an error that names the fault, and sets m to zero. Which ids up to MaxHosts are hosts, it does not
+// know: the receiver may list fewer than the sender. A version below FirstVersion is ErrVersion. What a later version
+// may add, it skips: bytes after the fields that it knows, and all but the first fields of a kind above LastKind. m
+// shares no memory with b. Decoding a HEARTBEAT that names nobody unreachable does not allocate.
+func DecodeMessage(b []byte, m *Message) error {
 	*m = Message{}
-	c := codec{bytes: b, decoding: true, hosts: min(hosts, MaxHosts)}
+	c := codec{bytes: b, decoding: true}
 	c.message(m)
 	if c.err != nil {
 		err := fmt.Errorf("%s from peer %d: %w", title(b, m.Kind), m.From, c.err)
@@ -140,21 +139,21 @@ func unexpected(err error) error {
 type codec struct {
 	bytes    []byte // encoding: all so far. Decoding: the rest
 	decoding bool
-	hosts    int   // in the file
+	spoken   uint8 // the version of the message
 	err      error // the first fault; after it, decoded values are meaningless
 }
 
-// message is the wire format. Integers are big-endian: ids and counts take two bytes, flags and
-// enumerations one, all others eight.
+// message is the wire format. Integers are big-endian: ids and counts take two bytes, flags, enumerations, versions
+// and the lengths of names one, all others eight. Addresses take 16, IPv4 ones as ::ffff:a.b.c.d.
 func (c *codec) message(m *Message) {
 	c.version()
 	enum(c, &m.Kind, Join, c.lastKind(), "kind")
-	c.hosts = m.Kind.Hosts(c.hosts)
 	c.id(&m.From, 1)
 	c.incarnation(&m.Incarnation, 0)
 	c.group(&m.Group)
 	c.number(&m.Number)
 	c.body(m)
+	c.added(m)
 }
 
 // body has the fields that depend on the kind.
@@ -172,34 +171,122 @@ func (c *codec) body(m *Message) {
 		c.flag(&m.Ceased)
 		code8(c, &m.Speaks)
 		c.ids(&m.Unreachable)
+		code64(c, &m.File)
 	case Leave:
 		c.incarnation(&m.For, 0)
 		c.term(&m.Term)
 	case State:
 		c.addressed(m)
-		enum(c, &m.Standing, Fresh, Joined, "standing")
+		enum(c, &m.Standing, Fresh, Returned, "standing")
 		c.flag(&m.Leads)
 		c.flag(&m.HasLeader)
 		c.incarnation(&m.Last, 0)
 		code64(c, &m.Heard)
+		code64(c, &m.File)
 	case Refused:
 		c.addressed(m)
-		enum(c, &m.Reason, Promised, Unknown, "reason")
+		enum(c, &m.Reason, Promised, IsRetired, "reason")
+		if m.Reason == Differs {
+			c.prefix(m)
+		}
 		if m.Reason == Twice || m.Reason == Elsewhere {
 			c.lives(&m.Lives)
 		}
 	case Echo, Echoed:
 		code64(c, &m.Request)
-		code64(c, &m.Digest)
+		c.prefix(m)
 		c.flag(&m.Broadcast)
 		enum(c, &m.Standing, 0, Joined, "standing")
+	case Hosts:
+		c.addressed(m)
+		c.hosts(m)
+	}
+}
+
+// hosts has the hosts that m, a HOSTS, lists.
+func (c *codec) hosts(m *Message) {
+	c.id(&m.First, 1)
+	before := len(c.bytes)
+	c.listed(m.First, &m.Listed)
+	if size := max(before-len(c.bytes), len(c.bytes)-before) - 2; size > MaxListed { // but for their number
+		c.fail("the listed hosts have %d bytes, more than %d", size, MaxListed)
+	}
+}
+
+// prefix has the digest of the first hosts that the sender lists, and of how many. Only who asks or says over UDP
+// whether a host runs may leave it out.
+func (c *codec) prefix(m *Message) {
+	least := 1
+	if m.Kind == Echo || m.Kind == Echoed {
+		least = 0
+	}
+	code16(c, &m.Lines)
+	if m.Lines < least || m.Lines > MaxHosts {
+		c.fail("a digest of %d hosts, not %d to %d", m.Lines, least, MaxHosts)
+	}
+	code64(c, &m.Digest)
+}
+
+// listed has how many hosts are listed, and the hosts from first on.
+func (c *codec) listed(first ID, hosts *[]Host) {
+	n := c.count(len(*hosts), leastHost)
+	if last := int(first) + n - 1; last > MaxHosts {
+		c.fail("hosts %d to %d are listed, but there are %d at most", first, last, MaxHosts)
+		return
+	}
+	if c.decoding && n > 0 {
+		*hosts = make([]Host, n)
+	}
+	for i := range n {
+		h := &(*hosts)[i]
+		c.hostName(&h.Name)
+		c.hostAddr(&h.Addr)
+		c.flag(&h.Retired)
+	}
+}
+
+// leastHost is the least size of a listed host in bytes.
+const leastHost = 1 + 1 + 16 + 1
+
+// hostName has the length of a host's name, and the name.
+func (c *codec) hostName(name *string) {
+	n := uint8(min(len(*name), math.MaxUint8))
+	code8(c, &n)
+	if n < 1 || n > MaxName {
+		c.fail("a host's name has %d bytes, not 1 to %d", max(len(*name), int(n)), MaxName)
+		return
+	}
+	if !c.decoding {
+		c.bytes = append(c.bytes, *name...)
+	} else if b := c.take(int(n)); b != nil {
+		*name = string(b)
+	}
+	if !IsName(*name) {
+		c.fail("%q is not a host's name", *name)
+	}
+}
+
+// hostAddr has a host's only address, or zeros if its name is to be looked up.
+func (c *codec) hostAddr(a *netip.Addr) {
+	var none [16]byte
+	switch {
+	case !c.decoding && !a.IsValid():
+		c.bytes = append(c.bytes, none[:]...)
+	case c.decoding && bytes.HasPrefix(c.bytes, none[:]):
+		c.take(len(none))
+	default:
+		c.addr(a)
 	}
 }
 
 // question has the fields of JOIN and PROBE after the first ones.
 func (c *codec) question(m *Message) {
 	code64(c, &m.Request)
-	code64(c, &m.Digest)
+	c.prefix(m)
+	code16(c, &m.Full)
+	if m.Full < m.Lines || m.Full > MaxHosts {
+		c.fail("%d of %d hosts are compared", m.Lines, m.Full)
+	}
 	code8(c, &m.Speaks)
 	if m.Kind == Join {
 		c.duration(&m.Monitor)
@@ -221,11 +308,21 @@ func (c *codec) agreement(m *Message) {
 		c.view(m)
 		c.ids(&m.Unreachable)
 		c.flag(&m.Unanswered)
+	case NewLeader:
+		c.ids(&m.Unreachable)
+		c.flag(&m.PreVote)
+		c.founding(m)
 	default:
 		c.ids(&m.Unreachable)
-		if m.Kind == Req {
-			c.shown(m)
-		}
+		c.shown(m)
+		c.founding(m)
+	}
+}
+
+// founding has the FileDigest of the sender's hosts file where a message is about view 0.
+func (c *codec) founding(m *Message) {
+	if m.Number == 0 {
+		code64(c, &m.Digest)
 	}
 }
 
@@ -236,7 +333,7 @@ func (c *codec) addressed(m *Message) {
 	c.term(&m.Term)
 }
 
-// lives has two different addresses of 16 bytes each, IPv4 ones as ::ffff:a.b.c.d.
+// lives has two different addresses.
 func (c *codec) lives(lives *[2]netip.Addr) {
 	for i := range lives {
 		c.addr(&lives[i])
@@ -246,6 +343,7 @@ func (c *codec) lives(lives *[2]netip.Addr) {
 	}
 }
 
+// addr has the address of a host, without a zone, which means something on one machine alone.
 func (c *codec) addr(a *netip.Addr) {
 	if !c.decoding {
 		if bare := a.Unmap().WithZone(""); bare != *a {
@@ -256,19 +354,22 @@ func (c *codec) addr(a *netip.Addr) {
 	} else if b := c.take(16); b != nil {
 		*a = netip.AddrFrom16([16]byte(b)).Unmap()
 	}
-	if !a.IsValid() || a.IsUnspecified() {
+	if !a.IsValid() || a.IsUnspecified() || a.IsMulticast() || *a == toAll {
 		c.fail("%v is no address of a host", *a)
 	}
 }
 
+// toAll is the address of all hosts of a network.
+var toAll = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
 func (c *codec) version() {
-	version := uint8(Version)
-	code8(c, &version)
-	if isSealed(version) {
-		c.fail("%w %d: %w", ErrVersion, version, ErrSealed)
+	c.spoken = Version
+	code8(c, &c.spoken)
+	if isSealed(c.spoken) {
+		c.fail("%w %d: %w", ErrVersion, c.spoken, ErrSealed)
 	}
-	if version < Version {
-		c.fail("%w %d, this peer speaks %d and later: run the same release on all hosts", ErrVersion, version, Version)
+	if c.spoken < FirstVersion {
+		c.fail("%w %d, this peer speaks %d and later: run the same release on all hosts", ErrVersion, c.spoken, FirstVersion)
 	}
 }
 
@@ -277,7 +378,7 @@ func (c *codec) lastKind() Kind {
 	if c.decoding {
 		return math.MaxUint8
 	}
-	return Echoed
+	return LastKind
 }
 
 func (c *codec) group(g *Group) {
@@ -295,7 +396,7 @@ func (c *codec) term(t *Term) {
 
 func (c *codec) change(m *Message) {
 	change := &m.Change
-	enum(c, &change.Operation, Nothing, Pending, "operation")
+	enum(c, &change.Operation, Nothing, Retire, "operation")
 	if !suits(change.Operation, m.Kind) {
 		c.fail("%v is not allowed in %v", change.Operation, m.Kind)
 	}
@@ -304,19 +405,26 @@ func (c *codec) change(m *Message) {
 
 // details has the fields of a change that depend on its operation.
 func (c *codec) details(change *Change) {
-	if change.Operation == Add || change.Operation == Del {
+	switch change.Operation {
+	case Add, Del:
 		c.id(&change.Member.ID, 1)
 		c.incarnation(&change.Member.Incarnation, 1)
+	case Grow, Retire:
+		c.id(&change.Member.ID, 1)
 	}
-	if change.Operation == Del {
+	switch change.Operation {
+	case Del:
 		enum(c, &change.Cause, Unreachable, Expelled, "cause of a removal")
+	case Grow:
+		c.hostName(&change.Name)
+		c.hostAddr(&change.Addr)
 	}
 }
 
 func suits(o Operation, k Kind) bool {
 	switch k {
 	case Req:
-		return o == Add || o == Del
+		return o != Nothing && o != Pending
 	case NewLeader:
 		return o == Pending
 	}
@@ -350,7 +458,10 @@ func (c *codec) shown(m *Message) {
 		c.whole(m)
 		return
 	}
-	enum(c, &m.Made.Operation, Add, Del, "operation")
+	enum(c, &m.Made.Operation, Add, Retire, "operation")
+	if m.Made.Operation == Pending {
+		c.fail("%v makes no view", m.Made.Operation)
+	}
 	c.details(&m.Made)
 }
 
@@ -372,10 +483,11 @@ func (c *codec) whole(m *Message) {
 	c.id(&m.View.Leader, 1)
 	c.ids(&m.View.Members)
 	c.pasts(&m.View.Last)
+	code64(c, &m.View.Digest)
 	c.sound(m.View)
 }
 
-// ids has a list of different hosts, in any order.
+// ids has the ids of different hosts, in any order.
 func (c *codec) ids(ids *[]ID) {
 	n := c.count(len(*ids), 2)
 	if n == 0 {
@@ -398,21 +510,17 @@ func (c *codec) ids(ids *[]ID) {
 	}
 }
 
-// pasts has the Past of each host of the file.
+// pasts has the Past of each host that the group has agreed on.
 func (c *codec) pasts(last *[]Past) {
 	n := c.count(len(*last), 9)
 	if c.decoding {
-		if n != c.hosts {
-			c.fail("a view over %d hosts, but the hosts file here lists %d: use the same file everywhere", n, c.hosts)
-			return
-		}
 		*last = make([]Past, n)
 	}
 	for i := range n {
 		past := &(*last)[i]
 		c.incarnation(&past.Incarnation, 0)
-		enum(c, &past.Cause, Present, Expelled, "cause of a removal")
-		if past.Incarnation == 0 && past.Cause != Present {
+		enum(c, &past.Cause, Present, Retired, "cause of a removal")
+		if past.Incarnation == 0 && past.Cause != Present && past.Cause != Retired {
 			c.fail("host %d never was a member, but has the cause of removal %v", i+1, past.Cause)
 		}
 	}
@@ -445,8 +553,8 @@ func (c *codec) sound(v *View) {
 // id has the id of a host, or zero if least is zero.
 func (c *codec) id(id *ID, least ID) {
 	code16(c, id)
-	if *id < least || int(*id) > c.hosts {
-		c.fail("peer %d is none of the %d hosts", *id, c.hosts)
+	if *id < least || *id > MaxHosts {
+		c.fail("peer %d is none of at most %d hosts", *id, MaxHosts)
 	}
 }
 
@@ -475,8 +583,8 @@ func (c *codec) number(n *int64) {
 // no memory is allocated for a list that the remaining bytes cannot hold.
 func (c *codec) count(n, size int) int {
 	code16(c, &n)
-	if n > c.hosts {
-		c.fail("a list of %d among %d hosts", n, c.hosts)
+	if n > MaxHosts {
+		c.fail("a list of %d among at most %d hosts", n, MaxHosts)
 	}
 	if c.decoding && n*size > len(c.bytes) {
 		c.fail("cut short: %d bytes are left of a list of %d", len(c.bytes), n)

@@ -26,6 +26,7 @@ const floodTime = 60 * time.Second
 type flooder struct {
 	from, to netip.Addr
 	id       types.ID // the sender of the messages
+	lines    int
 	digest   uint64
 	end      time.Time
 }
@@ -52,7 +53,7 @@ func flood(args []string) {
 		os.Exit(2)
 	}
 	f := &flooder{from: netip.MustParseAddr(args[3]), to: netip.MustParseAddr(args[4]), id: c.ID,
-		digest: c.Digest, end: time.Now().Add(floodTime)}
+		lines: len(c.Hosts), digest: c.Digest, end: time.Now().Add(floodTime)}
 	floods[args[0]](f)
 }
 
@@ -135,7 +136,7 @@ func (f *flooder) drip() {
 
 // frame returns a message of the host. Its incarnation is number, so each JOIN is of a new life.
 func (f *flooder) frame(kind types.Kind, number uint64) []byte {
-	m := types.Message{Kind: kind, From: f.id, Incarnation: types.Incarnation(number), Request: number, Digest: f.digest,
+	m := types.Message{Kind: kind, From: f.id, Incarnation: types.Incarnation(number), Request: number, Lines: f.lines, Full: f.lines, Digest: f.digest,
 		Standing: types.Fresh}
 	frame, err := types.AppendFrame(nil, &m)
 	if err != nil {

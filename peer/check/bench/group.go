@@ -17,6 +17,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"memberly/peer/types"
 )
 
 // waitLimit is how long await waits.
@@ -29,7 +31,8 @@ type group struct {
 	key     string // the key file; "" for none
 	guard   net.Listener
 	addrs   []netip.Addr
-	hosts   []*process // by id-1; nil before the first start
+	list    []types.Host // what the hosts file has
+	hosts   []*process   // by id-1; nil before the first start
 
 	mu sync.Mutex // guards hosts and the fields that note sets
 }
@@ -54,7 +57,9 @@ func newGroup(program, key string, n int) (*group, error) {
 	g.addrs = g.addrs[:n]
 	var b strings.Builder
 	for i, addr := range g.addrs {
-		fmt.Fprintf(&b, "h%d %v\n", i+1, addr)
+		host := types.Host{Name: fmt.Sprint("h", i+1), Addr: addr}
+		g.list = append(g.list, host)
+		fmt.Fprintln(&b, host)
 	}
 	dir, err := os.MkdirTemp("", "memberly-bench-")
 	g.file = filepath.Join(dir, "hostsfile.txt")

@@ -88,6 +88,9 @@ func (m *meter) experiments(runs, many int) []experiment {
 	idle := func(n int) func(string) error {
 		return func(name string) error { return m.idle(name, n, 10*time.Second) }
 	}
+	idleLeader := func(n int) func(string) error {
+		return func(name string) error { return m.idleLeader(name, n, 10*time.Second) }
+	}
 	flooded := func(kind string, stranger bool) func(string) error {
 		return func(name string) error { return m.flooded(name, kind, stranger) }
 	}
@@ -108,6 +111,9 @@ func (m *meter) experiments(runs, many int) []experiment {
 		{"idle: a peer of 5", few, idle(5)},
 		{"idle: a peer of 100", few, idle(100)},
 		{"idle: a peer of 1000", few, idle(1000)},
+		{"idle leader: of 5", few, idleLeader(5)},
+		{"idle leader: of 100", few, idleLeader(100)},
+		{"idle leader: of 1000", few, idleLeader(1000)},
 		{"five: one of five real peers, idle, CPU", few, func(n string) error { return m.five(n, 10*time.Second) }},
 		{"flood: none", few, flooded("", false)},
 		{"flood: silent connections, a stranger's", few, flooded("connections", true)},

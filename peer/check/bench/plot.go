@@ -3,8 +3,10 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -45,6 +47,7 @@ func (p plot) svg() string {
 	for _, at := range p.series[0].points {
 		fmt.Fprintf(&b, `<text x="%.1f" y="%d" text-anchor="middle">%g</text>`+"\n", x(at.x), high-foot+20, at.x)
 	}
+	names := p.names(y)
 	for i, s := range p.series {
 		var path []string
 		for _, at := range s.points {
@@ -52,9 +55,22 @@ func (p plot) svg() string {
 		}
 		last := s.points[len(s.points)-1]
 		fmt.Fprintf(&b, `<polyline points="%s" fill="none" stroke="%s" stroke-width="2"/><text x="%.1f" y="%.1f" fill="%[2]s">%[5]s</text>`+"\n",
-			strings.Join(path, " "), colours[i], x(last.x)+8, y(last.y)+4+float64(i%2)*14, s.name)
+			strings.Join(path, " "), colours[i], x(last.x)+8, names[i], s.name)
 	}
 	return b.String() + "</svg>\n"
+}
+
+// names returns where the series' names stand: at their last points, or lower where another name stands there.
+func (p plot) names(y func(float64) float64) []float64 {
+	at, order := make([]float64, len(p.series)), make([]int, len(p.series))
+	for i, s := range p.series {
+		at[i], order[i] = y(s.points[len(s.points)-1].y)+4, i
+	}
+	slices.SortFunc(order, func(i, j int) int { return cmp.Compare(at[i], at[j]) })
+	for k := 1; k < len(order); k++ {
+		at[order[k]] = max(at[order[k]], at[order[k-1]]+14)
+	}
+	return at
 }
 
 // bounds returns the bounds of both axes. Those of y are powers of ten.

@@ -1,11 +1,13 @@
 // Package containers_test starts the compose files in real containers and compares the records of
 // each peer with the tables of package scenario. It also injects real faults into groups and compares
-// what the peers write with the truth (judge_test.go), and has doctors find faults (doctor_test.go).
+// what the peers write with the truth (judge_test.go), has doctors find faults (doctor_test.go), and kills peers with state
+// files a hundred times (kills_test.go).
 //
 // It needs Docker and Compose, and for the faults root, nsenter, setpriv, nft and ip, so it starts
 // containers only if MEMBERLY_CONTAINERS is set; then a missing tool is a failure. MEMBERLY_REPEAT is
-// how often to run each scenario, GO_IMAGE names the image to build with (see the Dockerfile), and
-// MEMBERLY_NAME is the prefix of the names of all images and projects made here.
+// how often to run each scenario, GO_IMAGE names the image to build with (see the Dockerfile), MEMBERLY_COMPOSE the program of
+// Compose (default: docker-compose, else docker compose), and
+// MEMBERLY_IMAGES is the prefix of the names of all images and projects made here.
 package containers_test
 
 import (
@@ -41,7 +43,7 @@ func withImage(tests func() int) int {
 		return tests()
 	}
 	ctx := context.Background()
-	image = cmp.Or(os.Getenv("MEMBERLY_NAME"), fmt.Sprintf("memberly-test-%d", os.Getpid()))
+	image = cmp.Or(os.Getenv("MEMBERLY_IMAGES"), fmt.Sprintf("memberly-test-%d", os.Getpid()))
 	defer docker(ctx, "image", "rm", image)
 	if err := buildImage(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, err)

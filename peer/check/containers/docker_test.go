@@ -108,13 +108,20 @@ func newProject(t *testing.T, scenario, name, image string) project {
 	if err := os.WriteFile(override, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	compose := []string{"docker-compose"}
-	if _, err := exec.LookPath("docker-compose"); err != nil {
-		compose = []string{"docker", "compose"}
-	}
-	p := project{append(compose, "-p", name, "-f", composeFile(scenario), "-f", override)}
+	p := project{append(composeProgram(), "-p", name, "-f", composeFile(scenario), "-f", override)}
 	t.Cleanup(func() { p.remove(t) })
 	return p
+}
+
+// composeProgram returns the command of Compose.
+func composeProgram() []string {
+	if program := os.Getenv("MEMBERLY_COMPOSE"); program != "" {
+		return []string{program}
+	}
+	if _, err := exec.LookPath("docker-compose"); err != nil {
+		return []string{"docker", "compose"}
+	}
+	return []string{"docker-compose"}
 }
 
 // remove removes the project's containers and its network.

@@ -23,7 +23,7 @@ const (
 )
 
 // sameRelease ends the sentence about a message of an impostor.
-var sameRelease = fmt.Sprintf("unknown wire version %d, this peer speaks %d and later: run the same release on all hosts.", types.Version-1, types.Version)
+var sameRelease = fmt.Sprintf("unknown wire version %d, this peer speaks %d and later: run the same release on all hosts.", types.FirstVersion-1, types.FirstVersion)
 
 // clusters are the examinations by cluster.
 var clusters = []struct {

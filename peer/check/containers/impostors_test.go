@@ -23,7 +23,7 @@ const (
 )
 
 // earlierMessage is a message of an earlier wire version.
-var earlierMessage = []byte{types.Version - 1, byte(types.Heartbeat), 0, 3}
+var earlierMessage = []byte{types.FirstVersion - 1, byte(types.Heartbeat), 0, 3}
 
 // impersonate runs an impostor. It prints "ready" when it has begun, and returns only on failure.
 func impersonate(kind string) error {

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -60,6 +59,9 @@ func TestCommands(t *testing.T) {
 		{"simulate -seeds 20 -seed 7 -cuts 2 -loss 0.2", "", 0, "20 of 20 seeds, from 7 on: ", ""},
 		{"simulate -hosts 3 -trace", "", 0, "memb_list: [<1,2,3>]", ""},
 		{"simulate -hosts 12 -records", "", 0, "\n1  | {peer_id:1, view_id: 12, leader: 1, memb_list: [<1,2,3,4,5,6,7,8,9,10,11,12>]}\n", ""},
+		{"simulate -state -power-cuts 2 -trace", "", 0, "  stored ", ""},
+		{"simulate -state -seeds 20 -seed 7", "", 0, "20 of 20 seeds, from 7 on: ", ""},
+		{"reform -help", "", 0, "Usage: memberly reform", ""},
 		{"simulate -hosts 33", "", 2, "", "give a whole number from 1 to 32"},
 		{"keygen -help", "", 0, "Usage: memberly keygen", ""},
 		{"keygen", "", 0, "=\n", ""},
@@ -110,23 +112,6 @@ func TestSimulatedRecordsVerify(t *testing.T) {
 	}
 	if code, out, errs := execute(t, records, "verify"); code != 0 || !strings.Contains(out, "The records agree: ") {
 		t.Errorf("exit code %d, %s\n%s", code, errs, out)
-	}
-}
-
-// The README's example of the simulator is what it prints, except for the time that it took.
-func TestSimulateAsInReadme(t *testing.T) {
-	t.Parallel()
-	readme, err := os.ReadFile(root + "/README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	const command = "simulate -seeds 1000"
-	_, shown, _ := strings.Cut(string(readme), "\n$ memberly "+command+"\n")
-	shown, _, _ = strings.Cut(shown, "\n")
-	_, out, _ := execute(t, "", strings.Fields(command)...)
-	took := regexp.MustCompile(`simulated in [0-9.]+ s`)
-	if got, want := took.ReplaceAllString(strings.TrimSpace(out), ""), took.ReplaceAllString(shown, ""); got != want {
-		t.Errorf("it says\n%s, the README\n%s", out, shown)
 	}
 }
 
@@ -186,12 +171,64 @@ func recordsOf(t *testing.T, seed uint64) (lines []string, groups int) {
 	return lines, r.Groups
 }
 
-func verified(t *testing.T, lines []string) (code int, stdout string) {
+// With -state, verify accepts the records of hosts that store, and after a power cut install again what they held.
+func TestVerifyStoredSeeds(t *testing.T) {
+	t.Parallel()
+	again := 0
+	for seed := range uint64(200) {
+		var lines []string
+		p := simulation.Profile{Hosts: 2 + int(seed%5), For: 30 * time.Second, Stagger: time.Second, Again: true, Reborn: int(seed % 3), PowerCuts: 1 + int(seed%2),
+			Disks:   simulation.Disks{Sync: 5 * time.Millisecond},
+			Network: simulation.Network{MaxDelay: time.Millisecond}, Faults: map[simulation.Kind]int{simulation.Leave: int(seed % 2), simulation.Signal: int(seed / 2 % 2)}}.Plan(seed)
+		if r := simulation.Records(p, func(r types.Record) { lines = append(lines, r.String()) }); r.Failure != "" {
+			t.Fatalf("seed %d breaks a promise: %s", seed, r.Failure)
+		}
+		if code, out := verified(t, lines, "-state"); code != 0 {
+			t.Errorf("seed %d: exit code %d\n%s", seed, code, out)
+		}
+		if code, _ := verified(t, lines); code != 0 {
+			again++
+		}
+	}
+	if again < 50 {
+		t.Errorf("of 200 seeds %d need -state, want more", again)
+	}
+}
+
+// verify accepts the records of groups whose hosts files change: views in which no member does.
+func TestVerifyGrownSeeds(t *testing.T) {
+	t.Parallel()
+	grown := 0
+	for seed := range uint64(200) {
+		var lines []string
+		p := simulation.Profile{Hosts: 2 + int(seed%4), For: 30 * time.Second, Stagger: time.Second, Edits: 1 + int(seed%5), Reborn: int(seed % 2),
+			Network: simulation.Network{MaxDelay: time.Millisecond}, Faults: map[simulation.Kind]int{simulation.Signal: int(seed / 2 % 2)}}
+		var args []string
+		if seed%2 == 1 {
+			p.Disks, args = simulation.Disks{Sync: 5 * time.Millisecond}, []string{"-state"}
+		}
+		if r := simulation.Records(p.Plan(seed), func(r types.Record) { lines = append(lines, r.String()) }); r.Failure != "" {
+			t.Fatalf("seed %d breaks a promise: %s", seed, r.Failure)
+		}
+		code, out := verified(t, lines, args...)
+		if code != 0 {
+			t.Errorf("seed %d: exit code %d\n%s", seed, code, out)
+		}
+		if strings.Contains(out, "a host is added or retired\n") {
+			grown++
+		}
+	}
+	if grown < 150 {
+		t.Errorf("in %d of 200 seeds hosts change, want more", grown)
+	}
+}
+
+func verified(t *testing.T, lines []string, args ...string) (code int, stdout string) {
 	var out, errs strings.Builder
 	if len(lines) == 0 {
 		return 0, "0 peers, 0 groups" // no peer ran for long enough
 	}
-	code = verify.Run(t.Context(), nil, strings.NewReader(strings.Join(lines, "\n")), &out, &errs)
+	code = verify.Run(t.Context(), args, strings.NewReader(strings.Join(lines, "\n")), &out, &errs)
 	return code, out.String() + errs.String()
 }
 

@@ -144,7 +144,6 @@ func TestFilesDiffer(t *testing.T) {
 	}{
 		{"in their order", "two one three", "one"},
 		{"longer, two's id being none of one's", "zero one three two", "one"},
-		{"shorter", "one two", "one"},
 		{"in a name", "uno two three", "uno"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
@@ -232,6 +231,7 @@ func garbage() [][]byte {
 		frame(0),
 		frame(1<<32-1, make([]byte, 100)...),
 		frame(4, 1, 99, 0, 1),            // no such kind
+		frame(8, 2, 1, 0, 0, 0, 0, 0, 0), // from host 0
 		frame(4, 2, 1, 0, 1),             // another version
 		frame(40, make([]byte, 40)...),   // no version
 		frame(1<<16, make([]byte, 9)...), // never whole
@@ -307,6 +307,10 @@ func TestLocalLeavesNothingBehind(t *testing.T) {
 		t.Run(c.what, func(t *testing.T) {
 			t.Parallel()
 			file := loopback.NewSubnet(t).HostsFile(t, "one", "two", "three")
+			// go run builds first, which takes as long as it takes, and keeps the result for the second time.
+			if out, err := exec.Command(c.command[0], append(c.command[1:], "-version")...).CombinedOutput(); err != nil {
+				t.Fatalf("%q -version: %v\n%s", c.command, err, out)
+			}
 			args := append(c.command[1:], "-h", file, "-local")
 			group, pids := startLocal(t, exec.Command(c.command[0], args...), 3)
 			if err := syscall.Kill(pids[1], syscall.SIGSTOP); err != nil {

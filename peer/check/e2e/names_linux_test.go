@@ -21,9 +21,7 @@ import (
 // resolv.conf that lists them in this order.
 func servers(t *testing.T, s loopback.Subnet, names []string, habits ...loopback.Habit) ([]*loopback.NameServer, string) {
 	t.Helper()
-	if err := exec.Command("unshare", "-m", "true").Run(); err != nil || os.Getuid() != 0 {
-		t.Skip("this takes root and unshare")
-	}
+	needsUnshare(t, "-m")
 	var all []*loopback.NameServer
 	lines := "options edns0\n"
 	for i, h := range habits {
@@ -41,6 +39,14 @@ func servers(t *testing.T, s loopback.Subnet, names []string, habits ...loopback
 		t.Fatal(err)
 	}
 	return all, path
+}
+
+// needsUnshare skips a test where it may not have a namespace of this kind, an option of unshare.
+func needsUnshare(t *testing.T, kind string) {
+	t.Helper()
+	if err := exec.Command("unshare", kind, "true").Run(); err != nil || os.Getuid() != 0 {
+		t.Skip("this takes root and unshare")
+	}
 }
 
 // startNamed starts a group of which each host's file has the address of that host alone, or
@@ -121,4 +127,14 @@ func TestDoctorsWithBadNameServer(t *testing.T) {
 	for _, d := range startNamed(t, s, names, resolvConf, "doctor") {
 		d.awaitVerdict(0, "name: The name service took 5", "All is well, but the name service is slow.")
 	}
+}
+
+// A doctor reports that its host has two addresses of the file. As it has not the one of its own line, it listens at all of
+// them: in a network of its own, where it takes the ports of no other test.
+func TestDoctorOwnAddress(t *testing.T) {
+	t.Parallel()
+	needsUnshare(t, "-n")
+	file := loopback.WriteHostsFile(t, "one 192.0.2.1", "localhost")
+	d := launch(t, "one", exec.Command("unshare", "-n", "sh", "-c", `ip link set lo up && exec "$0" "$@"`, program, "doctor", "-h", file, "-n", "one", "-for", "1s"))
+	d.awaitVerdict(1, "at 192.0.2.1, which is no address of this machine", "which is this machine")
 }

@@ -177,5 +177,5 @@ func frames(t *testing.T, streams [][]byte) (all [][]byte) {
 // readable reports whether b is, or begins like, a message of the protocol.
 func readable(b []byte) bool {
 	var m types.Message
-	return types.DecodeMessage(b, 2, &m) == nil || b[0] == types.Version && b[1] <= byte(types.Echoed) && b[2] == 0 && b[3] == 1
+	return types.DecodeMessage(b, &m) == nil || b[0] == types.Version && b[1] <= byte(types.Echoed) && b[2] == 0 && b[3] == 1
 }

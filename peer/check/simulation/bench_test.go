@@ -18,7 +18,7 @@ func BenchmarkChange(b *testing.B) {
 			do   func(p *process)
 		}{
 			{"removal and join", g.end},
-			{"leave and join", func(p *process) { g.step(p, "", p.handler.Leave) }},
+			{"leave and join", func(p *process) { g.inject(fault{Kind: Leave, A: p.id}) }},
 		} {
 			b.Run(fmt.Sprintf("%s/%d", c.what, n), func(b *testing.B) {
 				for b.Loop() {
@@ -53,6 +53,8 @@ func (g *grower) await(b *testing.B, size int, f func()) {
 	b.Helper()
 	f()
 	for !g.agree(size) {
-		g.runUntil(g.now + time.Millisecond)
+		if g.runUntil(g.now + time.Millisecond); g.judge.failure != "" {
+			b.Fatal(g.judge.failure)
+		}
 	}
 }

@@ -29,23 +29,49 @@ func (j *judge) voted(m *types.Message) {
 	if view == nil || view.Incarnation(m.From) != m.Incarnation || m.Number <= j.latest[m.Group].Number-ballotsKept {
 		return
 	}
+	if m.Kind == types.Req {
+		j.put(m, j.ballotsOf(key), a)
+		if j.w.plan.Sync > 0 {
+			return // it accepts the change once that is stored
+		}
+	}
+	j.accepted(key, view, m.From, a)
+}
+
+// keeps judges what a host has stored: it has accepted that.
+func (j *judge) keeps(id types.ID, s *types.Stored) {
+	key := viewKey{s.View.Group, s.View.Number}
+	view := j.views[key]
+	if s.Accepted.Change.Operation != types.Nothing && view != nil && view.Incarnation(id) == s.View.Incarnation(id) &&
+		key.number > j.latest[key.group].Number-ballotsKept {
+		if c := s.Accepted.Change; c.Operation == types.Del {
+			j.accused[accusation{key, c.Member}] = true // by a leader that may have had nobody to send its REQ to, and will settle it
+		}
+		j.accepted(key, view, id, s.Accepted)
+	}
+}
+
+func (j *judge) ballotsOf(key viewKey) *ballots {
 	b := j.ballots[key]
 	if b == nil {
 		b = &ballots{accepted: map[types.Accepted]map[types.ID]bool{}}
 		j.ballots[key] = b
 	}
-	if m.Kind == types.Req {
-		j.put(m, b, a)
-	}
+	return b
+}
+
+// accepted judges that a member of view has accepted a change for the view after it.
+func (j *judge) accepted(key viewKey, view *types.View, id types.ID, a types.Accepted) {
+	b := j.ballotsOf(key)
 	by := b.accepted[a]
 	if by == nil {
 		by = map[types.ID]bool{}
 		b.accepted[a] = by
 	}
-	if by[m.From] {
+	if by[id] {
 		return
 	}
-	by[m.From] = true
+	by[id] = true
 	if view.Enough(len(by), by[view.Leader]) {
 		j.choose(key, b, a)
 	}

@@ -14,75 +14,84 @@ import (
 	"sync"
 	"time"
 
+	"memberly/peer/config/options"
 	"memberly/peer/types"
 )
 
-const simulateUsage = `Usage: memberly simulate [options]
-
-Runs whole groups, with the code that ships, on a simulated network and clock:
-the same seed and options give the same run. Each run ends when all faults are
-over and the group agrees, and is checked against the promises of the protocol.
-
-  -seed S        the seed (default 1)
-  -seeds N       run N seeds from S on, and print a verdict (default 1)
-  -records       print the records of the one seed, each behind its host's number
-  -trace         print every event of the one seed, one per line
-
-Without any of the options below the seed draws everything: hosts, network,
-faults. With one of them, only the faults that they name happen; the seed draws when,
-and on which hosts.
-
-  -hosts N       how many hosts, 1 to 32 (default 5)
-  -for D         the time in which faults happen (default 30s)
-  -stagger D     time between the starts of two hosts (default 1s)
-  -drill         the leader-failure drill; four or more hosts
-  -again         in the end, start every host that does not run
-
-Network, while faults happen
-  -delay D       a packet takes up to D (default 200µs), 100ms at most
-  -loss P        of datagrams; 0.1 is one in ten
-  -duplicate P   of datagrams
-  -resend P      of TCP segments that must be sent again, 0.05 at most
-  -no-udp        no datagram comes through
-  -backoff D     TCP waits up to D before it sends again, 5s to 2m (default 5s)
-  -boot D        no packet comes through before D: the network comes up late
-  -drift P       of clocks, either way, 0.02 at most
-  -late D        timers of a process fire up to D late, 300ms at most
-
-Faults (upper limits: a fault that hits a host without a process has no effect)
-  -crashes N     a process crashes, with a record, as -c makes it
-  -restarts N    a process is killed, and a new one starts within four seconds
-  -offs N        a host is silent, then up without its process
-  -freezes N     a process does not run for a while
-  -cuts N        some hosts and the others do not hear each other for a while
-  -mutes N       the same, but only in one direction
-  -snaps N       the connections between two hosts break
-  -leaves N      a process is told to leave
-  -moves N       a process ends, and its host has another address
-  -jumps N       a host's wall clock jumps
-  -flaps N       a host or the way between two fails and comes back, again and again
-  -bursts N      several faults within milliseconds, on the leader and on others
-
-Exit code: 0 every promise was kept, 1 one was broken, 2 wrong usage
-
-Example: check the records of a group in which processes are often restarted
-  memberly simulate -restarts 5 -records | memberly verify
-`
+// Page describes the flags of trial.flags.
+var Page = options.Page{Command: "simulate", What: "run groups on a simulated network", Synopsis: "[options]",
+	About: "Runs whole groups, with the code that ships, on a simulated network and clock: the same seed and options give the same run. Each run ends when all faults are over and the group agrees, and is checked against the promises of the protocol.",
+	Sections: []options.Section{
+		{Options: []options.Option{
+			{Name: "seed", Arg: "S", Default: "1", What: "the seed"},
+			{Name: "seeds", Arg: "N", Default: "1", What: "run N seeds from S on, and print a verdict"},
+			{Name: "records", What: "print the records of the one seed, each behind its host's number"},
+			{Name: "trace", What: "print every event of the one seed, one per line"},
+		}},
+		{Options: []options.Option{
+			{Name: "state", What: "hosts store what they must remember, as with -state of the daemon"},
+		}},
+		{About: "Without any of the options below the seed draws everything: hosts, network, faults. With one of them, only the faults that they name happen; the seed draws when, and on which hosts.", Options: []options.Option{
+			{Name: "hosts", Arg: "N", Default: "5", What: "how many hosts, 1 to 32"},
+			{Name: "for", Arg: "D", Default: "30s", What: "the time in which faults happen"},
+			{Name: "stagger", Arg: "D", Default: "1s", What: "time between the starts of two hosts"},
+			{Name: "drill", What: "the leader-failure drill; four or more hosts"},
+			{Name: "again", What: "in the end, start every host that does not run"},
+		}},
+		{Title: "Network, while faults happen", Options: []options.Option{
+			{Name: "delay", Arg: "D", Default: "200µs", What: "a packet takes up to D, 100ms at most"},
+			{Name: "loss", Arg: "P", What: "of datagrams; 0.1 is one in ten"},
+			{Name: "duplicate", Arg: "P", What: "of datagrams"},
+			{Name: "resend", Arg: "P", What: "of TCP segments that must be sent again, 0.05 at most"},
+			{Name: "no-udp", What: "no datagram comes through"},
+			{Name: "backoff", Arg: "D", Default: "5s", What: "TCP waits up to D before it sends again, 5s to 2m"},
+			{Name: "boot", Arg: "D", What: "no packet comes through before D: the network comes up late"},
+			{Name: "drift", Arg: "P", What: "of clocks, either way, 0.02 at most"},
+			{Name: "late", Arg: "D", What: "timers of a process fire up to D late, 300ms at most"},
+		}},
+		{Title: "Disks, with -state", Options: []options.Option{
+			{Name: "sync", Arg: "D", Default: "5ms", What: "a write takes up to D, 300ms at most"},
+			{Name: "stalls", Arg: "P", What: "of writes, which take up to four seconds"},
+		}},
+		{Title: "Faults (upper limits: a fault that hits a host without a process has no effect)", Options: []options.Option{
+			{Name: "crashes", Arg: "N", What: "a process crashes, with a record, as -c makes it"},
+			{Name: "restarts", Arg: "N", What: "a process is killed, and a new one starts within four seconds"},
+			{Name: "offs", Arg: "N", What: "a host is silent, then up without its process"},
+			{Name: "freezes", Arg: "N", What: "a process does not run for a while"},
+			{Name: "cuts", Arg: "N", What: "some hosts and the others do not hear each other for a while"},
+			{Name: "mutes", Arg: "N", What: "the same, but only in one direction"},
+			{Name: "snaps", Arg: "N", What: "the connections between two hosts break"},
+			{Name: "leaves", Arg: "N", What: "a process is told to leave"},
+			{Name: "moves", Arg: "N", What: "a process ends, and its host has another address"},
+			{Name: "jumps", Arg: "N", What: "a host's wall clock jumps"},
+			{Name: "flaps", Arg: "N", What: "a host or the way between two fails and comes back, again and again"},
+			{Name: "bursts", Arg: "N", What: "several faults within milliseconds, on the leader and on others"},
+			{Name: "power-cuts", Arg: "N", What: "all processes are killed, and new ones start within six seconds"},
+		}},
+		{Title: "Growth", Options: []options.Option{
+			{Name: "edits", Arg: "N", What: "the hosts file changes, 32 times at most: a host is added, retired or replaced; some hosts get the change late, not at all or with a mistake, and all get the last one in the end, as with -again; -for must be 8s or more, so that there is a group before"},
+		}},
+	},
+	Exit:     "0 every promise was kept, 1 one was broken, 2 wrong usage",
+	Examples: []options.Example{{What: "check the records of a group in which processes are often restarted", Line: "memberly simulate -restarts 5 -records | memberly verify"}}}
 
 // maxFaults bounds the faults of one kind, and maxTime that of a run: a run is kept whole in
-// memory.
+// memory. minEdited is how long a run takes at least in which hosts files change, and maxEdits bounds the changes.
 const (
 	maxFaults = 1000
 	maxTime   = 24 * time.Hour
+	minEdited = 8 * time.Second
+	maxEdits  = 32
 )
 
 // trial is what `memberly simulate` is asked for.
 type trial struct {
 	profile        Profile
-	drawn          bool // the seed draws everything
+	drawn          bool // the seed draws everything, but whether hosts store
 	seed           uint64
 	seeds          int
 	records, trace bool
+	state          bool   // hosts store
 	options        string // of the profile, as they were given
 }
 
@@ -99,10 +108,10 @@ func RunCommand(ctx context.Context, args []string, _ io.Reader, stdout, stderr 
 	t, err := parseTrial(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, simulateUsage)
+		fmt.Fprint(stdout, Page.Text())
 		return success
 	case err != nil:
-		fmt.Fprintf(stderr, "memberly simulate: %v\n\n%s", err, simulateUsage)
+		fmt.Fprint(stderr, Page.Wrong(err))
 		return misuse
 	case t.records || t.trace:
 		return t.show(ctx, stdout, stderr)
@@ -113,7 +122,7 @@ func RunCommand(ctx context.Context, args []string, _ io.Reader, stdout, stderr 
 // parseTrial returns what args ask for.
 func parseTrial(args []string) (trial, error) {
 	t := trial{seed: 1, seeds: 1, profile: Profile{Hosts: 5, For: 30 * time.Second, Stagger: time.Second,
-		Faults: map[Kind]int{}, Network: Network{MinDelay: 50 * time.Microsecond, MaxDelay: 200 * time.Microsecond}}}
+		Faults: map[Kind]int{}, Disks: Disks{Sync: 5 * time.Millisecond}, Network: Network{MinDelay: 50 * time.Microsecond, MaxDelay: 200 * time.Microsecond}}}
 	flags := t.flags()
 	err := flags.Parse(args)
 	switch w := t.profile; {
@@ -127,18 +136,33 @@ func parseTrial(args []string) (trial, error) {
 		return t, errors.New("-records and -trace are for one seed: leave out -seeds")
 	case w.Drill && w.Hosts < 4:
 		return t, fmt.Errorf("-drill needs at least 4 hosts, and -hosts is %d", w.Hosts)
+	case t.state && w.Drill:
+		return t, errors.New("-drill is for hosts that store nothing: leave -state or -drill out")
+	case w.Edits > 0 && w.Drill:
+		return t, errors.New("-drill is for hosts files that do not change: leave -edits or -drill out")
+	case w.Edits > 0 && w.For < minEdited:
+		return t, fmt.Errorf("-edits needs time: give -for %v or more", minEdited)
 	case w.Boot > w.For:
 		return t, fmt.Errorf("-boot %v is after the end of all faults: give -for %v or more", w.Boot, w.Boot)
 	}
 	t.drawn = true
+	of := "" // of disks
 	flags.Visit(func(f *flag.Flag) {
 		switch f.Name {
 		case "seed", "seeds", "records", "trace":
 			return
+		case "sync", "stalls":
+			of = f.Name
 		}
-		t.drawn = false
+		t.drawn = t.drawn && f.Name == "state"
 		t.options += " -" + f.Name + "=" + f.Value.String()
 	})
+	if of != "" && !t.state {
+		return t, fmt.Errorf("-%s is for hosts that store: give -state too", of)
+	}
+	if !t.state {
+		t.profile.Disks = Disks{}
+	}
 	return t, nil
 }
 
@@ -150,6 +174,9 @@ func (t *trial) flags() *flag.FlagSet {
 	f.Var(&wholeNumber{&t.seeds, 1, 1_000_000_000}, "seeds", "")
 	f.BoolVar(&t.records, "records", false, "")
 	f.BoolVar(&t.trace, "trace", false, "")
+	f.BoolVar(&t.state, "state", false, "")
+	f.Var(&span{&w.Sync, time.Microsecond, 300 * time.Millisecond}, "sync", "")
+	f.Var(&share{&w.Stalls, 1}, "stalls", "")
 	f.Var(&wholeNumber{&w.Hosts, 1, maxHosts}, "hosts", "")
 	f.Var(&span{&w.For, time.Millisecond, maxTime}, "for", "")
 	f.Var(&span{&w.Stagger, 0, time.Minute}, "stagger", "")
@@ -167,6 +194,8 @@ func (t *trial) flags() *flag.FlagSet {
 	f.Var(&wholeNumber{&w.Reborn, 0, maxFaults}, "restarts", "")
 	f.Var(&wholeNumber{&w.Flaps, 0, maxFaults}, "flaps", "")
 	f.Var(&wholeNumber{&w.Bursts, 0, maxFaults}, "bursts", "")
+	f.Var(&wholeNumber{&w.PowerCuts, 0, maxFaults}, "power-cuts", "")
+	f.Var(&wholeNumber{&w.Edits, 0, maxEdits}, "edits", "")
 	for name, kind := range faultFlags {
 		f.Var(faultCount{w.Faults, kind}, name, "")
 	}
@@ -181,7 +210,10 @@ var faultFlags = map[string]Kind{
 
 // plan returns the plan of a seed.
 func (t *trial) plan(seed uint64) Plan {
-	if t.drawn {
+	switch {
+	case t.drawn && t.state:
+		return newStoredPlan(seed)
+	case t.drawn:
 		return NewPlan(seed)
 	}
 	return t.profile.Plan(seed)

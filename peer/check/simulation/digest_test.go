@@ -19,12 +19,22 @@ var wholeDigest = flag.Bool("digest", false, "TestDigest: hash all 3000 seeds, n
 // behaviour leaves them as they are. After one that is meant to, take the new ones from what fails: go test
 // ./peer/check/simulation -run Digest -v -args -digest.
 var digests = map[int]string{
-	1:  "0759988a6c09212e",
-	30: "ddb470442befed5e",
+	1:  "634461e6e7dfa947",
+	30: "ad34433b33553d50",
+}
+
+// ofThisVersion skips a test that pins what peers send, where the build stands for the next wire version (tag
+// memberly_next).
+func ofThisVersion(t *testing.T) {
+	t.Helper()
+	if types.LastKind > types.Hosts {
+		t.Skip("the next wire version sends more")
+	}
 }
 
 // TestDigest hashes every output and view of the seeds from 1 on, a hundred at a time.
 func TestDigest(t *testing.T) {
+	ofThisVersion(t)
 	const hundreds = 30
 	sums := make([][sha256.Size]byte, hundreds)
 	n := 1

@@ -15,11 +15,12 @@ type endurance struct {
 	Leaderless     time.Duration // of that, in which no process led
 	Outside        time.Duration // in which some well-connected host was not in the group's view
 	ViewsPerMinute float64
+	EndsPerMinute  float64 // of leases: how often a leader ceased
 }
 
 // runEndless runs a world with its endless faults, and measures it.
 func (w *world) runEndless() (e endurance) {
-	began, views := w.now, len(w.judge.views)
+	began, views, ended := w.now, len(w.judge.views), w.judge.leases.ended
 	for w.now < began+w.plan.Endless && w.judge.failure == "" {
 		w.runUntil(w.now + glance)
 		leader := w.leader()
@@ -32,6 +33,7 @@ func (w *world) runEndless() (e endurance) {
 	}
 	e.Time = w.now - began
 	e.ViewsPerMinute = float64(len(w.judge.views)-views) / e.Time.Minutes()
+	e.EndsPerMinute = float64(w.judge.leases.ended-ended) / e.Time.Minutes()
 	return e
 }
 

@@ -7,10 +7,12 @@ import (
 )
 
 // lately is how long a member must have been well to count as healthy. missing is how old a bad link to a
-// member can be that another one still reports to the leader.
+// member can be that another one still reports to the leader. justNow is how long that takes which others decided before they
+// heard of a new member.
 const (
 	lately  = 3 * time.Second
 	missing = 5 * time.Second
+	justNow = 500 * time.Millisecond
 )
 
 // linkWasBad is an excuse.
@@ -59,6 +61,10 @@ func (j *judge) unwell(m types.Member, v *types.View) string {
 		return "it is in another group"
 	case j.w.now-max(q.started, q.awake) < lately:
 		return "it has just started or thawed"
+	case j.w.plan.Sync > 0 && j.w.now-q.became < lately:
+		return "it has just become the member again that it was"
+	case (j.w.plan.Sync > 0 || len(j.w.plan.Files) > 0) && j.w.now-q.stood < justNow:
+		return "it has just learned that it was let in: its disk stalled, or it had read a wrong hosts file meanwhile"
 	}
 	return ""
 }

@@ -23,6 +23,15 @@ type table struct {
 	views  map[viewKey]string
 	last   []int64
 	wrong  string
+	disks  []tableDisk      // of peers that store; nil if none does
+	beats  []*types.Message // by host: its newest heartbeat. It is lost, but for those that open delivers
+}
+
+// tableDisk is the disk of a peer: what is on it, and what is still to be written.
+type tableDisk struct {
+	stored types.Stored
+	next   handlers.Save
+	clock  time.Duration // at the start of the process
 }
 
 // pairing is a way from one host to another; what goes it arrives in order.
@@ -46,25 +55,43 @@ const (
 	deliver moveKind = iota
 	crashes
 	waits
+	stores  // the disk of to writes what it was asked to
+	returns // to, which has crashed, is started again, and time passes until it is a member again
 )
 
 // commutes reports whether two moves can be made in either order with the same outcome:
 // deliveries to two peers can, as each peer only appends to the ways from itself.
 func (m move) commutes(o move) bool {
-	return m.kind == deliver && o.kind == deliver && m.way.to != o.way.to
+	own := func(m move) bool { return m.kind == deliver || m.kind == stores }
+	return own(m) && own(o) && m.way.to != o.way.to
 }
 
-func newTable(hosts int) *table {
-	t := &table{queues: map[pairing][]arrival{}, views: map[viewKey]string{}, last: make([]int64, hosts)}
-	for i := range hosts {
-		t.peers = append(t.peers, handlers.New(handlers.Config{ID: types.ID(i + 1), Hosts: hosts, Digest: 1,
-			Heartbeat: 1100 * time.Millisecond, Monitor: 2200 * time.Millisecond, Salt: uint32(i), ReformOnRefusal: true}))
+func newTable(hosts int, store bool) *table {
+	t := &table{queues: map[pairing][]arrival{}, views: map[viewKey]string{}, last: make([]int64, hosts),
+		beats: make([]*types.Message, hosts), peers: make([]*handlers.Handler, hosts)}
+	if store {
+		t.disks = make([]tableDisk, hosts)
 	}
 	return t
 }
 
-func (t *table) instant() handlers.Instant {
-	return handlers.Instant{Run: t.now + time.Second, Wall: epoch + int64(t.now)}
+func (t *table) newPeer(i, hosts int) *handlers.Handler {
+	c := handlers.Config{ID: types.ID(i + 1), Listed: types.Numbered(hosts),
+		Heartbeat: 1100 * time.Millisecond, Monitor: 2200 * time.Millisecond, Salt: uint32(i), ReformOnRefusal: true}
+	if t.disks != nil {
+		stored := t.disks[i].stored
+		t.disks[i].clock = stored.Clock
+		c.Stored = &stored
+	}
+	return handlers.New(c)
+}
+
+func (t *table) instant(i int) handlers.Instant {
+	now := handlers.Instant{Run: t.now + time.Second, Wall: epoch + int64(t.now)}
+	if t.disks != nil {
+		now.Run += t.disks[i].clock
+	}
+	return now
 }
 
 // act takes what peer i does. Heartbeats are lost here: all of them may be.
@@ -72,13 +99,20 @@ func (t *table) act(i int, out *handlers.Output) {
 	for k := range out.Events {
 		t.check(i, &out.Events[k])
 	}
+	if out.Save.Number > 0 {
+		t.disks[i].next = out.Save
+	}
+	if out.Heartbeat != nil {
+		m := *out.Heartbeat
+		t.beats[i] = &m
+	}
 	messages, exit := slices.Clone(out.Messages), out.Exit // out is good until the next step
 	for _, m := range messages {
 		j := int(m.To) - 1
 		if t.peers[j] != nil {
 			t.queues[pairing{i, j}] = append(t.queues[pairing{i, j}], arrival{message: m})
 		} else if t.peers[i] != nil {
-			t.act(i, t.peers[i].Undialed(t.instant(), m.To, t.instant().Run, types.Refusal))
+			t.act(i, t.peers[i].Undialed(t.instant(i), m.To, t.instant(i).Run, types.Refusal))
 		}
 	}
 	if exit && t.peers[i] != nil {
@@ -94,7 +128,7 @@ func (t *table) check(i int, e *handlers.Event) {
 	if e.Kind != handlers.Installed {
 		return
 	}
-	key, members := viewKey{e.Now.Group, e.View}, fmt.Sprint(e.Members)
+	key, members := viewKey{e.Now.Group, e.View}, fmt.Sprint(e.Members, " of ", len(e.Now.Last), " hosts ", e.Now.Digest)
 	if seen, ok := t.views[key]; ok && seen != members {
 		t.wrong = fmt.Sprintf("view %d is %s and %s", e.View, seen, members)
 	}
@@ -106,6 +140,9 @@ func (t *table) check(i int, e *handlers.Event) {
 
 func (t *table) crash(i int) {
 	t.peers[i] = nil
+	if t.disks != nil {
+		t.disks[i].next = handlers.Save{}
+	}
 	for j := range t.peers {
 		delete(t.queues, pairing{j, i})
 		if j != i && t.peers[j] != nil {
@@ -121,26 +158,61 @@ func (t *table) make(m move) {
 	case crashes:
 		t.crash(m.way.to)
 	case waits:
-		t.now += 300 * time.Millisecond
-		for i, p := range t.peers {
-			if p != nil {
-				t.act(i, p.Tick(t.instant()))
-			}
+		t.pass(300 * time.Millisecond)
+	case stores:
+		t.store(m.way.to)
+	case returns:
+		i := m.way.to
+		t.last[i] = 0
+		t.peers[i] = t.newPeer(i, len(t.peers))
+		t.act(i, t.peers[i].Start(t.instant(i)))
+		for range 6 {
+			t.pass(400 * time.Millisecond)
+			t.store(i)
 		}
 	case deliver:
 		a := t.queues[m.way][0]
 		t.queues[m.way] = t.queues[m.way][1:]
 		p, from := t.peers[m.way.to], types.ID(m.way.from+1)
 		if a.closed {
-			t.act(m.way.to, p.Closed(t.instant(), from))
+			t.act(m.way.to, p.Closed(t.instant(m.way.to), from))
 		} else {
-			t.act(m.way.to, p.Message(t.instant(), from, &a.message))
+			t.act(m.way.to, p.Message(t.instant(m.way.to), from, &a.message))
 		}
+	}
+}
+
+// pass lets time pass for everybody.
+func (t *table) pass(d time.Duration) {
+	t.now += d
+	for i, p := range t.peers {
+		if p != nil {
+			t.act(i, p.Tick(t.instant(i)))
+		}
+	}
+}
+
+// store writes what peer i has asked to store.
+func (t *table) store(i int) {
+	d := &t.disks[i]
+	if d.next.Number > 0 && t.peers[i] != nil {
+		d.stored = d.next.Stored
+		n := d.next.Number
+		d.next = handlers.Save{}
+		t.act(i, t.peers[i].Saved(t.instant(i), n))
 	}
 }
 
 // moves lists what can happen next, in an order that is always the same.
 func (t *table) moves(mayCrash, mayWait bool) (ms []move) {
+	for i := range t.disks {
+		switch {
+		case t.peers[i] == nil:
+			ms = append(ms, move{returns, pairing{to: i}})
+		case t.disks[i].next.Number > 0:
+			ms = append(ms, move{stores, pairing{to: i}})
+		}
+	}
 	for i := range t.peers {
 		for j := range t.peers {
 			if way := (pairing{i, j}); len(t.queues[way]) > 0 && t.peers[j] != nil {
@@ -159,31 +231,76 @@ func (t *table) moves(mayCrash, mayWait bool) (ms []move) {
 	return ms
 }
 
-// open sets the table: host 1 has made a group, all others have just asked to be let in.
-func (t *table) open() {
-	for i := len(t.peers) - 1; i >= 0; i-- {
-		t.act(i, t.peers[i].Start(t.instant()))
+// open sets the table: host 1 has made a group, all others, up to this many hosts, have just asked to be let in.
+func (t *table) open(hosts int) {
+	for i := range hosts {
+		t.peers[i] = t.newPeer(i, hosts)
 	}
-	for t.peers[0].View().Number == 0 {
-		ms := t.moves(false, false)
-		t.make(ms[0])
+	for i := hosts - 1; i >= 0; i-- {
+		t.act(i, t.peers[i].Start(t.instant(i)))
 	}
+	t.playUntil(func() bool { return t.peers[0].View().Number > 0 })
+}
+
+// playUntil makes moves until something is so; where there is none, time passes.
+func (t *table) playUntil(done func() bool) {
+	for !done() {
+		if ms := t.moves(false, false); len(ms) > 0 {
+			t.make(ms[0])
+		} else {
+			t.make(move{kind: waits})
+		}
+	}
+}
+
+// openGrowing sets the table: all hosts but the last are members, their hosts files have just got the last one, they know that
+// of each other, and the last one has just asked to be let in.
+func (t *table) openGrowing() {
+	members := len(t.peers) - 1
+	t.open(members)
+	t.playUntil(func() bool {
+		return t.peers[members-1].View().Number == int64(members) && len(t.moves(false, false)) == 0
+	})
+	for i := range members {
+		t.act(i, t.peers[i].Reread(t.instant(i), types.Numbered(members+1)))
+	}
+	for i := range members {
+		for j := range members {
+			if i != j {
+				t.queues[pairing{i, j}] = append(t.queues[pairing{i, j}], arrival{message: *t.beats[i]})
+			}
+		}
+	}
+	t.peers[members] = t.newPeer(members, members+1)
+	t.act(members, t.peers[members].Start(t.instant(members)))
 }
 
 // explorer goes through all orders of moves, but of orders that differ only in what commutes
 // through one (sleep sets). Handlers cannot be copied, so each order is played from the start.
 type explorer struct {
 	hosts, depth int
+	store, grow  bool
 	path         []move
 	orders       int
+	most         int // members of a view, in some order
 	wrong        string
 }
 
 func (e *explorer) explore(asleep []move, crashed bool, waited int) {
-	t := newTable(e.hosts)
-	t.open()
+	t := newTable(e.hosts, e.store)
+	if e.grow {
+		t.openGrowing()
+	} else {
+		t.open(e.hosts)
+	}
 	for _, m := range e.path {
 		t.make(m)
+	}
+	for _, p := range t.peers {
+		if p != nil {
+			v := p.View()
+			e.most = max(e.most, len(v.Members))
+		}
 	}
 	if t.wrong != "" {
 		e.wrong = fmt.Sprintf("%s\nafter %+v", t.wrong, e.path)
@@ -210,7 +327,8 @@ func (e *explorer) explore(asleep []move, crashed bool, waited int) {
 }
 
 // TestEveryOrder plays groups of two and three in every order of deliveries, with one crash at
-// any point and up to three pauses in which timers fire.
+// any point and up to three pauses in which timers fire. A third host is also added to a group of two. Peers that store also
+// return, and their disks write at any point.
 func TestEveryOrder(t *testing.T) {
 	for hosts := 2; hosts <= 3; hosts++ {
 		t.Run(fmt.Sprint(hosts), func(t *testing.T) {
@@ -226,4 +344,22 @@ func TestEveryOrder(t *testing.T) {
 			}
 		})
 	}
+	t.Run("2 that become 3", func(t *testing.T) {
+		t.Parallel()
+		e := &explorer{hosts: 3, depth: min(*depth-1, 8), grow: true}
+		e.explore(nil, false, 0)
+		t.Logf("2 hosts that become 3, %d moves deep: %d orders", e.depth, e.orders)
+		if e.wrong != "" || e.most != 3 {
+			t.Errorf("at most %d members; %s", e.most, e.wrong)
+		}
+	})
+	t.Run("3 that store", func(t *testing.T) {
+		t.Parallel()
+		e := &explorer{hosts: 3, depth: min(*depth-3, 7), store: true}
+		e.explore(nil, false, 0)
+		t.Logf("3 hosts that store, %d moves deep: %d orders", e.depth, e.orders)
+		if e.wrong != "" {
+			t.Error(e.wrong)
+		}
+	})
 }

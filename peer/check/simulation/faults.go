@@ -106,6 +106,11 @@ func (w *world) injectHost(m *machine, f fault) {
 	switch f.Kind {
 	case start, restart:
 		w.start(m)
+	case editFile:
+		w.edit(m, w.plan.Files[f.Side], f.For)
+	case cutFile:
+		w.cutFile(m, int(f.Side), f.For)
+		return
 	case jump:
 		m.jump += f.For
 	case off:
@@ -125,6 +130,7 @@ func (w *world) injectHost(m *machine, f fault) {
 	case Signal:
 		w.step(p, "crashes", p.handler.Crash)
 	case Leave:
+		p.leaves = true
 		w.step(p, "is told to leave", p.handler.Leave)
 	}
 }
@@ -220,4 +226,5 @@ func (w *world) settle() {
 		}
 	}
 	w.impeding = slices.DeleteFunc(w.impeding, func(f *fault) bool { return !f.Endless })
+	w.settleFiles()
 }

@@ -34,8 +34,10 @@ func (t *traffic) add(bytes int) { t.Messages, t.Bytes = t.Messages+1, t.Bytes+b
 
 func (t traffic) less(o traffic) traffic { return traffic{t.Messages - o.Messages, t.Bytes - o.Bytes} }
 
-// IdleTime is how long Grow watches an idle group, and cutTime how long it cuts it in two.
+// IdleTime is how long Grow watches an idle group, restTime how long it first waits until the heartbeats of all
+// follow the leader's, and cutTime how long it cuts the group in two.
 const (
+	restTime = 3300 * time.Millisecond
 	IdleTime = 5500 * time.Millisecond
 	cutTime  = 8 * time.Second
 )
@@ -80,6 +82,7 @@ func Grow(n int, seed uint64) (Growth, error) {
 	g.bill, g.recorded = &bill{}, g.note
 	r := Growth{Hosts: n}
 	r.Formed = g.cost(n, func() {})
+	g.runUntil(g.now + restTime)
 	r.Idle = g.cost(n, func() { g.runUntil(g.now + IdleTime) })
 	r.Removed = g.cost(n-1, func() { g.end(g.hosts[n-1].process) })
 	lost := max(1, n/10)

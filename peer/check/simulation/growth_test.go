@@ -11,6 +11,7 @@ var size = flag.Int("size", 50, "of how many hosts TestGrowth's group is")
 // change costs each member two messages and two answers, all of bounded size, and nobody but
 // the leader sends anything to more than one.
 func TestGrowth(t *testing.T) {
+	ofThisVersion(t)
 	t.Parallel()
 	g, err := Grow(*size, 1)
 	if err != nil {

@@ -3,6 +3,7 @@ package simulation
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"memberly/peer/handlers"
 	"memberly/peer/types"
@@ -15,13 +16,25 @@ type judge struct {
 	failure string // the first promise that was broken
 	views   map[viewKey]*types.View
 	latest  map[types.Group]*types.View
+	makings map[types.Group]making
 	accused map[accusation]bool // what was proposed
 	twins   int
+	mistake bool // a group has agreed on a mistake, as those who were members then had it in their hosts files
 	lives   map[*process]*processLog
 	ballots map[viewKey]*ballots // for the view after
 	leases  leases
 	excuses map[string]int // why a member was rightly accused or reported, and how often
 }
+
+// making is how a group was made.
+type making struct {
+	at    time.Duration
+	hosts []types.Host // that its maker knew
+}
+
+// evidenceAge is how old the answers may be by which a member forms its group again: a pause between PROBEs for evidence, and
+// the slowest answer. It may not know of a group that was made since.
+const evidenceAge = time.Second
 
 // accusation is a proposal to remove a member from a view as unreachable.
 type accusation struct {
@@ -56,7 +69,7 @@ type reportKey struct {
 }
 
 func newJudge(w *world) *judge {
-	return &judge{w: w, accused: map[accusation]bool{}, views: map[viewKey]*types.View{}, latest: map[types.Group]*types.View{}, lives: map[*process]*processLog{},
+	return &judge{w: w, accused: map[accusation]bool{}, views: map[viewKey]*types.View{}, latest: map[types.Group]*types.View{}, makings: map[types.Group]making{}, lives: map[*process]*processLog{},
 		ballots: map[viewKey]*ballots{}, leases: newLeases(), excuses: map[string]int{}}
 }
 
@@ -73,15 +86,12 @@ func (j *judge) stepped(p *process, out *handlers.Output) {
 		d = &processLog{reports: map[reportKey]int{}, after: map[types.Member]int{}, reported: map[types.Member]bool{}}
 		j.lives[p] = d
 	}
-	for i := range out.Messages {
-		if m := &out.Messages[i]; m.Kind == types.Req && m.Change.Cause == types.Unreachable {
-			j.proposed(m)
-		}
-	}
+	j.accuses(out)
 	for i := range out.Events {
 		switch e := &out.Events[i]; e.Kind {
 		case handlers.Installed:
 			j.installed(p, d, e)
+			p.installed = j.w.now
 			v := e.Now
 			j.moved(p, d, &v)
 			p.view = v
@@ -94,21 +104,53 @@ func (j *judge) stepped(p *process, out *handlers.Output) {
 	for i := range out.Messages {
 		j.voted(&out.Messages[i])
 	}
-	if inc := p.handler.Incarnation(); inc != d.incarnation {
-		if inc < d.incarnation {
-			j.fail("peer %d took a lower incarnation", p.id)
-		}
-		if p.stands == types.Fresh && p.handler.Standing() == types.Fresh {
-			j.renewed(p, types.Member{ID: p.id, Incarnation: d.incarnation})
-		}
-		d.incarnation = inc
-		clear(d.after)
-	}
+	j.named(p, d)
 	if v := p.handler.View(); v.Number > 0 && (v.Number != p.view.Number || v.Group != p.view.Group) {
 		j.fail("peer %d holds view %d and has recorded view %d", p.id, v.Number, p.view.Number)
 	}
-	p.view, p.stands = p.handler.View(), p.handler.Standing()
+	if out.Exit && out.Code == 0 && !p.leaves {
+		j.fail("peer %d ends, and was not told to leave", p.id)
+	}
+	if stands := p.handler.Standing(); stands != p.stands {
+		p.stands, p.stood = stands, j.w.now
+	}
+	p.view = p.handler.View()
 	j.leased(p, out)
+}
+
+// accuses judges the proposals of a step to remove members that have failed.
+func (j *judge) accuses(out *handlers.Output) {
+	for i := range out.Messages {
+		switch m := &out.Messages[i]; {
+		case m.Kind != types.Req:
+		case m.Change.Cause == types.Unreachable:
+			j.proposed(m)
+		case m.Change.Cause == types.Restarted && j.w.plan.Sync > 0: // by the time that it is chosen, the member may be back
+			j.accused[accusation{viewKey{m.Group, m.Number}, m.Change.Member}] = true
+		}
+	}
+}
+
+// named judges the incarnation that a process has after a step.
+func (j *judge) named(p *process, d *processLog) {
+	if inc := p.handler.Incarnation(); inc != d.incarnation {
+		if inc < d.incarnation && !(j.w.plan.Sync > 0 && p.spoke[inc]) {
+			j.fail("peer %d took a lower incarnation", p.id)
+		}
+		again := inc < d.incarnation // nobody leads, and it cannot know that somebody has let it in
+		if p.stands == types.Fresh && p.handler.Standing() == types.Fresh && !again {
+			j.renewed(p, types.Member{ID: p.id, Incarnation: d.incarnation})
+		}
+		d.incarnation = inc
+		if p.spoke == nil {
+			p.spoke = map[types.Incarnation]bool{}
+		}
+		p.spoke[inc], p.became = true, j.w.now
+		for _, log := range j.lives {
+			delete(log.after, types.Member{ID: p.id, Incarnation: inc}) // it runs again, and may end again
+		}
+		clear(d.after)
+	}
 }
 
 // renewed judges a fresh peer that takes a new incarnation: the old one was not let in already.
@@ -154,10 +196,14 @@ func (j *judge) moved(p *process, d *processLog, v *types.View) {
 	}
 	if j.latest[v.Group] == nil {
 		j.created(p, v)
+		j.makings[v.Group] = making{j.w.now, slices.Clone(p.lists)}
 	}
+	file := j.w.plan.lastFile()
+	j.mistake = j.mistake || v.Digest != types.Digest(file[:min(len(v.Last), len(file))])
 	if before := j.views[viewKey{v.Group, v.Number - 1}]; before != nil {
 		j.removal(before, v)
 		j.follows(before, v)
+		j.grown(before, v)
 	}
 	j.views[key] = v
 	delete(j.ballots, viewKey{v.Group, v.Number - ballotsKept})
@@ -172,12 +218,17 @@ func (j *judge) created(p *process, v *types.View) {
 	if len(j.latest) > 0 && j.bootOnly() {
 		j.fail("peer %d makes the group %v, the %d. one, and only the network or names came up late", p.id, v.Group, len(j.latest)+1)
 	}
+	if len(j.latest) > 0 && j.w.plan.Sync > 0 {
+		j.fail("peer %d makes the group %v, the %d. one, and all hosts store what they must remember", p.id, v.Group, len(j.latest)+1)
+	}
 	for group, latest := range j.latest {
 		if latest.Quorum(func(id types.ID) bool {
 			q := j.w.host(id).process
 			return q != nil && q != p && q.handler.Incarnation() == latest.Incarnation(id) && q.handler.View().Group == group
 		}) {
-			if p.stands == types.Joined {
+			m := j.makings[group]
+			unasked := !lists(m.hosts, p.id) && j.w.now-m.at < evidenceAge // the maker could not ask p, and p has asked the hosts just before
+			if p.stands == types.Joined && !unasked {
 				j.fail("peer %d re-forms while view %d of group %v could move on", p.id, latest.Number, group)
 			}
 			j.twins++
@@ -300,6 +351,12 @@ func (j *judge) reported(p *process, d *processLog, e *handlers.Event) {
 // stuck reports whether silent hosts explain why there is no agreement: they are half of all hosts, or some view
 // has lost its quorum and only they could show whether for good (rule 7).
 func (j *judge) stuck() bool {
+	if j.mistake {
+		return true // its members and the others contradict each other, and only an operator can mend that
+	}
+	if j.w.plan.Sync > 0 && (j.waitsForStored() || j.lacksHosts()) {
+		return true
+	}
 	dark := 0
 	for _, m := range j.w.hosts {
 		if m.down {
@@ -319,7 +376,40 @@ func (j *judge) stuck() bool {
 			return true
 		}
 	}
-	return 2*dark >= len(j.w.hosts)
+	return 2*dark >= types.Serving(j.w.plan.lastFile())
+}
+
+// waitsForStored reports whether hosts that do not run are missing for a quorum of the latest view that is stored, or for the
+// choice of who makes the group: with what they have stored nobody else goes on.
+func (j *judge) waitsForStored() bool {
+	runs := func(id types.ID) bool { return j.w.host(id).process != nil }
+	for group := range j.latest {
+		known := int64(0)
+		for _, m := range j.w.hosts {
+			if m.process != nil && m.stored.View.Group == group {
+				known = max(known, m.stored.View.Number)
+			}
+		}
+		v := j.views[viewKey{group, known}]
+		if v == nil {
+			return true
+		}
+		if b := j.ballots[viewKey{group, known}]; b != nil && b.chosen.Change.Operation != types.Nothing {
+			next := v.With(b.chosen.Change) // who learns of it first may be the one that it removes
+			return !v.Quorum(runs) || !next.Quorum(runs)
+		}
+		return !v.Quorum(runs)
+	}
+	n, electorate := 0, len(j.w.plan.firstFile()) // also those that a later file retires: each makes a group with its first file alone
+	for _, m := range j.w.hosts {
+		if m.process != nil && int(m.id) <= electorate {
+			n++
+		}
+		if maker := m.stored.Accepted.Change.Member.ID; maker != 0 && !runs(maker) {
+			return true // it may have been chosen to make the group
+		}
+	}
+	return 2*n < electorate || 2*n == electorate && !runs(1)
 }
 
 // agreed reports whether every running peer holds one view of just these peers, and else what is not so. Only
@@ -328,7 +418,7 @@ func (j *judge) agreed() string {
 	var running []types.ID
 	var first *process
 	for _, m := range j.w.hosts {
-		if m.process != nil && (!j.w.plan.Drill || m.process.handler.Standing() != types.Out) {
+		if m.process != nil && serves(j.w.plan.lastFile(), m.id) && (!j.w.plan.Drill || m.process.handler.Standing() != types.Out) {
 			running = append(running, m.id)
 			if first == nil {
 				first = m.process
@@ -343,6 +433,10 @@ func (j *judge) agreed() string {
 			return fmt.Sprintf("peer %d (%v) holds view %d of %v, members %v; running are %v", id,
 				p.handler.Standing(), a.Number, a.Group, a.Members, running)
 		}
+	}
+	if first != nil && len(j.w.plan.Files) > 0 {
+		v := first.handler.View()
+		return j.hostsAgreed(&v)
 	}
 	return ""
 }

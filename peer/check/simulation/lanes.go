@@ -90,6 +90,10 @@ func (w *world) receive(from, to *process, m types.Message) {
 	if to == nil || to.ended || to.down {
 		return
 	}
+	if !to.hears(from.id) {
+		w.turnAway(from, to, m)
+		return
+	}
 	to.known[from.id-1] = from.address
 	if w.plan.Wire {
 		m = w.throughWire(m)
@@ -105,7 +109,7 @@ func (w *world) throughWire(m types.Message) types.Message {
 	var got types.Message
 	b, err := types.AppendMessage(nil, &m)
 	if err == nil {
-		err = types.DecodeMessage(b, len(w.hosts), &got)
+		err = types.DecodeMessage(b, &got)
 	}
 	if err != nil {
 		w.judge.fail("%v from peer %d: %v", m.Kind, m.From, err)

@@ -13,6 +13,7 @@ type leases struct {
 	now    map[*process]held
 	fences map[types.Group]fence
 	told   map[*process]uint64 // the fence that its events tell of; 0 for none
+	ended  int                 // how many have: what their holders told
 }
 
 // held is a lease of a process.
@@ -49,6 +50,7 @@ func (j *judge) leased(p *process, out *handlers.Output) {
 				j.fail("peer %d tells that it ceases to lead under fence %d, and has told of %d", p.id, e.Fence, l.told[p])
 			}
 			l.told[p] = 0
+			l.ended++
 		}
 	}
 	if told := l.told[p]; valid && told != out.Lease.Fence || !valid && told != 0 {
@@ -79,5 +81,5 @@ func (j *judge) leased(p *process, out *handlers.Output) {
 
 // moment returns the true time at which the clock of p shows run.
 func (p *process) moment(run time.Duration) time.Duration {
-	return p.started + time.Duration(float64(run-time.Second)/p.rate)
+	return p.started + time.Duration(float64(run-time.Second-p.clock)/p.rate)
 }

@@ -13,7 +13,10 @@ import (
 	"time"
 )
 
-var mutations = flag.Bool("mutations", false, "break the protocol in every way of the list, and see that each is found")
+var (
+	mutations = flag.Bool("mutations", false, "break the protocol in every way of the list, and see that each is found")
+	part      = flag.Int("part", 1, "with -mutations: only every part-th way, each day others, so that all have been tried after so many days")
+)
 
 // mutation is one way to break the protocol.
 type mutation struct {
@@ -30,10 +33,13 @@ type edit struct{ file, old, new string }
 type finder uint8
 
 const (
-	bySeeds      finder = iota
-	byHarshSeeds        // cuts of minutes, late ticks, faults at once
-	byPlans             // made by hand: directed ones, faults that never end, networks that come up late
-	byTables            // of package handlers
+	bySeeds       finder = iota
+	byHarshSeeds         // cuts of minutes, late ticks, faults at once
+	byStoredSeeds        // with state files, and power cuts
+	byEditsSeeds         // with hosts files that change
+	byPlans              // made by hand: directed ones, faults that never end, networks that come up late
+	byTables             // of package handlers
+	byStorage            // the tests of package storage
 )
 
 var mutants = []mutation{
@@ -46,7 +52,7 @@ var mutants = []mutation{
 	{name: "a restarted peer keeps its vote: any incarnation answers", edits: []edit{{"handlers/messagehandler.go",
 		"	if !h.addressed(m) {\n		return false\n	}\n", ""}}},
 	{name: "a promise is not kept", edits: []edit{{"handlers/following.go",
-		"if !h.obeys(m.Term) || !h.view.Admits(m.Change)", "if !h.view.Admits(m.Change)"}}},
+		"if !h.obeys(m.Term) || !h.view.Admits(m.Change)", "if !h.view.Admits(m.Change)"}}, by: byTables},
 	{name: "NEWVIEW is never sent again", edits: []edit{{"handlers/leading.go",
 		"		if h.since(r.began) >= h.paced(redialAfter) {\n", "		if r.message.Kind == types.NewView && h.since(r.began) > 0 {\n			continue\n		}\n		if h.since(r.began) >= h.paced(redialAfter) {\n"}}, by: byTables},
 	{name: "a change is chosen without a quorum", edits: []edit{{"handlers/leading.go",
@@ -56,7 +62,10 @@ var mutants = []mutation{
 	{name: "a change that was taken over counts as the leader's own: it does not prepare the next view", edits: []edit{{"handlers/leading.go",
 		"own := !h.leading.inherits", "own := true"}}, by: byPlans},
 	{name: "a view does not raise the promise to its term", edits: []edit{{"handlers/following.go",
-		"if h.promised.Below(next.Term) {", "if false {"}}, by: byTables},
+		"if h.promised.Below(next.Term) {", "if false {"}}, by: byTables}, // alone it breaks no promise: docs/protocol.md
+	{name: "a view does not raise the promise to its term, and who shows it names no term that would", edits: []edit{
+		{"handlers/following.go", "if h.promised.Below(next.Term) {", "if false {"},
+		{"handlers/following.go", "	s.Term = h.followed\n", ""}}, by: byPlans},
 	{name: "a lease lasts longer than the promises behind it", edits: []edit{{"handlers/lease.go",
 		"leaseShare = 98", "leaseShare = 103"}}},
 	{name: "a member that supports a leader answers others too", edits: []edit{{"handlers/lease.go",
@@ -79,6 +88,51 @@ var mutants = []mutation{
 		"m.Ceased && t == m.Term", "!m.Leads && t == m.Term"}}, by: byTables},
 	{name: "answers of members that are gone count in the next view", edits: []edit{{"handlers/following.go",
 		"		h.forgetFormer(&before)\n		h.extend()\n", "		h.forgetFormer(&before)\n"}}, by: byTables},
+	{name: "a leader stands again for a pre-vote", edits: []edit{{"handlers/electing.go",
+		"if !m.PreVote {", "if true {"}}, by: byPlans},
+	{name: "a member that is about to miss its leader refuses a candidate", edits: []edit{{"handlers/electing.go",
+		"if h.since(max(h.supported.at, e.sign.at)) < h.Monitor-h.retry() {", "if true {"}}, by: byTables},
+	{name: "refusals of the first moment end a candidacy", edits: []edit{{"handlers/electing.go",
+		"		r.led.add(&h.view, m.From) // tick", "		if r.led.add(&h.view, m.From) {\n			h.declined()\n		}\n		// tick"}}, by: byTables},
+	{name: "a candidate asks for a term without a pre-vote", edits: []edit{{"handlers/electing.go",
+		"if h.leaderGone() {", "if true {"}}, by: byPlans},
+	{name: "the answers to a pre-vote make a leader", edits: []edit{{"handlers/electing.go",
+		"	case r.message.PreVote:\n", "	case false:\n"}}},
+	{name: "a candidate that answers its leader stays one", edits: []edit{{"handlers/following.go",
+		"case h.role == roleCandidate && m.From == m.Term.Peer:", "case false:"}, {"handlers/electing.go",
+		"case r.message.PreVote && !h.free(h.ID):", "case false:"}}, by: byTables},
+	{name: "a candidate of a small group is never declined", edits: []edit{{"handlers/electing.go",
+		"	case h.isDeclined(r):\n", "	case r.led.done:\n"}}, by: byTables},
+	{name: "who has just ceased to lead lets others lead at once", edits: []edit{{"handlers/lease.go",
+		"if h.ceasing() && id != h.ID {", "if false {"}}, by: byTables},
+	{name: "a refusal of before ends a member's support", edits: []edit{{"handlers/detector.go",
+		"return p.dead && p.lost >= t", "return p.dead"}}, by: byTables},
+	{name: "a leader moves on to a view in which it has no lease", edits: []edit{{"handlers/lease.go",
+		"return !h.lease().Valid(h.elapsed()) || h.quorumAnswered(next)+h.leaseLength() > h.elapsed()", "return true"}}, by: byTables},
+	{name: "a member supports whoever it hears leading, beside its leader", edits: []edit{{"handlers/electing.go",
+		"if m.Term == h.promised && h.free(m.From) {", "if m.Term == h.promised {"}}, by: byTables},
+	{name: "what a leader sent long ago shows that it leads", edits: []edit{{"handlers/electing.go",
+		"h.obeys(m.Term) && !h.outrun(m) {", "h.obeys(m.Term) {"}}, by: byTables},
+	{name: "an OK goes out before it is stored", edits: []edit{{"handlers/storing.go",
+		"case types.OK, types.PendingResponse, types.Join:", "case types.PendingResponse, types.Join:"}}, by: byStoredSeeds},
+	{name: "a promise goes out before it is stored", edits: []edit{{"handlers/storing.go",
+		"case types.OK, types.PendingResponse, types.Join:", "case types.OK, types.Join:"}}, by: byStoredSeeds},
+	{name: "a candidate asks before its term is stored", edits: []edit{{"handlers/storing.go",
+		"return m.Kind == types.NewLeader && !m.PreVote", "return false"}}, by: byTables},
+	{name: "a leader's own vote counts before it is stored", edits: []edit{{"handlers/leading.go",
+		"bids && h.stores() && !h.isStored()", "false && bids"}}, by: byStoredSeeds},
+	{name: "a returned peer does not know what it had accepted", edits: []edit{{"handlers/returning.go",
+		"h.accepted, h.acceptedAt = s.Accepted, h.now.Run", "h.acceptedAt = h.now.Run"}}, by: byStoredSeeds},
+	{name: "a returned peer does not know what it had promised", edits: []edit{{"handlers/returning.go",
+		"	h.promise(s.Promised)\n", ""}}, by: byStoredSeeds},
+	{name: "a returned peer votes at once", edits: []edit{{"handlers/returning.go",
+		"quiet := max(h.fresh.since, h.fresh.hinted) + h.Monitor", "quiet := h.fresh.since"}}, by: byStoredSeeds},
+	{name: "a returned peer leads under its old term", edits: []edit{{"handlers/returning.go",
+		"	h.accepted, h.acceptedAt = s.Accepted, h.now.Run\n", "	h.accepted, h.acceptedAt = s.Accepted, h.now.Run\n	if h.promised.Peer == h.ID {\n		h.becomeCandidate(h.newRound(types.NewLeader, h.promised, &h.view))\n		h.lead(h.promised, s.Accepted, nil)\n	}\n"}}, by: byStoredSeeds},
+	{name: "a founder does not ask what was accepted before", edits: []edit{{"handlers/bidding.go",
+		"if c.Operation == types.Nothing {", "if true {"}}, by: byStoredSeeds},
+	{name: "a host forgets whom it wanted to make the group", edits: []edit{{"handlers/returning.go",
+		"st.founding.vote = acceptor{promised: s.Promised, accepted: s.Accepted}", "_ = s"}}, by: byStoredSeeds},
 	{name: "a thawed peer blames the others for its own stall", edits: []edit{{"handlers/clock.go",
 		"		c.stood += gap - 1 // so", "		// so"}}, by: byTables},
 	{name: "nobody is drawn to an earlier group", edits: []edit{{"handlers/joining.go",
@@ -135,43 +189,97 @@ var mutants = []mutation{
 		"case low && m.Leads && h.fresh.prefers(m.From, m.Group, m.Term):", "case low:"}}, by: byTables},
 	{name: "a name service that knows nobody accounts for all hosts", edits: []edit{{"handlers/founding.go",
 		"e.outcome == types.NoName && e.asked >= h.fresh.naming && h.namesFound()", "e.outcome == types.NoName"}}, by: byPlans},
+	{name: "a copy of the state is accepted without its checksum", edits: []edit{{"storage/record.go",
+		"if !bytes.Equal(b[atSum:atSuccessor], checksum(b)) {", "if false {"}}, by: byStorage},
 	{name: "a redial waits for the dial in progress", edits: []edit{{"network/connections/connections.go",
-		"if h.dials == maxDials {", "if h.dials > 0 {"}}},
+		"case h.dials == maxDials:", "case h.dials > 0:"}}},
 	{name: "a member that owes an answer counts as heard", edits: []edit{{"handlers/detector.go",
 		"if p.owes != never {\n		return min(p.owes, p.heard)", "if false {\n		return min(p.owes, p.heard)"}}, by: byTables},
+	{name: "a retired host is let in again", edits: []edit{
+		{"types/types.go", "!v.Has(c.Member.ID) && past.Cause != Retired && c.Member.Incarnation", "!v.Has(c.Member.ID) && c.Member.Incarnation"},
+		{"handlers/leading.go", "	if h.view.Retired(m.From) {\n", "	if false {\n"}}, by: byEditsSeeds},
+	{name: "a member is retired", edits: []edit{{"types/types.go",
+		"			!v.Has(c.Member.ID) && !v.Retired(c.Member.ID)\n", "			!v.Retired(c.Member.ID)\n"}}, by: byEditsSeeds},
+	{name: "hosts are changed although a member's file differs", edits: []edit{{"handlers/hosts.go",
+		"l.wrong != 0 || slices.ContainsFunc(h.view.Members, h.votesOtherwise)", "l.wrong != 0"}}, by: byEditsSeeds},
+	{name: "who is refused for its hosts file makes a group all the same", edits: []edit{{"handlers/hosts.go",
+		"slices.ContainsFunc(h.hosts, func(p host) bool { return p.refuses })", "false"}}, by: byTables},
+	{name: "a host with state makes a group with a file that has changed", edits: []edit{{"handlers/bidding.go",
+		"return h.stores() && h.storing.group == types.Group{} && h.storing.founding.file != h.listing.vote", "return false"}}, by: byEditsSeeds},
+	{name: "a host whose file has changed while it asks for votes makes a group", edits: []edit{{"handlers/hosts.go",
+		"		h.storing.founding.bid = nil // what", "		// what"}}, by: byTables},
+	{name: "who compares fewer hosts than both list is let in", edits: []edit{{"handlers/hosts.go",
+		"m.Lines == min(m.Full, h.listed()) && h.listing.has(m.Lines, m.Digest)", "h.listing.has(m.Lines, m.Digest)"}}, by: byTables},
+	{name: "who compared few hosts with a short list is not asked for more", edits: []edit{{"handlers/hosts.go",
+		"r.Lines = max(1, min(m.Full, h.listed()))", "r.Lines = h.listed()"}}, by: byTables},
+	{name: "who is not listed is not told so", edits: []edit{{"handlers/hosts.go",
+		"r.Reason, r.Lines, r.Digest = types.Differs,", "r.Reason, r.Lines, r.Digest = types.Unknown,"}}, by: byTables},
+	{name: "who asks without being listed holds nobody back", edits: []edit{{"handlers/hosts.go",
+		"		h.listing.outside = h.now.Run\n", ""}}, by: byTables},
+	{name: "a refusal does not show that its sender is in a group", edits: []edit{{"handlers/hosts.go",
+		"		h.recordEvidence(remote, evidence{", "		_ = (evidence{"}}, by: byTables},
+	{name: "a member does not ask one that it does not know for its later view", edits: []edit{{"handlers/monitoring.go",
+		"	if h.mine(m) && !h.view.Holds(sender(m)) {\n", "	if false {\n"}}, by: byTables},
+	{name: "a founder has a say in the choice by whatever file it has now", edits: []edit{{"handlers/returning.go",
+		"cmp.Or(s.File, h.listing.vote)", "cmp.Or(0, h.listing.vote)"}}, by: byTables},
+	{name: "a member that came back with its state stays certainly gone", edits: []edit{{"handlers/monitoring.go",
+		"			h.hosts[m.From-1].isBack(m)\n", ""}}, by: byTables},
+	{name: "a group without a leader does not end for an earlier one that does not list its members", edits: []edit{{"handlers/hosts.go",
+		"if what == Unlisted && h.joined()", "if false"}}, by: byTables},
+	{name: "hosts that are only to join make a group", edits: []edit{{"handlers/bidding.go", "f.done || h.JoinOnly ||", "f.done ||"},
+		{"handlers/bidding.go", "	case h.JoinOnly: // it has no say in the choice\n", ""}}, by: byEditsSeeds},
+	{name: "a host that is only to join, and stores nothing, makes a group", edits: []edit{{"handlers/founding.go", "!h.JoinOnly && ", ""}}, by: byTables},
+	{name: "a host that is only to join has a vote", edits: []edit{{"handlers/bidding.go",
+		"	case h.JoinOnly: // it has no say in the choice\n", ""}}, by: byTables},
+	{name: "hosts that take several messages are fetched from the first on again", edits: []edit{{"handlers/hosts.go",
+		"l.asked, l.fetched = 0, from+len(m.Listed)", "l.asked, l.fetched = 0, 0"}}, by: byTables},
+	{name: "a change that nobody can have accepted is settled", edits: []edit{{"handlers/leading.go",
+		"return c.Operation == types.Nothing || h.view.Admits(c)", "return true"}}, by: byTables},
+	{name: "late addresses are taken before the view that lets them", edits: []edit{{"handlers/hosts.go",
+		"	contradicted := l.wrong != 0\n	l.agreed = len(v.Last)\n",
+		"	contradicted := l.wrong != 0\n	if l.later && !contradicted {\n		h.takeFile()\n	}\n	l.agreed = len(v.Last)\n"}}, by: byTables},
+	{name: "a host that its file retires makes a group", edits: []edit{{"handlers/hosts.go",
+		"h.listing.wrong != 0 || h.isAway(h.ID) ||", "h.listing.wrong != 0 ||"}}, by: byTables},
 }
 
 // TestMutants proves that the checkers bite. Each mutant is the shipped code with some text
 // replaced, built with an overlay, and must be found within a minute.
 func TestMutants(t *testing.T) {
-	for _, m := range mutants {
+	day := int(time.Now().Unix() / (24 * 60 * 60))
+	for i, m := range mutants {
+		if *mutations && (i+day)%*part != 0 {
+			continue
+		}
 		if !*mutations {
 			if _, err := m.apply(); err != nil {
 				t.Errorf("%s: %v", m.name, err) // every mutation can still be applied
 			}
 			continue
 		}
-		t.Run(m.name, func(t *testing.T) {
-			began := time.Now()
-			out, err := m.run(t)
-			found := regexp.MustCompile(`seed (\d+).* fails(?: again)?: (.*)`).FindStringSubmatch(out)
-			switch {
-			case err == nil:
-				t.Errorf("not found within a minute:\n%s", out)
-			case (m.by == byTables || m.by == byPlans) && strings.Contains(out, "--- FAIL"):
-				t.Logf("found by %s", regexp.MustCompile(`--- FAIL: ([\w/-]+)`).FindStringSubmatch(out)[1])
-			case found != nil:
-				ran := "those that found bugs before"
-				if runs := regexp.MustCompile(`: (\d+) runs`).FindStringSubmatch(out); runs != nil {
-					ran = runs[1]
-				}
-				t.Logf("found after %s seeds, %.1f s: %s", ran, time.Since(began).Seconds(), found[2])
-			case strings.Contains(out, "panic:") || strings.Contains(out, "test timed out"):
-				t.Logf("found by a panic or endless loop")
-			default:
-				t.Errorf("not run: %v\n%s", err, out)
-			}
-		})
+		t.Run(m.name, func(t *testing.T) { m.find(t) })
+	}
+}
+
+// find runs what is to find the mutant.
+func (m mutation) find(t *testing.T) {
+	began := time.Now()
+	out, err := m.run(t)
+	found := regexp.MustCompile(`seed (\d+).* fails(?: again)?: (.*)`).FindStringSubmatch(out)
+	switch {
+	case err == nil:
+		t.Errorf("not found within a minute:\n%s", out)
+	case m.by >= byPlans && strings.Contains(out, "--- FAIL"):
+		t.Logf("found by %s", regexp.MustCompile(`--- FAIL: ([\w/-]+)`).FindStringSubmatch(out)[1])
+	case found != nil:
+		ran := "those that found bugs before"
+		if runs := regexp.MustCompile(`: (\d+) runs`).FindStringSubmatch(out); runs != nil {
+			ran = runs[1]
+		}
+		t.Logf("found after %s seeds, %.1f s: %s", ran, time.Since(began).Seconds(), found[2])
+	case strings.Contains(out, "panic:") || strings.Contains(out, "test timed out"):
+		t.Logf("found by a panic or endless loop")
+	default:
+		t.Errorf("not run: %v\n%s", err, out)
 	}
 }
 
@@ -227,8 +335,14 @@ func (m mutation) run(t *testing.T) (string, error) {
 	switch m.by {
 	case byTables:
 		args = append(args, "../../handlers")
+	case byStorage:
+		args = append(args, "../../storage")
 	case byPlans:
-		args = append(args, "-run", "^(TestDirected|TestChosenSurvivesAWeakLeader|TestEndless|TestBoot)$", ".")
+		args = append(args, "-run", "^(TestDirected|TestChosenSurvivesAWeakLeader|TestEndless|TestBoot|TestSuccession)$", ".")
+	case byStoredSeeds:
+		args = append(append(args, "-run", "^TestSeeds$", "."), append(seeds, "-stored")...)
+	case byEditsSeeds:
+		args = append(append(args, "-run", "^(TestFoundByEditsSeeds|TestSeeds)$", "."), append(seeds, "-edits")...)
 	case byHarshSeeds:
 		args = append(append(args, "-run", "^TestSeeds$", "."), append(seeds, "-harsh")...)
 	default:

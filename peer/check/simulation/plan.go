@@ -45,10 +45,12 @@ const (
 	linkBoth             // A and B do not hear each other for For
 	slow                 // what A sends takes Delay longer to B for For
 	cutPair              // two hosts, drawn when it begins, do not hear each other for For
+	editFile             // the hosts file of A becomes that of Plan.Files at Side, and its process reads it For later
+	cutFile              // before there is a group, another process of A begins with the first Side lines of its hosts file; it has all For later
 )
 
 var kindNames = []string{"crash", "start", "off", "freeze", "cut", "mute", "snap", "leave", "jump", "move", "crash-all", "restart", "signal",
-	"deaf", "link", "link-both", "slow", "pair"}
+	"deaf", "link", "link-both", "slow", "pair", "edit", "cut-file"}
 
 // fault is something that happens at a time.
 //
@@ -89,6 +91,10 @@ func (f fault) String() string {
 		s += fmt.Sprintf(" %s-%d", a, f.B)
 	case off, freeze, jump:
 		s += fmt.Sprintf(" %s %v", a, f.For)
+	case editFile:
+		s += fmt.Sprintf(" %s to file %d, read after %v", a, f.Side, f.For)
+	case cutFile:
+		s += fmt.Sprintf(" %s to %d lines for %v", a, f.Side, f.For)
 	case crashAll, restart:
 	default:
 		s += " " + a
@@ -114,9 +120,13 @@ func sideNames(side uint32) (ids []int) {
 // Plan is everything that a simulation does not leave to the peers: it is drawn from a seed,
 // and can be made smaller.
 type Plan struct {
-	Seed  uint64
-	Hosts int
+	Seed     uint64
+	Hosts    int
+	Listed   int            // how many of them the hosts files list at first; 0 for all
+	JoinOnly bool           // those that are listed later are started with -join-only
+	Files    [][]types.Host // what the hosts files become; all have the last one in the end
 	Network
+	Disks
 	Drift   float64         // of clocks: 0.01 means up to one second in a hundred, either way
 	Monitor time.Duration   // as -monitor; 0: 2.2 s. Heartbeats come twice as often
 	Drill   bool            // the first host runs the leader-failure drill
@@ -139,11 +149,20 @@ func (p Plan) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "seed %d: %d hosts, starts %v, quiet after %v, drill %v, drift %v, wire %v, dark %v\n  network %+v\n",
 		p.Seed, p.Hosts, p.Starts, p.Quiet, p.Drill, p.Drift, p.Wire, sideNames(p.Dark), p.Network)
+	if p.JoinOnly {
+		fmt.Fprintf(&b, "  from %d on they only join\n", p.Listed+1)
+	}
 	if p.Late > 0 || p.Backoff > 0 || p.Boot > 0 {
 		fmt.Fprintf(&b, "  late %v, backoff %v, boot %v\n", p.Late, p.Backoff, p.Boot)
 	}
+	if p.Sync > 0 {
+		fmt.Fprintf(&b, "  disks %+v\n", p.Disks)
+	}
 	if p.Endless > 0 {
 		fmt.Fprintf(&b, "  goes on for %v, afflicted %v\n", p.Endless, sideNames(p.Afflicted))
+	}
+	for i, file := range p.Files {
+		fmt.Fprintf(&b, "  file %d: %v\n", i, file)
 	}
 	for _, f := range p.Faults {
 		fmt.Fprintf(&b, "  %v\n", f)

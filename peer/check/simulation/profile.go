@@ -15,17 +15,20 @@ const maxHosts = 32
 // Profile says how many faults of which kind a simulation has. The user chooses it; a seed decides when the
 // faults happen, and on which hosts.
 type Profile struct {
-	Hosts   int           // 1 to maxHosts
-	For     time.Duration // until all faults are over; more than 0
-	Stagger time.Duration // between the starts of two hosts
-	Network Network
-	Drift   float64 // as Plan.Drift
-	Drill   bool    // as Plan.Drill; of four hosts or more
-	Again   bool    // every host whose process has ended gets a new one in the end
-	Faults  map[Kind]int
-	Reborn  int // crashes whose host gets a new process within seconds, besides those in Faults
-	Flaps   int // hosts or ways between two that come and go
-	Bursts  int // several faults within milliseconds, on the leader and others
+	Hosts     int           // 1 to maxHosts
+	For       time.Duration // until all faults are over; more than 0
+	Stagger   time.Duration // between the starts of two hosts
+	Network   Network
+	Disks             // as in Plan
+	Drift     float64 // as Plan.Drift
+	Drill     bool    // as Plan.Drill; of four hosts or more
+	Again     bool    // every host whose process has ended gets a new one in the end
+	Faults    map[Kind]int
+	Reborn    int // crashes whose host gets a new process within seconds, besides those in Faults
+	Flaps     int // hosts or ways between two that come and go
+	Bursts    int // several faults within milliseconds, on the leader and others
+	PowerCuts int // every process ends, and each host gets a new one within seconds
+	Edits     int // changes of the hosts files, which add hosts and retire some; the last one reaches all, and Again is set then
 
 	Late, Backoff time.Duration // as in Plan
 	Boot          time.Duration // as Plan.Boot; For at most
@@ -34,7 +37,7 @@ type Profile struct {
 // Plan returns the plan that a seed draws from the profile.
 func (c Profile) Plan(seed uint64) Plan {
 	r := rand.New(rand.NewPCG(seed, 3))
-	p := Plan{Seed: seed, Hosts: c.Hosts, Network: c.Network, Drift: c.Drift, Drill: c.Drill, Quiet: c.For,
+	p := Plan{Seed: seed, Hosts: c.Hosts, Network: c.Network, Disks: c.Disks, Drift: c.Drift, Drill: c.Drill, Quiet: c.For,
 		Late: c.Late, Backoff: c.Backoff, Boot: c.Boot}
 	for i := range c.Hosts {
 		p.Starts = append(p.Starts, time.Duration(i)*c.Stagger)
@@ -58,11 +61,36 @@ func (c Profile) Plan(seed uint64) Plan {
 			p.Faults = append(p.Faults, f)
 		}
 	}
+	for range c.PowerCuts {
+		p.Faults = append(p.Faults, drawPowerCut(r, c.Hosts, upTo(r, c.For), c.For)...)
+	}
+	c.drawEdits(r, &p)
 	slices.SortStableFunc(p.Faults, func(f, g fault) int { return cmp.Compare(f.At, g.At) })
-	if c.Again {
+	if c.Again || c.Edits > 0 {
 		p.Faults = append(p.Faults, fault{At: c.For, Kind: restart})
 	}
 	return p
+}
+
+// drawEdits adds changes of the hosts files to p.
+func (c Profile) drawEdits(r *rand.Rand, p *Plan) {
+	if c.Edits == 0 {
+		return
+	}
+	p.Listed, p.Hosts = c.Hosts, min(c.Hosts+c.Edits, maxHosts)
+	if p.Sync > 0 { // more new hosts than old ones could make a group of their own
+		p.Hosts = min(p.Hosts, 2*p.Listed)
+	}
+	times := make([]time.Duration, c.Edits)
+	for i := range times {
+		times[i] = upTo(r, c.For)
+	}
+	slices.Sort(times)
+	file := p.firstFile()
+	for _, at := range times {
+		file = p.drawFile(r, file, at)
+		p.drawEdits(r, len(p.Files)-1, at)
+	}
 }
 
 // draw draws one fault: at any time, of any hosts, for up to 4 s or, one in three, 16 s.

@@ -48,3 +48,21 @@ func TestChosenSurvivesAWeakLeader(t *testing.T) {
 		t.Errorf("the leader is %v; want one whose view has 6", p)
 	}
 }
+
+// Hosts that store found their group however slow their disks are.
+func TestFoundsWithSlowDisks(t *testing.T) {
+	t.Parallel()
+	for _, sync := range []time.Duration{10 * time.Millisecond, 500 * time.Millisecond, 3 * time.Second} {
+		for seed := range uint64(30) {
+			p := Plan{Seed: seed, Hosts: 5, Disks: Disks{Sync: sync, Slow: true}, Quiet: time.Second, Starts: make([]time.Duration, 5),
+				Network: Network{MinDelay: 50 * time.Microsecond, MaxDelay: 500 * time.Microsecond}}
+			w := newWorld(p, nil)
+			for w.now < 20*sync+5*time.Second && w.leader() == nil {
+				w.runUntil(w.now + 100*time.Millisecond)
+			}
+			if w.leader() == nil || w.judge.failure != "" {
+				t.Errorf("writes take %v, seed %d: no group after %v; %s", sync, seed, w.now, w.judge.failure)
+			}
+		}
+	}
+}

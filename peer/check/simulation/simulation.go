@@ -58,7 +58,7 @@ func (w *world) converge() (stuck bool) {
 	wrong, going := "never asked", true
 	patience := func() time.Duration {
 		if going = going && w.judge.goesOn(); going { // and has done so all the time
-			return 10*time.Second + p.last() - p.Quiet
+			return 10*time.Second + p.last() - p.Quiet + p.changesTake() + p.stallsTake()
 		}
 		return w.patience()
 	}
@@ -88,7 +88,7 @@ func (p Plan) last() time.Duration {
 // rules 6 and 7, and 10 s more for each host before the first one that runs, and if a host is silent, because
 // the founder then waits that long (rule 7).
 func (w *world) patience() time.Duration {
-	wait := 25*time.Second + w.plan.last() - w.plan.Quiet
+	wait := 25*time.Second + w.plan.last() - w.plan.Quiet + w.plan.changesTake()
 	if w.plan.Dark != 0 {
 		wait += 10 * time.Second
 	}

@@ -68,6 +68,7 @@ var moments = []moment{
 // TestTranscripts holds the protocol's great moments against testdata, where they can be read
 // as plays. After a change that was meant, run it with -update, and read them.
 func TestTranscripts(t *testing.T) {
+	ofThisVersion(t)
 	for _, m := range moments {
 		t.Run(m.name, func(t *testing.T) {
 			got := []byte("# " + strings.ReplaceAll(m.prose, "\n", "\n# ") + "\n\n" + m.play(t))

@@ -45,43 +45,58 @@ type machine struct {
 	address int
 	process *process // the one that runs, if any
 	lives   int
-	lastEnd time.Duration   // when its last process ended
-	blocked []time.Duration // by id-1: when a packet from here to there could last not get through
-	cuts    []int           // by id-1: how many faults block that way now
-	slow    []time.Duration // by id-1: how much longer than usual a packet takes that way now
+	file    []types.Host               // its hosts file
+	edits   int                        // how often that was changed
+	votes   map[string]bool            // what its processes have read there
+	stored  types.Stored               // on its disk
+	spoke   map[types.Incarnation]bool // as which its processes spoke
+	lastEnd time.Duration              // when its last process ended
+	blocked []time.Duration            // by id-1: when a packet from here to there could last not get through
+	cuts    []int                      // by id-1: how many faults block that way now
+	slow    []time.Duration            // by id-1: how much longer than usual a packet takes that way now
 }
 
 // process is one life of the daemon.
 type process struct {
 	*machine
-	life    int
-	handler *handlers.Handler
-	started time.Duration
-	rate    float64 // of its clock against the true one
-	frozen  bool
-	awake   time.Duration // since when it is not frozen
-	asleep  time.Duration // when it was last frozen
-	inbox   []func()      // what came while it was frozen
-	wake    int           // the number of the tick that is due
-	wakeAt  time.Duration
-	ticked  time.Duration // when it last did
-	ticks   int           // how often at that moment, before
-	view    types.View
-	ended   bool
-	code    int
-	stands  types.Standing
-	links   *connections.Table[*conn, types.Message]
-	known   []int // by id-1: the address at which it looks for a host
+	life      int
+	handler   *handlers.Handler
+	started   time.Duration
+	clock     time.Duration // at its start
+	rate      float64       // of its clock against the true one
+	frozen    bool
+	awake     time.Duration // since when it is not frozen
+	asleep    time.Duration // when it was last frozen
+	inbox     []func()      // what came while it was frozen
+	wake      int           // the number of the tick that is due
+	wakeAt    time.Duration
+	ticked    time.Duration // when it last did
+	ticks     int           // how often at that moment, before
+	view      types.View
+	became    time.Duration // when it took its present incarnation
+	installed time.Duration // when it moved on to that
+	writing   writing
+	leaves    bool // it was told to leave
+	ended     bool
+	code      int
+	stands    types.Standing
+	stood     time.Duration // since when
+	links     *connections.Table[*conn, types.Message]
+	known     []int        // by id-1: the address at which it looks for a host
+	lists     []types.Host // the hosts that it knows, by id-1
 }
 
 func newWorld(p Plan, t *trace) *world {
 	w := &world{plan: p, random: rand.New(rand.NewPCG(p.Seed, 77)), conns: map[pair][]*conn{}, trace: t}
 	w.judge = newJudge(w)
 	for i := range p.Hosts {
-		m := &machine{id: types.ID(i + 1), address: i, lastEnd: -time.Hour, cuts: make([]int, p.Hosts),
+		m := &machine{id: types.ID(i + 1), file: p.firstFile(), address: i, lastEnd: -time.Hour, cuts: make([]int, p.Hosts),
 			blocked: make([]time.Duration, p.Hosts), slow: make([]time.Duration, p.Hosts)}
 		for j := range m.blocked {
 			m.blocked[j] = -time.Hour
+		}
+		if p.Sync > 0 && len(p.Files) > 0 && i < p.Listed { // nobody changes the file before all hosts have run
+			m.stored.File = types.FileDigest(m.file)
 		}
 		w.hosts = append(w.hosts, m)
 	}
@@ -121,7 +136,7 @@ const maxTicks = 20
 
 // start begins a new process on a host that has none.
 func (w *world) start(m *machine) {
-	if m.process != nil || m.down || w.now > w.plan.Quiet && w.plan.Dark&(1<<(m.id-1)) != 0 {
+	if m.process != nil || m.down || !m.mayStart() || w.isRetired(m) || w.now > w.plan.Quiet && w.plan.Dark&(1<<(m.id-1)) != 0 {
 		return
 	}
 	m.lives++
@@ -129,20 +144,22 @@ func (w *world) start(m *machine) {
 	if w.plan.Drift > 0 {
 		rate += w.plan.Drift * (2*w.random.Float64() - 1)
 	}
-	p := &process{machine: m, life: m.lives, started: w.now, awake: w.now, asleep: -time.Hour, rate: rate,
-		links: connections.New[*conn, types.Message](len(w.hosts)), known: make([]int, len(w.hosts))}
+	p := &process{machine: m, life: m.lives, started: w.now, awake: w.now, clock: m.stored.Clock, asleep: -time.Hour, rate: rate,
+		links: connections.New[*conn, types.Message](len(w.hosts)), known: make([]int, len(w.hosts)), lists: m.file}
+	m.vote()
 	for i, h := range w.hosts {
 		p.known[i] = h.address
 	}
 	monitor := cmp.Or(w.plan.Monitor, 2200*time.Millisecond)
-	p.handler = handlers.New(handlers.Config{ID: m.id, Hosts: len(w.hosts), Digest: 1, Heartbeat: monitor / 2, Monitor: monitor, Drill: w.plan.Drill && m.id == 1 && m.lives == 1, Salt: w.random.Uint32(), ReformOnRefusal: true})
+	p.handler = handlers.New(handlers.Config{ID: m.id, Listed: m.file, Heartbeat: monitor / 2, Monitor: monitor, Drill: w.plan.Drill && m.id == 1 && m.lives == 1, Stored: w.memory(m), Salt: w.random.Uint32(), ReformOnRefusal: true,
+		JoinOnly: w.plan.JoinOnly && int(m.id) > w.plan.Listed})
 	m.process = p
 	w.step(p, "starts", p.handler.Start)
 }
 
 func (p *process) instant(now time.Duration) handlers.Instant {
 	run := time.Duration(float64(now-p.started) * p.rate)
-	return handlers.Instant{Run: run + time.Second, Wall: epoch + int64(now+p.jump)}
+	return handlers.Instant{Run: run + time.Second + p.clock, Wall: epoch + int64(now+p.jump)}
 }
 
 // maxInbox is how much waits for a frozen process; what comes then is lost.
@@ -174,6 +191,9 @@ func (w *world) whenAwake(p *process, f func()) {
 
 // carry does what a step asks for, as the daemon does.
 func (w *world) carry(p *process, out *handlers.Output) {
+	if len(out.Hosts) > 0 {
+		w.learn(p, out.Hosts)
+	}
 	w.judge.stepped(p, out)
 	if w.observed != nil {
 		w.observed(p, out)
@@ -185,6 +205,9 @@ func (w *world) carry(p *process, out *handlers.Output) {
 			}
 		}
 	}
+	if out.Save.Number > 0 {
+		w.save(p, out.Save)
+	}
 	for i, id := range out.Redial {
 		w.connect(p, p.links.Redial(id, out.RedialAt[i]))
 	}
@@ -193,7 +216,7 @@ func (w *world) carry(p *process, out *handlers.Output) {
 	}
 	if out.Heartbeat != nil {
 		for _, m := range w.hosts {
-			if m.id != p.id {
+			if m.id != p.id && p.hears(m.id) {
 				w.sendUDP(p, m, *out.Heartbeat)
 			}
 		}
@@ -252,6 +275,7 @@ func (w *world) end(p *process) {
 		return
 	}
 	p.ended = true
+	w.crashDisk(p)
 	p.process, p.lastEnd = nil, w.now
 	for _, other := range w.hosts {
 		for _, c := range w.conns[pairOf(p.id, other.id)] {

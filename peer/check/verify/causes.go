@@ -119,7 +119,7 @@ func (h *history) withoutRecords(ids []types.ID) string {
 }
 
 // checkRemovals checks every reported failure without a removal. It is a contradiction if the
-// reporter's group has since made another change and kept the failed peer, else it is open. Only
+// reporter's group has since added a member and kept the failed peer, else it is open. Only
 // the peers that hold the last view of their group count. A failed peer that installed a later
 // view was heard again.
 func (h *history) checkRemovals() {
@@ -148,10 +148,11 @@ func (g *group) heard(id types.ID, number int64) bool {
 	return slices.ContainsFunc(g.views[g.index(number+1):], func(v *view) bool { return v.by(id) })
 }
 
-// wentOn returns the first view of g above a number that removes no member, or nil.
+// wentOn returns the first view of g above a number that adds a member and removes none, or nil. One that changes hosts
+// alone may be made by a leader that still hears whom another member does not.
 func (g *group) wentOn(number int64) *view {
 	for i := max(g.index(number+1), 1); i < len(g.views); i++ {
-		if lost, _ := change(g.views[i-1].members, g.views[i].members); len(lost) == 0 {
+		if lost, added := change(g.views[i-1].members, g.views[i].members); len(lost) == 0 && len(added) > 0 {
 			return g.views[i]
 		}
 	}

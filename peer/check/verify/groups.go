@@ -10,8 +10,8 @@ import (
 
 // Records do not name their group, so this file assigns the installs to the fewest groups that can
 // have made them. A group begins where a peer installs a view of itself alone that no removal can
-// explain, and from then on each view differs from the one before by one member. An install that
-// fits no group is a contradiction.
+// explain, and from then on each view differs from the one before by one member at most: by none if
+// a host was added or retired. An install that fits no group is a contradiction.
 
 // group is one chain of views.
 type group struct {
@@ -30,7 +30,7 @@ func (g *group) index(number int64) int {
 }
 
 // follows reports whether v can continue g in as many steps as their numbers differ. It takes no
-// more changes than steps, and spare steps come in pairs that undo each other. Of two members the
+// more changes than steps: spare ones are of hosts, or undo each other. Of two members the
 // leader alone is a quorum, so the other can go on without it only if it left.
 func (h *history) follows(g *group, v *view) bool {
 	last := g.last()
@@ -42,8 +42,7 @@ func (h *history) follows(g *group, v *view) bool {
 		return false
 	}
 	lost, added := change(last.members, v.members)
-	changes := int64(len(lost) + len(added))
-	return changes <= steps && (steps-changes)%2 == 0
+	return int64(len(lost)+len(added)) <= steps
 }
 
 // extend makes v the last view of g.
@@ -242,7 +241,7 @@ func (l *level) orphaned(s *install) bool {
 	default:
 		o := l.latest()
 		l.contradict([]entry{o.installs[0].entry(), s.entry()},
-			"view %d cannot follow view %d: each view differs from the one before by one member", v.number, o.number)
+			"view %d cannot follow view %d: each view differs from the one before by one member at most", v.number, o.number)
 	}
 	return l.begin(s, &group{orphan: true})
 }

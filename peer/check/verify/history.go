@@ -90,6 +90,7 @@ type failure struct {
 
 // history is what all records say.
 type history struct {
+	stores   bool // the peers have state files: see again
 	files    []string
 	views    map[int64][]*view
 	logs     map[types.ID]*peerLog
@@ -178,10 +179,32 @@ func (h *history) installed(d *peerLog, n *entry) {
 	if !slices.Contains(v.members, n.Leader) {
 		h.contradict([]entry{*n}, "peer %d follows peer %d in view %d, which lacks that leader", n.Peer, n.Leader, n.View)
 	}
+	if h.stores && d.again(v, n.Peer) {
+		return
+	}
 	s := &install{view: v, peer: n.Peer, leader: n.Leader, at: n.at, parted: d.parted}
 	v.installs = append(v.installs, s)
 	h.advance(d, s)
 	d.holds, d.number, d.ended, d.parted = s, v.number, false, false
+}
+
+// again notes that a peer installs v again, if it did before: a process that finds itself stored as a member is that member
+// again, and may then come to the views after that once more.
+func (d *peerLog) again(v *view, id types.ID) bool {
+	i := slices.IndexFunc(v.installs, func(s *install) bool { return s.peer == id })
+	if i < 0 {
+		return false
+	}
+	if d.holds == nil || d.ended || v.number <= d.holds.view.number {
+		clear(d.reported) // by the process before
+	} else {
+		lost, _ := change(d.holds.view.members, v.members)
+		for _, id := range lost {
+			delete(d.reported, id)
+		}
+	}
+	d.holds, d.number, d.ended, d.parted = v.installs[i], v.number, false, false
+	return true
 }
 
 // advance moves a peer from the view that it holds to another, and notes what has to be explained.

@@ -109,6 +109,9 @@ func (h *history) why(g *group, index int) string {
 	}
 	before := g.views[index-1]
 	lost, added := change(before.members, v.members)
+	if len(lost)+len(added) == 0 && v.number == before.number+1 {
+		return "a host is added or retired"
+	}
 	var parts []string
 	for _, id := range added {
 		parts = append(parts, fmt.Sprintf("%d joins", id))

@@ -5,7 +5,8 @@
 //
 //   - A peer installs a view that lacks it, or follows a leader that the view lacks.
 //   - A view number has more memberships, or one peer installs it more often, than there were groups
-//     by then; or a view does not follow from an earlier one by one member more or less per number.
+//     by then; or a view does not follow from an earlier one by one member more or less, at most, per
+//     number. (A view in which a host was added to the list, or retired, has the same members.)
 //     Records name no group, but show where one begins: a peer installs a view of itself alone
 //     that no removal explains (groups.go).
 //   - A peer's view numbers drop, and there is no second group.
@@ -13,14 +14,14 @@
 //     record that it left or was removed, and the drill cannot have expelled it. Its own "crashing"
 //     explains nothing, because every member that stays records the failure.
 //   - A failure is reported twice in a view, or of a peer that the view lacks.
-//   - After a failure the group makes another change and never removes the failed peer, which itself
+//   - After a failure the group adds a member and never removes the failed peer, which itself
 //     installs no later view. (A failure without a removal is no contradiction by itself: perhaps
 //     the peer was heard again, or only one member did not hear it. The verdict lists the failures
 //     that still wait for a removal when the records end.)
 //   - A peer writes of another view than it holds, or goes on writing after it crashed or was removed.
 //
 // A process that is killed and started again leaves no record of that. So if another group could
-// explain what a peer did, verify accepts it. In particular, a peer that goes from a view of two to
+// explain what a peer did, verify accepts it. With -state, a peer may install a view again that it had installed before. In particular, a peer that goes from a view of two to
 // itself alone may have been killed and have made a new group.
 package verify
 
@@ -31,29 +32,25 @@ import (
 	"fmt"
 	"io"
 	"os"
+
+	"memberly/peer/config/options"
 )
 
-const usage = `Usage: memberly verify [FILE ...]
-
-Reads the records of a group, from one file per host or from one file for all:
-what the daemons wrote on stderr, or the output of docker-compose logs or of
--local, with or without colours and times. Without FILE, or for -, it reads
-standard input. It counts and ignores lines that are not records, and reports on
-stderr those that look like one.
-
-Prints the first contradiction, if there is one, and the history as a table: a
-row for each view, a column for each peer. A cell is the leader that the peer
-followed when it installed the view, or - for a member without a record of that.
-If there are several groups, it checks that each agrees within itself: records
-do not show whether one followed the other or both existed at once, as in a
-split.
-
-Give the records of all hosts, from the beginning, each host's in the order of
-writing: another host's record may explain what looks like a contradiction.
-
-Exit code: 0 the records agree, 1 they contradict each other, or one is
-malformed, 2 wrong usage, or no record in the input
-`
+// Page describes `memberly verify`.
+var Page = options.Page{Command: "verify", What: "check records for contradictions between peers", Synopsis: "[-state] [FILE ...]", Operand: "FILE",
+	About: "Reads the records of a group, from one file per host or from one file for all: what the daemons wrote on stderr, " +
+		"or the output of docker-compose logs or of -local, with or without colours and times. Without FILE, or for -, it reads " +
+		"standard input. It counts and ignores lines that are not records, and reports on stderr those that look like one.\n\n" +
+		"Prints the first contradiction, if there is one, and the history as a table: a row for each view, a column for each peer. " +
+		"A cell is the leader that the peer followed when it installed the view, or - for a member without a record of that. " +
+		"If there are several groups, it checks that each agrees within itself: records do not show whether one followed the other " +
+		"or both existed at once, as in a split.\n\n" +
+		"Give the records of all hosts, from the beginning, each host's in the order of writing: another host's record may explain " +
+		"what looks like a contradiction.",
+	Sections: []options.Section{{Options: []options.Option{
+		{Name: "state", What: "the hosts store what they must remember: a process that starts again may install again the view that the one before it held"},
+	}}},
+	Exit: "0 the records agree, 1 they contradict each other, or one is malformed, 2 wrong usage, or no record in the input"}
 
 // The exit codes.
 const (
@@ -67,12 +64,13 @@ const (
 func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("memberly verify", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
+	stores := flags.Bool("state", false, "")
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, usage)
+		fmt.Fprint(stdout, Page.Text())
 		return agreed
 	case err != nil:
-		fmt.Fprintf(stderr, "memberly verify: %v\n\n%s", err, usage)
+		fmt.Fprint(stderr, Page.Wrong(err))
 		return misused
 	}
 	files := flags.Args()
@@ -80,6 +78,7 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		files = []string{"-"}
 	}
 	h := newHistory()
+	h.stores = *stores
 	for _, name := range files {
 		err := h.readFile(ctx, name, stdin)
 		if malformed, ok := errors.AsType[malformedError](err); ok {

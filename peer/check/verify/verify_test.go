@@ -152,8 +152,8 @@ func TestUsage(t *testing.T) {
 		code              int
 		stdout, stderr    string // begins with it
 	}{
-		{"help", "-help", "", 0, usage, ""},
-		{"unknown flag", "-x", "", 2, "", "memberly verify: flag provided but not defined: -x\n\nUsage: "},
+		{"help", "-help", "", 0, Page.Text(), ""},
+		{"unknown flag", "-x", "", 2, "", "memberly verify: flag provided but not defined: -x\nUsage: "},
 		{"no such file", "/nowhere/x.log", "", 2, "", "memberly verify: open /nowhere/x.log: no such file"},
 		{"a folder", os.TempDir(), "", 2, "", "memberly verify: reading "},
 		{"nothing", "", "", 2, "", "memberly verify: there is no record among 0 lines"},
@@ -342,8 +342,33 @@ func TestMutations(t *testing.T) {
 		{"views out of order", 1, swap(view(2, 4, 1, "1,2,3,4")), "the view numbers of peer 2 drop from 5 to 4"},
 		{"two changes in one view", 1, func([]string) []string { return []string{view(1, 1, 1, "1"), view(1, 2, 1, "1,2,3")} },
 			"view 2 cannot follow view 1"},
-		{"a change too few", 1, func([]string) []string { return []string{view(1, 1, 1, "1"), view(1, 3, 1, "1,2")} },
-			"view 3 cannot follow view 1"},
+		{"a host was added before the records of it", 1, func([]string) []string { return []string{view(1, 1, 1, "1"), view(1, 3, 1, "1,2")} }, ""},
+		{"two changes in a view after one of hosts", 1, func([]string) []string {
+			return []string{view(1, 1, 1, "1"), view(1, 2, 1, "1"), view(1, 3, 1, "1,2,3")}
+		}, "view 3 cannot follow view 2"},
+		{"hosts change", 1, func(lines []string) []string {
+			for id := 1; id <= 5; id++ {
+				lines = append(lines, view(id, 6, 1, "1,2,3,4,5"), view(id, 7, 1, "1,2,3,4,5"))
+			}
+			return append(lines, view(1, 8, 1, "1,2,3,4,5,6"), view(6, 8, 1, "1,2,3,4,5,6"))
+		}, ""},
+		{"hosts change, says one, and another that a member joined", 1, func(lines []string) []string {
+			return append(lines, view(1, 6, 1, "1,2,3,4,5"), view(2, 6, 1, "1,2,3,4,5,6"))
+		}, "view 6 has two memberships"},
+		{"hosts change, and it installs that twice", 1, func(lines []string) []string {
+			return append(lines, view(1, 6, 1, "1,2,3,4,5"), view(1, 6, 1, "1,2,3,4,5"))
+		}, "peer 1 installs view 6 again"},
+		{"hosts change, and numbers fall", 1, func(lines []string) []string {
+			return append(lines, view(1, 6, 1, "1,2,3,4,5"), view(1, 7, 1, "1,2,3,4,5"), view(1, 6, 1, "1,2,3,4,5"))
+		}, "peer 1 installs view 6 again"},
+		{"hosts change with one member", 1, func([]string) []string {
+			return []string{view(1, 1, 1, "1"), view(1, 2, 1, "1"), view(1, 3, 1, "1,2"), view(2, 3, 1, "1,2"), says(1, 3, 1, "leaving"),
+				view(2, 4, 2, "2"), view(2, 5, 2, "2"), view(2, 6, 2, "2,1"), view(1, 6, 2, "2,1")}
+		}, ""},
+		{"hosts change before the failed one is removed", 2, func(lines []string) []string {
+			lines = slices.DeleteFunc(lines, func(line string) bool { return strings.Contains(line, "view_id: 6") })
+			return append(lines, view(1, 6, 1, "1,2,3,4,5"), view(2, 6, 1, "1,2,3,4,5"))
+		}, ""},
 		{"a join in the middle", 1, func([]string) []string { return []string{view(1, 1, 1, "1"), view(2, 2, 1, "2,1")} },
 			"view 2 cannot follow view 1"},
 		{"no record of a failure", 2, remove(says(3, 5, 1, "peer 5 unreachable")), "peer 3 installs view 6 without peer 5, and no record explains it"},
@@ -452,6 +477,21 @@ Not removed when the records end: peer 2, unreachable to 1 in view 2
 `
 	if code != 0 || !strings.HasSuffix(out, want) {
 		t.Errorf("exit code %d\n%s\nwant 0 and%s", code, out, want)
+	}
+}
+
+// A view in which no member changes says what it changes.
+func TestHostsChange(t *testing.T) {
+	t.Parallel()
+	code, out, _ := run(t, "{peer_id:1, view_id: 1, leader: 1, memb_list: [<1>]}\n{peer_id:1, view_id: 2, leader: 1, memb_list: [<1>]}\n"+
+		"{peer_id:1, view_id: 4, leader: 1, memb_list: [<1,2>]}\n")
+	const want = `  view  1 2  members  the group that peer 1 made
+     1  1    <1>
+     2  1    <1>      a host is added or retired
+     4  1 -  <1,2>    2 joins
+`
+	if code != agreed || !strings.HasPrefix(out, want) {
+		t.Errorf("exit code %d\n%s\nwant\n%s", code, out, want)
 	}
 }
 

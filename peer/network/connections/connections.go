@@ -59,6 +59,7 @@ type host[C comparable, F any] struct {
 	again   bool            // a dial is to follow, as too many were in progress
 	againAt types.Addr      // the only address to dial then; invalid for all
 	waiting []waiting[F]    // for a connection that is being dialled; the oldest first
+	retired bool            // it gets no frame and no connection any more
 }
 
 type connection[C comparable] struct {
@@ -78,12 +79,39 @@ func New[C comparable, F any](hosts int) *Table[C, F] {
 	return &Table[C, F]{hosts: make([]host[C, F], hosts)}
 }
 
+// Grow makes room for so many hosts.
+func (t *Table[C, F]) Grow(hosts int) {
+	if more := hosts - len(t.hosts); more > 0 {
+		t.hosts = append(t.hosts, make([]host[C, F], more)...)
+	}
+}
+
+// Retire closes all connections with a host: until List it is dialled no more, frames for it are dropped, and Opened
+// closes what it adds.
+func (t *Table[C, F]) Retire(id types.ID) []Action[C, F] {
+	h := t.begin(id)
+	h.retired, h.waiting, h.again = true, nil, false
+	for len(h.open) > 0 {
+		t.remove(id, 0)
+	}
+	return t.actions
+}
+
+// List takes back Retire: the host is dialled again.
+func (t *Table[C, F]) List(id types.ID) { t.hosts[id-1].retired = false }
+
+// Retired reports whether Retire was called for a host, and List not since.
+func (t *Table[C, F]) Retired(id types.ID) bool { return t.hosts[id-1].retired }
+
 // Send sends a frame to a host, over the newest connection with the address at, if that is valid. If there
 // is none, it dials at, and the frame goes over the newest connection of all, as the host may have moved.
 // While a dial is in progress, and none has succeeded since the latest began, the frame also waits for the new
 // connection. So the host may receive it twice, which is harmless.
 func (t *Table[C, F]) Send(id types.ID, at types.Addr, frame F) []Action[C, F] {
 	h := t.begin(id)
+	if h.retired {
+		return nil
+	}
 	c, ok := h.newest(at)
 	if !ok && h.dials == 0 {
 		t.dial(id, at)
@@ -106,9 +134,11 @@ func (t *Table[C, F]) Send(id types.ID, at types.Addr, frame F) []Action[C, F] {
 // protocol learns from a dial is of use to it only if the dial began after it asked.
 func (t *Table[C, F]) Redial(id types.ID, at types.Addr) []Action[C, F] {
 	h := t.begin(id)
-	if h.dials == maxDials {
+	switch {
+	case h.retired:
+	case h.dials == maxDials:
 		h.again, h.againAt = true, at
-	} else {
+	default:
 		t.dial(id, at)
 	}
 	return t.actions
@@ -116,7 +146,7 @@ func (t *Table[C, F]) Redial(id types.ID, at types.Addr) []Action[C, F] {
 
 // DialIfRoom dials a host, unless a dial is in progress, or another connection would make Opened close one.
 func (t *Table[C, F]) DialIfRoom(id types.ID) []Action[C, F] {
-	if h := t.begin(id); h.dials == 0 && len(h.open) < MaxOpen {
+	if h := t.begin(id); !h.retired && h.dials == 0 && len(h.open) < MaxOpen {
 		t.dial(id, types.Addr{})
 	}
 	return t.actions
@@ -142,6 +172,9 @@ func (t *Table[C, F]) Opened(id types.ID, c C, addr types.Addr, dialled bool) []
 	if dialled {
 		h.met = true
 		t.dialled(id)
+	}
+	if h.retired {
+		t.remove(id, len(h.open)-1)
 	}
 	return t.actions
 }

@@ -190,6 +190,26 @@ var scripts = []struct{ name, script string }{
 		send 16 ->
 		send 17 ->
 		opened c A dialled -> 2 on c; 3 on c; 4 on c; 5 on c; 6 on c; 7 on c; 8 on c; 9 on c; 10 on c; 11 on c; 12 on c; 13 on c; 14 on c; 15 on c; 16 on c; 17 on c`},
+	{"a retired host has no connection", `
+		opened c A       ->
+		opened d A       ->
+		retire           -> close c; close d
+		send x           ->
+		redial           ->
+		reach            ->
+		opened e A       -> close e
+		broken e         ->
+		retire           ->`},
+	{"dials that are in progress when a host is retired end", `
+		send x           -> dial
+		redial           -> dial
+		redial           -> dial
+		send y B         ->
+		retire           ->
+		opened c A dialled -> close c
+		failed           ->
+		failed B         ->
+		send z           ->`},
 	{"all connections are closed in the end", `
 		opened c A       ->
 		opened d A       ->
@@ -231,6 +251,8 @@ func apply(t *Table[string, string], call []string) string {
 		return describe(t.DialFailed(id, address(arg(1))), false)
 	case "broken":
 		return describe(t.Broken(id, arg(1)))
+	case "retire":
+		return describe(t.Retire(id), false)
 	case "clear":
 		return describe(t.Clear(), false)
 	}
@@ -320,8 +342,14 @@ func TestInvariants(t *testing.T) {
 // The connections with one host are nothing to another.
 func TestHostsApart(t *testing.T) {
 	t.Parallel()
-	table := New[string, string](3)
+	table := New[string, string](2)
 	table.Opened(2, "c", address("A"), false)
+	table.Grow(3)
+	table.Grow(2)
+	table.Retire(1)
+	if !table.Retired(1) || table.Retired(2) || table.Retired(3) {
+		t.Error("another host than 1 is retired, or 1 is not")
+	}
 	if got := table.Send(3, netip.Addr{}, "x"); len(got) != 1 || got[0].Verb != Dial || got[0].Host != 3 {
 		t.Errorf("a frame for host 3 has the actions %v", got)
 	}

@@ -87,6 +87,9 @@ func (p *polled) Next() ([]byte, netip.AddrPort, time.Duration, error) {
 	}
 }
 
+// SetReadBuffer sets how many bytes of datagrams the kernel keeps.
+func (p *polled) SetReadBuffer(bytes int) error { return p.conn.SetReadBuffer(bytes) }
+
 func (p *polled) Ready() <-chan struct{} { return p.ready }
 
 func (p *polled) WriteTo(b []byte, to netip.AddrPort) error {

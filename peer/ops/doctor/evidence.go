@@ -16,6 +16,7 @@ type findings struct {
 	hosts    []evidence // by ID-1
 	tcp, udp error      // from listening on the port; nil if it worked
 	stall    time.Duration
+	state    *stateEvidence // nil without -state
 }
 
 // route is how a datagram is sent. The protocol's heartbeats use broadcast where they can.
@@ -56,7 +57,9 @@ type evidence struct {
 	version   error        // it speaks another wire version
 	keys      error        // why its messages cannot be read: types.ErrSealed, seal.ErrUnsealed or seal.ErrUnopened
 	sameID    bool         // it claims this host's id
-	digest    uint64       // of its hosts file; 0 if unknown
+	lines     int          // how many hosts it lists, as far as it said; 0 if unknown
+	shares    int          // how many of them, from the first on, are those of the hosts file here
+	differs   bool         // it lists other hosts than the file here, on a line that both have
 	kind      kind         // what runs there
 	view      int64        // the number of the peer's view, if it echoed; 0 for none
 	answered  [routes]bool // it answered a datagram on this route
@@ -66,10 +69,36 @@ type evidence struct {
 	seen      bool         // anything came from its addresses
 }
 
-// other yields every host but this one.
+// compare notes what a message says of the list of hosts of its sender: the digest of the first so many of them. Of more
+// than the hosts file here has, it cannot tell whether they begin with those.
+func (f *findings) compare(e *evidence, lines int, digest uint64) {
+	if lines == 0 {
+		return
+	}
+	e.lines = max(e.lines, lines)
+	if lines > len(f.config.Hosts) {
+		return
+	}
+	if e.differs = digest != f.digest(lines); !e.differs {
+		e.shares = max(e.shares, lines)
+	}
+}
+
+// digest returns the digest of the first n hosts of the hosts file here.
+func (f *findings) digest(n int) uint64 {
+	if n == len(f.config.Hosts) {
+		return f.config.Digest
+	}
+	return types.Digest(f.config.Hosts[:n])
+}
+
+// retired reports whether the hosts file here retires a host.
+func (f *findings) retired(id types.ID) bool { return f.config.Hosts[id-1].Retired }
+
+// other yields every host but this one, and but those that are retired.
 func (f *findings) other(yield func(types.ID, *evidence) bool) {
 	for i := range f.hosts {
-		if id := types.ID(i + 1); id != f.config.ID && !yield(id, &f.hosts[i]) {
+		if id := types.ID(i + 1); id != f.config.ID && !f.retired(id) && !yield(id, &f.hosts[i]) {
 			return
 		}
 	}

@@ -87,6 +87,10 @@ func examine(ctx context.Context, c config.Config) *findings {
 		context.AfterFunc(ctx, func() { socket.Close() })
 	}
 	x.tasks.Go(func() { x.watchStalls(x.began) })
+	state := examineState(ctx, c)
+	x.mu.Lock()
+	x.found.state = state
+	x.mu.Unlock()
 	x.rounds()
 	cancel()
 	x.tasks.Wait()
@@ -136,10 +140,14 @@ func (x *examination) done() bool {
 func (x *examination) round() {
 	var asking sync.WaitGroup
 	places := make(chan struct{}, maxAsked)
-	for id := range x.found.hosts {
+	for i := range x.found.hosts {
+		id := types.ID(i + 1)
+		if x.found.retired(id) {
+			continue
+		}
 		places <- struct{}{}
 		asking.Go(func() {
-			x.ask(types.ID(id + 1))
+			x.ask(id)
 			<-places
 		})
 	}
@@ -259,7 +267,17 @@ func (x *examination) dial(id types.ID, addrs []netip.Addr) {
 // message returns a message of this doctor.
 func (x *examination) message(kind types.Kind, l route) *types.Message {
 	c := &x.found.config
-	return &types.Message{Kind: kind, From: c.ID, Request: x.nonce, Digest: c.Digest, Broadcast: l == broadcast}
+	return &types.Message{Kind: kind, From: c.ID, Request: x.nonce, Lines: len(c.Hosts), Digest: c.Digest, Broadcast: l == broadcast}
+}
+
+// answer returns the answer to m, an ECHO over TCP. It compares no more hosts than m does, so that the other end can.
+func (x *examination) answer(m *types.Message) *types.Message {
+	a := x.message(types.Echoed, unicast)
+	a.Request = m.Request
+	if m.Lines > 0 && m.Lines < a.Lines {
+		a.Lines, a.Digest = m.Lines, x.found.digest(m.Lines)
+	}
+	return a
 }
 
 // converse sends first, if it is not nil, and reads messages until the answer to it, the end of the
@@ -289,15 +307,13 @@ func (x *examination) converse(c net.Conn, first *types.Message) {
 			return
 		}
 		var m types.Message
-		err = types.DecodeMessage(payload, len(x.found.hosts), &m)
+		err = types.DecodeMessage(payload, &m)
 		known := x.overTCP(addr, &m, err, first == nil)
 		switch {
 		case !known:
 			return // a peer too closes connections from unknown addresses
 		case err == nil && m.Kind == types.Echo:
-			answer := x.message(types.Echoed, unicast)
-			answer.Request = m.Request
-			x.write(c, sealed, answer)
+			x.write(c, sealed, x.answer(&m))
 		case first != nil && m.Kind == types.Echoed:
 			return
 		}
@@ -344,16 +360,27 @@ func (x *examination) overTCP(addr netip.Addr, m *types.Message, err error, call
 	e.understand(err)
 	switch m.Kind {
 	case types.Echo:
-		e.digest, e.kind = m.Digest, aDoctor
+		x.found.compare(e, m.Lines, m.Digest)
+		e.kind = aDoctor
 	case types.Echoed:
 		if m.Request == x.nonce {
-			e.echoed, e.digest, e.kind, e.view = true, m.Digest, aDoctor, m.Number
+			e.answers()
+			x.found.compare(e, m.Lines, m.Digest)
+			e.kind, e.view = aDoctor, m.Number
 			if m.Standing != 0 {
 				e.kind = aPeer
 			}
 		}
 	}
 	return true
+}
+
+// answers records that the host has answered: so it has the same key, even if a connection ended before it had sent anything.
+func (e *evidence) answers() {
+	e.echoed = true
+	if e.keys == seal.ErrUnopened {
+		e.keys = nil
+	}
 }
 
 // understand records why a message from a host could not be read, if err says so.
@@ -376,7 +403,7 @@ func (x *examination) sender(addr netip.Addr, m *types.Message) *evidence {
 		x.found.hosts[id-1].seen = true
 		return &x.found.hosts[id-1]
 	}
-	if id := m.From; id >= 1 && int(id) <= len(x.found.hosts) && id != x.found.config.ID && x.owner[addr] == 0 {
+	if id := m.From; id >= 1 && int(id) <= len(x.found.hosts) && id != x.found.config.ID && !x.found.retired(id) && x.owner[addr] == 0 {
 		x.found.hosts[id-1].foreign = addr
 	}
 	return nil
@@ -454,7 +481,7 @@ func (x *examination) datagramFrom(from netip.Addr, b []byte) {
 		return
 	}
 	if err == nil {
-		err = types.DecodeMessage(b, len(x.found.hosts), &m)
+		err = types.DecodeMessage(b, &m)
 	}
 	if x.overUDP(bare(from), &m, err) && m.Kind == types.Echo {
 		m.Kind, m.From = types.Echoed, x.found.config.ID

@@ -25,7 +25,7 @@ import (
 func three(t *testing.T) config.Config {
 	t.Helper()
 	s := loopback.NewSubnet(t)
-	return config.Config{ID: 1, Name: "one", Digest: 7, Hosts: []config.Host{
+	return config.Config{ID: 1, Name: "one", Digest: 7, Hosts: []types.Host{
 		{Name: "one", Addr: s.Host(1)}, {Name: "two", Addr: s.Host(2)}, {Name: "three", Addr: s.Host(3)}}}
 }
 
@@ -154,7 +154,7 @@ func TestExamineKeys(t *testing.T) {
 			two := as(one, 2)
 			one.Keys, two.Keys = c.one, c.two
 			if two.ID = c.id; c.id == 1 { // another order of names
-				two.Hosts = []config.Host{one.Hosts[1], one.Hosts[0]}
+				two.Hosts = []types.Host{one.Hosts[1], one.Hosts[0]}
 			}
 			var both sync.WaitGroup
 			both.Go(func() {
@@ -232,7 +232,7 @@ func TestSlowNames(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), c.window)
 				defer cancel()
-				x := newExamination(ctx, config.Config{ID: 1, Hosts: []config.Host{{Name: "one"}, {Name: "two"}}})
+				x := newExamination(ctx, config.Config{ID: 1, Hosts: []types.Host{{Name: "one"}, {Name: "two"}}})
 				x.resolver.Lookup = func(ctx context.Context, network, _ string) ([]netip.Addr, error) {
 					select {
 					case <-time.After(c.late):
@@ -264,7 +264,7 @@ func TestLookupsAtOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		x := newExamination(ctx, config.Config{ID: 1, Hosts: make([]config.Host, 3*maxAsked)})
+		x := newExamination(ctx, config.Config{ID: 1, Hosts: make([]types.Host, 3*maxAsked)})
 		var asked atomic.Int32
 		x.resolver.Lookup = func(ctx context.Context, network, _ string) ([]netip.Addr, error) {
 			if network == "ip4" {
@@ -294,5 +294,53 @@ func TestUnopenedAfterTheAnswer(t *testing.T) {
 	}
 	if e.understand(seal.ErrUnsealed); e.keys != seal.ErrUnsealed {
 		t.Errorf("it finds %v, want %v", e.keys, seal.ErrUnsealed)
+	}
+	e = evidence{}
+	e.understand(seal.ErrUnopened)
+	if e.answers(); e.keys != nil || !e.echoed {
+		t.Errorf("a connection ended first, and then it answered: %v", e.keys)
+	}
+	e.keys = seal.ErrUnsealed
+	if e.answers(); e.keys != seal.ErrUnsealed {
+		t.Errorf("what it sent without a seal is forgotten: %v", e.keys)
+	}
+}
+
+// Doctors whose hosts files have one beginning, and not the same length, say which is behind; retired hosts are not asked.
+func TestExamineLengths(t *testing.T) {
+	t.Parallel()
+	long := three(t)
+	long.Hosts = append(long.Hosts, types.Host{Name: "four", Addr: long.Hosts[2].Addr.Next()})
+	long.Hosts[2].Retired, long.Hosts[3].Retired = true, true
+	long.Digest = types.Digest(long.Hosts)
+	short, other := as(long, 2), as(long, 2)
+	short.Hosts, short.Digest = long.Hosts[:3], types.Digest(long.Hosts[:3])
+	other.Hosts = append([]types.Host(nil), long.Hosts...)
+	other.Hosts[2].Name = "thre"
+	other.Digest = types.Digest(other.Hosts)
+	for _, c := range []struct {
+		what      string
+		two       config.Config
+		one, seen mark // what one finds of two, and two of one
+	}{
+		{"shorter", short, behind, ahead},
+		{"another name", other, red, red},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+		defer cancel()
+		var both sync.WaitGroup
+		for id, d := range map[types.ID]config.Config{1: long, 2: c.two} {
+			both.Go(func() {
+				f := examine(ctx, d)
+				want := map[types.ID]mark{1: c.one, 2: c.seen}[id]
+				if r := judge(f); len(r.others) != 1 || r.others[0].cells[1].mark != want {
+					t.Errorf("%s: host %d finds %+v, want %s", c.what, id, r.others, want)
+				}
+				if want == ahead && f.hosts[0].shares != 3 {
+					t.Errorf("%s: it does not compare the lines that both have", c.what)
+				}
+			})
+		}
+		both.Wait()
 	}
 }

@@ -25,7 +25,7 @@ const slowAfter = 2 * time.Second
 // cell is the result of one check.
 type cell struct {
 	mark   mark
-	remedy string // of a red or slow cell: what is wrong and what to do
+	remedy string // of a red cell or a warning: what is wrong and what to do
 }
 
 type mark string
@@ -33,10 +33,15 @@ type mark string
 const (
 	good    mark = "ok"
 	red     mark = "RED"
-	slow    mark = "slow" // works, but slowly: a warning
-	unknown mark = "?"    // has no result, because of something red elsewhere or for lack of time
-	unused  mark = "-"    // does not matter here
+	slow    mark = "slow"   // works, but slowly: a warning
+	behind  mark = "behind" // the other's list of hosts lacks some of the file here: a warning
+	ahead   mark = "ahead"  // the file here lacks some of its hosts: a warning
+	unknown mark = "?"      // has no result, because of something red elsewhere or for lack of time
+	unused  mark = "-"      // does not matter here
 )
+
+// warns reports whether a mark is a warning.
+func (m mark) warns() bool { return m == slow || m == behind || m == ahead }
 
 func check(well bool, format string, args ...any) cell {
 	if well {
@@ -50,6 +55,7 @@ type row struct {
 	host  string
 	cells []cell
 	runs  string // what answered there
+	state string // of this host: what is stored
 }
 
 // report is the result of an examination.
@@ -60,7 +66,7 @@ type report struct {
 
 // The columns of the two tables.
 var (
-	hereColumns  = []string{"this host", "address", "TCP 8080", "UDP 8081", "clock"}
+	hereColumns  = []string{"this host", "address", "TCP 8080", "UDP 8081", "clock", "state"} // the last one with -state
 	otherColumns = []string{"host", "name", "file", "TCP to", "TCP from", "UDP to", "UDP from", "broadcast to", "broadcast from"}
 )
 
@@ -77,8 +83,8 @@ func judge(f *findings) report {
 
 // row judges a host. If its address is wrong, the other checks say nothing about it.
 func (j judged) row(id types.ID) row {
-	r := row{j.name, []cell{j.resolves(id), j.file(), j.tcpTo(), j.tcpFrom(),
-		j.udpTo(unicast), j.udpFrom(unicast), j.udpTo(broadcast), j.udpFrom(broadcast)}, j.runs()}
+	r := row{host: j.name, runs: j.runs(), cells: []cell{j.resolves(id), j.file(), j.tcpTo(), j.tcpFrom(),
+		j.udpTo(unicast), j.udpFrom(unicast), j.udpTo(broadcast), j.udpFrom(broadcast)}}
 	if r.cells[0].mark == red && len(j.addrs) > 0 {
 		for i := range r.cells[1:] {
 			r.cells[i+1] = cell{mark: unknown}
@@ -113,22 +119,47 @@ func (j judged) runs() string {
 func (r report) well() bool { return !r.has(red) && !r.has(unknown) }
 
 func (r report) has(m mark) bool {
-	return slices.ContainsFunc(append(slices.Clone(r.others), r.here), func(row row) bool {
-		return slices.ContainsFunc(row.cells, func(c cell) bool { return c.mark == m })
-	})
+	return r.here.has(m) || slices.ContainsFunc(r.others, func(other row) bool { return other.has(m) })
+}
+
+func (r row) has(m mark) bool {
+	return slices.ContainsFunc(r.cells, func(c cell) bool { return c.mark == m })
+}
+
+// warnings says what is not as it should be, though it works; "" for nothing.
+func (r report) warnings() string {
+	var parts []string
+	if slices.ContainsFunc(r.others, func(other row) bool { return other.has(slow) }) {
+		parts = append(parts, "the name service is slow")
+	}
+	if r.here.has(slow) {
+		parts = append(parts, "the disk is slow")
+	}
+	if r.has(behind) || r.has(ahead) {
+		parts = append(parts, "some hosts files are not up to date")
+	}
+	return strings.Join(parts, ", and ")
 }
 
 // here judges this machine.
 func (f *findings) here() row {
 	name := f.config.Name
-	return row{host: name, cells: []cell{f.ownAddress(), port("TCP", config.TCPPort, f.tcp), port("UDP", config.UDPPort, f.udp),
+	r := row{host: name, state: f.state.words(), cells: []cell{f.ownAddress(), port("TCP", config.TCPPort, f.tcp), port("UDP", config.UDPPort, f.udp),
 		check(f.stall < longStall, "This process did not run for %v: give the machine more CPU time, "+
 			"and do not suspend it. The group removes a peer that stalls for 2.2 s", f.stall.Round(10*time.Millisecond))}}
+	if f.state != nil {
+		r.cells = append(r.cells, f.state.cell(errors.Is(f.tcp, syscall.EADDRINUSE)))
+	}
+	return r
 }
 
 // ownAddress checks that the others will look for this host at its own address.
 func (f *findings) ownAddress() cell {
 	e, name := &f.hosts[f.config.ID-1], f.config.Name
+	if f.retired(f.config.ID) {
+		return check(false, "%s is retired in the hosts file, as host %d, whose id is never used again: "+
+			"add a new line for it at the end of the file, on every host", name, f.config.ID)
+	}
 	if len(e.addrs) == 0 {
 		return cell{mark: unused} // only the others need to resolve it
 	}
@@ -195,11 +226,23 @@ func list(addrs []netip.Addr) string {
 	return strings.Join(texts, ", ")
 }
 
+// file compares the list of hosts of another host, which is that of its group or of its hosts file, with the file here. One
+// may have more lines than the other, at the end.
 func (j judged) file() cell {
-	if j.digest == 0 {
+	here := len(j.config.Hosts)
+	switch {
+	case j.lines == 0:
 		return cell{mark: unknown}
+	case j.differs:
+		return check(false, "%s has another hosts file: use the same names in the same order everywhere", j.name)
+	case j.lines < here:
+		return cell{behind, fmt.Sprintf("%s lists %d hosts, the first of the %d in the hosts file here: bring the file there up to date", j.name, j.lines, here)}
+	case j.lines > here && j.shares == here:
+		return cell{ahead, fmt.Sprintf("%s lists %d hosts, of which the hosts file here has the first %d: write the other lines here too", j.name, j.lines, here)}
+	case j.lines > here:
+		return cell{ahead, fmt.Sprintf("%s lists %d hosts, and the hosts file here has %d, which must be the first of them: write the other lines here too", j.name, j.lines, here)}
 	}
-	return check(j.digest == j.config.Digest, "%s has another hosts file: use the same names in the same order everywhere", j.name)
+	return cell{mark: good}
 }
 
 // otherKeys gives, for each error about keys, what the host runs and the remedy.

@@ -22,11 +22,11 @@ import (
 // three, and a network with broadcast.
 func healthy() *findings {
 	f := &findings{config: config.Config{ID: 1, Name: "one", Digest: 7,
-		Hosts: []config.Host{{Name: "one"}, {Name: "two"}, {Name: "three"}}},
+		Hosts: []types.Host{{Name: "one"}, {Name: "two"}, {Name: "three"}}},
 		attached: []utils.Network{{Prefix: netip.MustParsePrefix("10.0.0.1/24"), Broadcast: true}}}
 	for i := range 3 {
 		e := evidence{addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)})},
-			reached: true, echoed: true, called: true, digest: 7, seen: true, kind: aDoctor}
+			reached: true, echoed: true, called: true, lines: 3, shares: 3, seen: true, kind: aDoctor}
 		e.answered, e.received = [routes]bool{true, true}, [routes]bool{true, true}
 		f.hosts = append(f.hosts, e)
 	}
@@ -44,7 +44,7 @@ var refused = &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscal
 var ailing = []struct {
 	what   string
 	change func(f *findings, two, three *evidence)
-	marks  string // of this host, of two, of three: + ok, ! red, ? unknown, - unused, ~ slow
+	marks  string // of this host, of two, of three: + ok, ! red, ? unknown, - unused, ~ slow, < behind, > ahead
 	want   string // part of a remedy
 }{
 	{"all is well", func(f *findings, two, three *evidence) {}, "++++ ++++++++ +++++-++", ""},
@@ -69,7 +69,21 @@ var ailing = []struct {
 		"++++ !??????? +++++-++", "two is at 127.0.1.1, which is this machine"},
 	{"this machine's", func(f *findings, two, three *evidence) { two.addrs = []netip.Addr{netip.MustParseAddr("10.0.0.1")} },
 		"++++ !??????? +++++-++", "which is this machine"},
-	{"another file", func(f *findings, two, three *evidence) { two.digest = 8 }, "++++ +!++++++ +++++-++", "two has another hosts file"},
+	{"another file", func(f *findings, two, three *evidence) { two.differs = true }, "++++ +!++++++ +++++-++", "two has another hosts file"},
+	{"a file that lacks the last host", func(f *findings, two, three *evidence) { two.lines, two.shares = 2, 2 }, "++++ +<++++++ +++++-++",
+		"two lists 2 hosts, the first of the 3 in the hosts file here: bring the file there up to date.\n"},
+	{"a file with a host more", func(f *findings, two, three *evidence) { two.lines = 4 }, "++++ +>++++++ +++++-++",
+		"two lists 4 hosts, of which the hosts file here has the first 3: write the other lines here too.\n"},
+	{"a group with a host more", func(f *findings, two, three *evidence) { three.lines, three.shares = 4, 0 }, "++++ ++++++++ +>+++-++",
+		"three lists 4 hosts, and the hosts file here has 3, which must be the first of them"},
+	{"a slow name service, and a file with a host more", func(f *findings, two, three *evidence) { two.slowest, two.lines = slowAfter, 4 },
+		"++++ ~>++++++ +++++-++", "All is well, but the name service is slow, and some hosts files are not up to date.\n"},
+	{"retired", func(f *findings, two, three *evidence) {
+		f.config.Hosts[1].Retired = true
+		silent(two, refused)
+	}, "++++ +++++-++", ""},
+	{"retired here", func(f *findings, two, three *evidence) { f.config.Hosts[0].Retired = true }, "!+++ ++++++++ +++++-++",
+		"one is retired in the hosts file, as host 1, whose id is never used again"},
 	{"nothing runs", func(f *findings, two, three *evidence) { silent(two, refused) }, "++++ +?!????? +++++-++", "Nothing listens on TCP 8080 of two"},
 	{"no way", func(f *findings, two, three *evidence) { silent(two, errors.New("i/o timeout")) }, "++++ +?!????? +++++-++", "at 10.0.0.2 (i/o timeout)"},
 	{"mute", func(f *findings, two, three *evidence) { silent(two, nil); two.reached = true }, "++++ +?!????? +++++-++", "does not answer"},
@@ -88,7 +102,7 @@ var ailing = []struct {
 	{"no heartbeat", func(f *findings, two, three *evidence) { three.heartbeat = false }, "++++ ++++++++ +++++-+!", "Broadcasts of three do not arrive"},
 	{"a peer's answers lost", func(f *findings, two, three *evidence) { three.answered = [routes]bool{} }, "++++ ++++++++ ++++!-?+", "or its answers, are lost"},
 	{"no way to a peer", func(f *findings, two, three *evidence) {
-		three.reached, three.echoed, three.called, three.view, three.digest = false, false, false, 0, 0
+		three.reached, three.echoed, three.called, three.view, three.lines = false, false, false, 0, 0
 		three.dialled = errors.New("i/o timeout")
 	}, "++++ ++++++++ +?!?+-++", "(i/o timeout): let TCP 8080 through to it"},
 	{"datagrams of another version", func(f *findings, two, three *evidence) {
@@ -161,7 +175,7 @@ func TestJudge(t *testing.T) {
 
 // short returns the marks of a report, one letter each.
 func short(r report) string {
-	letters := map[mark]string{good: "+", red: "!", unknown: "?", unused: "-", slow: "~"}
+	letters := map[mark]string{good: "+", red: "!", unknown: "?", unused: "-", slow: "~", behind: "<", ahead: ">"}
 	var words []string
 	for _, row := range append([]row{r.here}, r.others...) {
 		word := ""
@@ -195,6 +209,20 @@ Repair what is RED. It keeps the checks marked ? from a result.
 	}
 }
 
+// A column is as wide as its marks.
+func TestPrintWide(t *testing.T) {
+	t.Parallel()
+	f := healthy()
+	f.hosts[1].lines = 2
+	var out strings.Builder
+	judge(f).print(&out)
+	for _, want := range []string{"host   name  file    TCP to  ", "\ntwo    ok    behind  ok      ", "\nthree  ok    ok      ok      "} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is not in\n%s", want, out.String())
+		}
+	}
+}
+
 // Wrong usage exits with 2, any other failure to start with 1.
 func TestUsage(t *testing.T) {
 	t.Parallel()
@@ -208,12 +236,12 @@ func TestUsage(t *testing.T) {
 		"-h f -for 10":            {2, "-for"},
 		"-h f -for 1ms":           {2, "from 1s to 24h"},
 		"-h /no/such/file -n one": {1, "no such file"},
-		"-help":                   {0, usage},
+		"-help":                   {0, Page.Text()},
 	} {
 		var stdout, stderr strings.Builder
 		code := Run(t.Context(), strings.Fields(args), nil, &stdout, &stderr)
 		if all := stdout.String() + stderr.String(); code != want.code || !strings.Contains(all, want.text) ||
-			strings.Contains(all, usage) != (code != 1) || (stderr.Len() > 0) != (code > 0) {
+			strings.Contains(all, Page.Usage()) != (code != 1) || (stderr.Len() > 0) != (code > 0) {
 			t.Errorf("%q: code %d, %q, %q", args, code, stdout.String(), stderr.String())
 		}
 	}

@@ -6,16 +6,16 @@ import (
 	"strings"
 )
 
-// print writes both tables, and the remedies of each row's red and slow cells below it.
+// print writes both tables, and the remedies of each row's red cells and warnings below it.
 func (r report) print(w io.Writer) {
-	printTable(w, hereColumns, []row{r.here})
+	printTable(w, hereColumns[:len(r.here.cells)+1], []row{r.here})
 	if len(r.others) > 0 {
 		fmt.Fprintln(w)
 		printTable(w, append(otherColumns, "runs"), r.others)
 	}
 	switch {
-	case r.well() && r.has(slow):
-		fmt.Fprintln(w, "\nAll is well, but the name service is slow.")
+	case r.well() && r.warnings() != "":
+		fmt.Fprintf(w, "\nAll is well, but %s.\n", r.warnings())
 	case r.well():
 		fmt.Fprintln(w, "\nAll is well.")
 	case r.has(red):
@@ -30,10 +30,19 @@ func printTable(w io.Writer, columns []string, rows []row) {
 	for _, r := range rows {
 		first = max(first, len(r.host))
 	}
+	widths := make([]int, len(columns)-1)
+	for i, column := range columns[1:] {
+		widths[i] = len(column)
+		for _, r := range rows {
+			if i < len(r.cells) {
+				widths[i] = max(widths[i], len(r.cells[i].mark))
+			}
+		}
+	}
 	line := func(host string, texts []string) {
 		s := fmt.Sprintf("%-*s", first, host)
 		for i, text := range texts {
-			s += fmt.Sprintf("  %-*s", len(columns[i+1]), text)
+			s += fmt.Sprintf("  %-*s", widths[i], text)
 		}
 		fmt.Fprintln(w, strings.TrimRight(s, " "))
 	}
@@ -48,9 +57,12 @@ func printTable(w io.Writer, columns []string, rows []row) {
 		}
 		line(r.host, texts)
 		for i, c := range r.cells {
-			if c.mark == red || c.mark == slow {
+			if c.mark == red || c.mark.warns() {
 				fmt.Fprintf(w, "  %s: %s.\n", columns[i+1], c.remedy)
 			}
+		}
+		if r.state != "" {
+			fmt.Fprintf(w, "  state: %s.\n", r.state)
 		}
 	}
 }

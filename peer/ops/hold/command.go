@@ -2,7 +2,6 @@ package hold
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -15,12 +14,12 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"memberly/peer/config"
+	"memberly/peer/config/options"
 	"memberly/peer/utils"
 )
 
@@ -36,11 +35,16 @@ const (
 	misuse  = 2
 )
 
-const usage = "Usage: memberly hold [-once] [ADDR] -- COMMAND [ARG...]\n\n" +
-	"Runs COMMAND while the peer of this machine at ADDR, a port or an address and a port\n" +
-	"(default 127.0.0.1:8082), leads its group, and ends it before the peer's lease ends:\n" +
-	"SIGTERM to its process group, then SIGKILL. COMMAND has MEMBERLY_FENCE. When it ends\n" +
-	"by itself it is run again, after a pause; with -once, memberly exits with its exit code.\n"
+// Page describes `memberly hold`.
+var Page = options.Page{Command: "hold", What: "run a command while a peer with -http leads",
+	Synopsis: "[-once] [ADDR] -- COMMAND [ARG...]", Operand: "COMMAND",
+	About: "Runs COMMAND while the peer of this machine at ADDR, a port or an address and a port (default 127.0.0.1:8082, or " +
+		"MEMBERLY_HTTP), leads its group, and ends it before the peer's lease ends: SIGTERM to its process group, then SIGKILL. " +
+		"COMMAND has MEMBERLY_FENCE.",
+	Sections: []options.Section{{Options: []options.Option{
+		{Name: "once", What: "when COMMAND ends by itself, exit with its exit code; without this it is run again, after a pause"},
+	}}},
+	Exit: "that of COMMAND, 1 the peer cannot be asked, 2 wrong usage, 126 or 127 COMMAND cannot be run"}
 
 const (
 	// answerTime is how long the peer has to answer. Its lease goes on to run out meanwhile.
@@ -86,6 +90,10 @@ func Run(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writ
 	if c == nil {
 		return code
 	}
+	if !supervises {
+		fmt.Fprintln(stderr, "memberly: hold is not available on Windows, where a command cannot be ended in time: run it on another system")
+		return failure
+	}
 	if _, err := exec.LookPath(c.argv[0]); err != nil {
 		fmt.Fprintf(stderr, "memberly: the command cannot be run: %v: give the path of a program, or its name in PATH\n", err)
 		return startCode(err)
@@ -106,7 +114,7 @@ func parse(args []string, stdout, stderr io.Writer) (*client, int) {
 	}
 	err := flags.Parse(own)
 	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprint(stdout, usage)
+		fmt.Fprint(stdout, Page.Text())
 		return nil, success
 	}
 	switch {
@@ -116,10 +124,10 @@ func parse(args []string, stdout, stderr io.Writer) (*client, int) {
 	case len(c.argv) == 0:
 		err = errors.New("no command: give it after --")
 	default:
-		c.at, err = config.PeerURL(cmp.Or(flags.Arg(0), strconv.Itoa(config.HTTPPort)))
+		c.at, err = config.PeerAt(flags.Arg(0), os.LookupEnv)
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "memberly: %v\n\n%s", err, usage)
+		fmt.Fprint(stderr, Page.Wrong(err))
 		return nil, misuse
 	}
 	c.http = &http.Client{ // without a proxy
@@ -191,7 +199,7 @@ func (c *client) get(ctx context.Context, path string) (*http.Response, error) {
 	}
 	a, err := c.http.Do(q)
 	if err != nil {
-		return nil, fmt.Errorf("no answer from %s: %w: does a peer run there with -http?", c.at, errors.Unwrap(err))
+		return nil, fmt.Errorf("no answer from %s: %w: %s", c.at, errors.Unwrap(err), config.Serving(c.at))
 	}
 	if a.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(a.Body, maxShown))

@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"memberly/peer/ops/process"
@@ -337,7 +336,7 @@ func (c *child) result() (r result, byItself bool) {
 		}
 	}
 	if err := c.supervisor.Err(); err != nil && !errors.Is(err, exec.ErrWaitDelay) && started > 0 {
-		for !errors.Is(syscall.Kill(-started, syscall.SIGKILL), syscall.ESRCH) {
+		for !killGroup(started) {
 			time.Sleep(glance / 10) // no event tells that a group of other processes' children is empty
 		}
 		return result{code: failure, failure: "its supervisor ended: " + err.Error()}, true

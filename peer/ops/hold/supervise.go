@@ -1,3 +1,5 @@
+//go:build !windows
+
 package hold
 
 import (
@@ -22,37 +24,11 @@ import (
 // order comes that would move the end of the lease. For each run of the command there is one supervisor. It ends when
 // all of the command has ended.
 
-// Supervisor is the first argument of a process that is to call Supervise.
-const Supervisor = "hold-supervisor"
-
-// The supervisor's files, besides the standard ones, which are the command's.
-const (
-	ordersFD  = 3
-	reportsFD = 4
-)
-
-// The codes with which shells say that a command could not be run.
-const (
-	notRunnable = 126
-	notFound    = 127
-	bySignal    = 128 // and the number of the signal that ended it
-)
+// supervises says whether this system has what Supervise needs.
+const supervises = true
 
 // restGrace is how long the rest of a command's process group may go on after SIGTERM once the command has ended.
 const restGrace = time.Second
-
-// order is what the keeper says: when to end the command, by clock. The zero order is the end of the pipe, upon which
-// everything is killed at once.
-type order struct{ terminate, kill time.Duration }
-
-func (o order) String() string { return fmt.Sprintf("%d %d\n", o.terminate, o.kill) }
-
-// The reports to the keeper, one on a line.
-const (
-	reportStarted = "started %d\n"   // the process, and its group
-	reportEnded   = "ended %d %t\n"  // the exit code, as shells have it; whether it was after SIGTERM by order
-	reportFailed  = "failed %d %q\n" // to start it: the exit code that says so, and why
-)
 
 // Supervise runs the command argv until it ends or an order says so. It returns when nothing of it is left.
 func Supervise(argv []string) int {
@@ -186,6 +162,11 @@ func (s *supervisor) limit(now time.Duration) { s.order = order{now, min(s.kill,
 
 // gone reports whether no process of the command's group is left.
 func (s *supervisor) gone() bool { return errors.Is(syscall.Kill(-s.pid, 0), syscall.ESRCH) }
+
+// killGroup kills a process group, and reports whether nothing of it is left.
+func killGroup(pid int) (gone bool) {
+	return errors.Is(syscall.Kill(-pid, syscall.SIGKILL), syscall.ESRCH)
+}
 
 // killAll kills the command's process group, and what has left it, as far as the system tells.
 func (s *supervisor) killAll() {

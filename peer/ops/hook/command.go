@@ -34,9 +34,11 @@ type document struct {
 	Peer    member   `json:"peer"`
 	Group   string   `json:"group"` // its maker's incarnation and id
 	View    int64    `json:"view"`
-	Leader  member   `json:"leader"` // that the peer followed
-	Leads   bool     `json:"leads"`  // the leader is this peer, and its lease lasts
-	Fence   uint64   `json:"fence"`  // of that lease; of the one that has ended
+	Cause   string   `json:"cause,omitempty"` // of a view: as in /events
+	Host    *member  `json:"host,omitempty"`  // that was added, removed or retired with the view
+	Leader  member   `json:"leader"`          // that the peer followed
+	Leads   bool     `json:"leads"`           // the leader is this peer, and its lease lasts
+	Fence   uint64   `json:"fence"`           // of that lease; of the one that has ended
 	LeaseMS int64    `json:"lease_ms"`
 	Members []member `json:"members"`
 }
@@ -51,7 +53,10 @@ type member struct {
 func (h *Hook) document(n notification) document {
 	d := document{Version: jsonVersion, Event: n.event, Peer: h.member(h.Self), View: n.number,
 		Group:  fmt.Sprintf("%d-%d", n.group.Made, n.group.Maker),
-		Leader: h.member(n.leader), Fence: n.fence}
+		Leader: h.member(n.leader), Fence: n.fence, Cause: n.cause}
+	if n.host.ID != 0 {
+		d.Host = &n.host
+	}
 	l, now := h.lease.Load(), h.Now()
 	if l.Valid(now) && (n.event == leads && n.fence == l.Fence || n.event == installed && n.leader == h.Self) {
 		d.Leads, d.Fence, d.LeaseMS = true, l.Fence, (l.Until - now).Milliseconds()
@@ -62,18 +67,17 @@ func (h *Hook) document(n notification) document {
 	return d
 }
 
-func (h *Hook) member(id types.ID) member {
-	if id < 1 || int(id) > len(h.Names) {
-		return member{ID: id}
-	}
-	return member{id, h.Names[id-1]}
-}
+func (h *Hook) member(id types.ID) member { return member{id, h.Names.Name(id)} }
 
 // variables is d for the command's environment.
 func (d document) variables() []string {
 	var ids, names []string
 	for _, m := range d.Members {
 		ids, names = append(ids, strconv.Itoa(int(m.ID))), append(names, m.Name)
+	}
+	var host, hostName string
+	if d.Host != nil {
+		host, hostName = strconv.Itoa(int(d.Host.ID)), d.Host.Name
 	}
 	vars := []string{
 		"MEMBERLY_VERSION=" + strconv.Itoa(d.Version),
@@ -82,6 +86,9 @@ func (d document) variables() []string {
 		"MEMBERLY_PEER_NAME=" + d.Peer.Name,
 		"MEMBERLY_GROUP=" + d.Group,
 		"MEMBERLY_VIEW=" + strconv.FormatInt(d.View, 10),
+		"MEMBERLY_CAUSE=" + d.Cause,
+		"MEMBERLY_HOST=" + host,
+		"MEMBERLY_HOST_NAME=" + hostName,
 		"MEMBERLY_LEADER=" + strconv.Itoa(int(d.Leader.ID)),
 		"MEMBERLY_LEADER_NAME=" + d.Leader.Name,
 		"MEMBERLY_LEADS=" + strconv.FormatBool(d.Leads),

@@ -4,6 +4,7 @@
 package hook
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,7 +35,9 @@ const shell = "/bin/sh"
 type Config struct {
 	Command string // for /bin/sh -c
 	Self    types.ID
-	Names   []string // of all hosts, by ID-1
+	Names   *types.Names // of all hosts
+	// Cause names why there is the view of an Installed.
+	Cause func(*handlers.Event) string
 	// Now returns the present moment, by which leases are judged. Any goroutine may call it.
 	Now func() time.Duration
 	// Report writes a line that says what went wrong. It must not wait.
@@ -67,6 +70,8 @@ type notification struct {
 	leader  types.ID
 	members []types.ID // of the view, in the order of joining
 	fence   uint64     // of leads and ceased
+	cause   string     // of installed: why there is the view
+	host    member     // of installed: that was added, removed or retired; zero for none
 }
 
 // event is the reason for a run.
@@ -105,7 +110,7 @@ func newHook(c Config, limit time.Duration) *Hook {
 func (h *Hook) Stepped(s *handlers.Step) {
 	for i := range s.Events {
 		if e := &s.Events[i]; e.Kind == handlers.Installed {
-			h.add(notification{event: installed, group: e.Now.Group, number: e.View, leader: e.Leader, members: e.Members})
+			h.add(h.view(e))
 			h.holds = true
 			h.newest.Store(h.last)
 		}
@@ -132,10 +137,19 @@ func (h *Hook) Ended(hasLeft bool) {
 	<-h.done
 }
 
+// view returns the notification of e, an Installed.
+func (h *Hook) view(e *handlers.Event) notification {
+	n := notification{event: installed, group: e.Now.Group, number: e.View, leader: e.Leader, members: e.Members, cause: h.Cause(e)}
+	if id := e.Change.Member.ID; id != 0 {
+		n.host = member{id, cmp.Or(e.Change.Name, h.Names.Name(id))} // Names may lack a host that is added by e
+	}
+	return n
+}
+
 // again adds an event of the view that was the last, if there was one.
 func (h *Hook) again(e event) {
 	if n := h.last; n.event != "" {
-		n.event = e
+		n.event, n.cause, n.host = e, "", member{}
 		h.add(n)
 	}
 }

@@ -49,8 +49,8 @@ func hooked(t *testing.T, command string, limit time.Duration) (*Hook, string, *
 func hookedBy(t *testing.T, command string, limit time.Duration, now func() time.Duration) (*Hook, string, *reports) {
 	t.Helper()
 	path, r := filepath.Join(t.TempDir(), "file"), &reports{}
-	c := Config{Self: 2, Names: []string{"one", "two", "three"}, Report: r.add,
-		Now: now, Command: strings.ReplaceAll(command, "FILE", path)}
+	c := Config{Self: 2, Names: types.NewNames(types.Host{Name: "one"}, types.Host{Name: "two"}, types.Host{Name: "three"}), Report: r.add,
+		Cause: func(e *handlers.Event) string { return "is " + e.Change.Operation.String() }, Now: now, Command: strings.ReplaceAll(command, "FILE", path)}
 	return newHook(c, limit), path, r
 }
 
@@ -83,16 +83,21 @@ func TestInterface(t *testing.T) {
 	t.Parallel()
 	h, path, r := hooked(t, `case $MEMBERLY_EVENT in view|left) cat >>FILE; env | grep ^MEMBERLY_ | LC_ALL=C sort >>FILE;; esac`, long)
 	h.Stepped(&handlers.Step{View: types.View{Number: 2}, Events: []handlers.Event{{Kind: handlers.Failed, Host: 3}}}) // no view
-	h.Stepped(installs(3, 2, 3, 2))
+	step := installs(3, 2, 3, 2)
+	step.Events[0].Change = types.Change{Operation: types.Grow, Member: types.Member{ID: 4}, Name: "four"}
+	h.Stepped(step)
 	h.Ended(true)
 	if r.String() != "" {
 		t.Errorf("reported %s", r)
 	}
-	const want = `{"version":1,"event":"view","peer":{"id":2,"name":"two"},"group":"17-1","view":3,` +
+	const want = `{"version":1,"event":"view","peer":{"id":2,"name":"two"},"group":"17-1","view":3,"cause":"is GROW","host":{"id":4,"name":"four"},` +
 		`"leader":{"id":2,"name":"two"},"leads":true,"fence":7,"lease_ms":1500,"members":[{"id":3,"name":"three"},{"id":2,"name":"two"}]}
+MEMBERLY_CAUSE=is GROW
 MEMBERLY_EVENT=view
 MEMBERLY_FENCE=7
 MEMBERLY_GROUP=17-1
+MEMBERLY_HOST=4
+MEMBERLY_HOST_NAME=four
 MEMBERLY_LEADER=2
 MEMBERLY_LEADER_NAME=two
 MEMBERLY_LEADS=true
@@ -110,7 +115,7 @@ MEMBERLY_VIEW=3
 	}
 	var last map[string]any
 	line, _, _ := strings.Cut(strings.TrimPrefix(got, want), "\n")
-	if err := json.Unmarshal([]byte(line), &last); err != nil || last["event"] != "left" || last["leads"] != false {
+	if err := json.Unmarshal([]byte(line), &last); err != nil || last["event"] != "left" || last["leads"] != false || last["cause"] != nil || last["host"] != nil {
 		t.Errorf("after leaving it got %q, %v", line, err)
 	}
 }
@@ -203,7 +208,7 @@ func TestCrash(t *testing.T) {
 // The runs that wait are bounded: the oldest is dropped, and counted.
 func TestBound(t *testing.T) {
 	t.Parallel()
-	h := Hook{Config: Config{Now: func() time.Duration { return 0 }}} // that nothing runs
+	h := Hook{Config: Config{Now: func() time.Duration { return 0 }, Cause: func(*handlers.Event) string { return "" }}} // that nothing runs
 	h.waiting.Max = maxWaiting
 	for n := range int64(maxWaiting + 10) {
 		h.Stepped(installs(n+1, 1, 1, 2))

@@ -117,7 +117,7 @@ func (h *Hook) lead() {
 // fenced returns the notification of an event of a lease.
 func (h *Hook) fenced(e event, fence uint64) notification {
 	n := h.newest.Load()
-	n.event, n.fence = e, fence
+	n.event, n.fence, n.cause, n.host = e, fence, "", member{}
 	if e == leads {
 		n.leader = h.Self
 	}

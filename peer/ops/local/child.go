@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strconv"
@@ -18,6 +19,7 @@ import (
 // child is the process of one host.
 type child struct {
 	name    string
+	addr    netip.Addr
 	command *exec.Cmd
 	stdout  *lineWriter
 	stderr  *lineWriter
@@ -30,7 +32,7 @@ const hostsFileDescriptor = "/dev/fd/3"
 
 // child returns the process of host id, not yet started.
 func (g *group) child(id types.ID) *child {
-	c := &child{name: g.hosts[id-1].Name}
+	c := &child{name: g.hosts[id-1].Name, addr: g.hosts[id-1].Addr}
 	c.command = exec.Command(g.executable, g.args(id)...)
 	c.command.SysProcAttr = attributes()
 	c.stdout = g.stdout.writer(g.prefix(id, g.stdout), nil)
@@ -49,11 +51,14 @@ func (c *child) note(line []byte) {
 // args returns the command line of host id.
 func (g *group) args(id types.ID) []string {
 	args := []string{"-h", hostsFileDescriptor, "-n", g.hosts[id-1].Name}
-	if delay := g.config.Delay * time.Duration(id-1); delay > 0 {
+	if delay := g.config.Delay * time.Duration(types.Serving(g.hosts[:id-1])); delay > 0 {
 		args = append(args, "-d", seconds(delay))
 	}
-	if g.config.Crash > 0 && int(id) == len(g.hosts) {
+	if g.config.Crash > 0 && types.Serving(g.hosts[id:]) == 0 {
 		args = append(args, "-c", seconds(g.config.Crash))
+	}
+	if g.config.State != "" {
+		args = append(args, "-state", g.config.State+"."+g.hosts[id-1].Name)
 	}
 	if g.config.Exec != "" {
 		args = append(args, "-exec", g.config.Exec)
@@ -72,6 +77,9 @@ func (g *group) args(id types.ID) []string {
 	}
 	if port := g.config.HTTP.Port(); port != 0 {
 		args = append(args, "-http", strconv.Itoa(int(port)))
+	}
+	if g.config.Times {
+		args = append(args, "-times")
 	}
 	if g.config.Drill && id == 1 {
 		args = append(args, "-t")

@@ -1,5 +1,5 @@
-// Package local runs a whole group on this machine: one process for each host of the hosts file, each
-// with its own loopback address.
+// Package local runs a whole group on this machine: one process for each host of the hosts file that is not retired,
+// each with its own loopback address.
 package local
 
 import (
@@ -26,9 +26,10 @@ const killTime = 2 * time.Second
 // orphanCheck is how often awaitOrphaned checks for the parent's end.
 const orphanCheck = 200 * time.Millisecond
 
-// Run starts a process for each host of c, c.Delay apart, and copies their stdout to stdout and their
+// Run starts a process for each host of c that is not retired, c.Delay apart, and copies their stdout to stdout and their
 // stderr to stderr, with the host's name before each line. When ctx ends, Run ends them. It returns when
-// all have ended. With keys, it passes SIGHUP on to all of them.
+// all have ended. With keys, it passes SIGHUP on to all of them, so that they read their keys again; they have the hosts
+// file from a pipe, and do not read that again.
 //
 // The exit code is 1 if a process could not be started or failed. A crash that c.Crash or c.Drill
 // ordered is no failure. On Linux the processes end with this one, however it ends.
@@ -86,7 +87,7 @@ func awaitOrphaned(ctx context.Context) {
 type group struct {
 	executable string
 	config     config.Config
-	hosts      []config.Host
+	hosts      []types.Host
 	children   []*child
 	stdout     *stream
 	stderr     *stream
@@ -105,19 +106,19 @@ func newGroup(c config.Config, executable string, stdout, stderr io.Writer) *gro
 
 // addresses returns hosts with loopback addresses: their own if the hosts file has one for all, else
 // 127.0.0.1, 127.0.0.2, ….
-func addresses(hosts []config.Host) []config.Host {
+func addresses(hosts []types.Host) []types.Host {
 	own := true
 	for _, h := range hosts {
-		own = own && h.Addr.IsLoopback()
+		own = own && (h.Retired || h.Addr.IsLoopback())
 	}
 	if own {
 		return hosts
 	}
-	numbered := make([]config.Host, len(hosts))
+	numbered := make([]types.Host, len(hosts))
 	addr := netip.AddrFrom4([4]byte{127})
 	for i, h := range hosts {
 		addr = addr.Next()
-		numbered[i] = config.Host{Name: h.Name, Addr: addr}
+		numbered[i] = types.Host{Name: h.Name, Addr: addr, Retired: h.Retired}
 	}
 	return numbered
 }
@@ -129,7 +130,10 @@ func (g *group) start() error {
 	g.stderr.Lock()
 	defer g.stdout.Unlock()
 	defer g.stderr.Unlock()
-	for i := range g.hosts {
+	for i, h := range g.hosts {
+		if h.Retired {
+			continue
+		}
 		c := g.child(types.ID(i + 1))
 		if err := c.start(hostsFile(g.hosts)); err != nil {
 			for _, started := range g.children {
@@ -144,10 +148,10 @@ func (g *group) start() error {
 }
 
 // hostsFile returns the content of the children's hosts file.
-func hostsFile(hosts []config.Host) string {
+func hostsFile(hosts []types.Host) string {
 	var b strings.Builder
 	for _, h := range hosts {
-		fmt.Fprintf(&b, "%s %v\n", h.Name, h.Addr)
+		fmt.Fprintln(&b, h)
 	}
 	return b.String()
 }
@@ -155,17 +159,19 @@ func hostsFile(hosts []config.Host) string {
 func (g *group) table() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%-*s  %-15s  %s\n", g.width(), "host", "address", "process")
-	for i, c := range g.children {
-		fmt.Fprintf(&b, "%-*s  %-15v  %d\n", g.width(), c.name, g.hosts[i].Addr, c.pid())
+	for _, c := range g.children {
+		fmt.Fprintf(&b, "%-*s  %-15v  %d\n", g.width(), c.name, c.addr, c.pid())
 	}
 	return b.String()
 }
 
-// width returns the width of the widest name.
+// width returns the width of the widest name of a host that is not retired.
 func (g *group) width() int {
 	width := len("host")
 	for _, h := range g.hosts {
-		width = max(width, len(h.Name))
+		if !h.Retired {
+			width = max(width, len(h.Name))
+		}
 	}
 	return width
 }
@@ -187,7 +193,7 @@ func (g *group) run(ctx context.Context) int {
 		case <-done:
 			done, kill = nil, time.After(g.killTime())
 			g.signal(syscall.SIGTERM)
-			g.signal(syscall.SIGCONT) // so that frozen ones end too
+			g.signal(resume) // so that frozen ones end too
 		case s := <-g.hangups:
 			g.signal(s.(syscall.Signal))
 		case <-kill:

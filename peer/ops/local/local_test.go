@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"memberly/peer/config"
+	"memberly/peer/types"
 )
 
 // This test binary is also the program that Run starts for each host, if LOCAL_TEST_CHILD says how to
@@ -38,8 +39,8 @@ func play(how string, args []string) int {
 }
 
 func threeHosts() config.Config {
-	return config.Config{Hosts: []config.Host{{Name: "one"}, {Name: "two"}, {Name: "three"}}, Local: true, KeyFile: "group.key",
-		Delay: 2 * time.Second, Crash: 4 * time.Second, Drill: true, Heartbeat: time.Second, Monitor: 3 * time.Second}
+	return config.Config{Hosts: []types.Host{{Name: "one"}, {Name: "two"}, {Name: "three"}}, Local: true, KeyFile: "group.key",
+		Delay: 2 * time.Second, Crash: 4 * time.Second, Drill: true, Times: true, Heartbeat: time.Second, Monitor: 3 * time.Second}
 }
 
 // Each host gets its own arguments, and the hosts file through a pipe. Its lines begin with its name, and
@@ -68,9 +69,9 @@ func TestRun(t *testing.T) {
 			}
 			file := `"one 127.0.0.1\ntwo 127.0.0.2\nthree 127.0.0.3\n" <nil>`
 			for _, want := range append(c.stdout,
-				"one   | -h /dev/fd/3 -n one -key group.key -t -heartbeat 1s -monitor 3s",
-				"two   | -h /dev/fd/3 -n two -d 2 -key group.key -heartbeat 1s -monitor 3s",
-				"three | -h /dev/fd/3 -n three -d 4 -c 4 -key group.key -heartbeat 1s -monitor 3s",
+				"one   | -h /dev/fd/3 -n one -key group.key -times -t -heartbeat 1s -monitor 3s",
+				"two   | -h /dev/fd/3 -n two -d 2 -key group.key -times -heartbeat 1s -monitor 3s",
+				"three | -h /dev/fd/3 -n three -d 4 -c 4 -key group.key -times -heartbeat 1s -monitor 3s",
 				"one   | "+file, "two   | "+file, "three | "+file) {
 				if !slices.Contains(lines[4:], want) {
 					t.Errorf("stdout lacks %q:\n%s", want, stdout.String())
@@ -80,6 +81,29 @@ func TestRun(t *testing.T) {
 				t.Errorf("stderr is %q, want %q", stderr.String(), c.stderr)
 			}
 		})
+	}
+}
+
+// Hosts that are retired have no process, keep their ids, and are in the hosts file. They delay nobody, and the last of the
+// others crashes.
+func TestRunRetired(t *testing.T) {
+	t.Setenv("LOCAL_TEST_CHILD", "end")
+	c := threeHosts()
+	c.Hosts = []types.Host{{Name: "one"}, {Name: "two-and-so-on", Retired: true}, {Name: "three"}, {Name: "four", Retired: true}}
+	var stdout, stderr strings.Builder
+	if code := Run(t.Context(), c, &stdout, &stderr); code != 0 || stderr.Len() > 0 {
+		t.Errorf("exit code %d, %s", code, stderr.String())
+	}
+	lines := strings.Split(stdout.String(), "\n")
+	for _, want := range []string{"one   | -h /dev/fd/3 -n one -key group.key -times -t -heartbeat 1s -monitor 3s",
+		"three | -h /dev/fd/3 -n three -d 2 -c 4 -key group.key -times -heartbeat 1s -monitor 3s",
+		`three | "one 127.0.0.1\n!two-and-so-on 127.0.0.2\nthree 127.0.0.3\n!four 127.0.0.4\n" <nil>`, "three ended with code 0"} {
+		if !slices.Contains(lines, want) {
+			t.Errorf("stdout lacks %q:\n%s", want, stdout.String())
+		}
+	}
+	if !strings.HasPrefix(lines[2], "three  127.0.0.3  ") || strings.Contains(stdout.String(), "four   |") {
+		t.Errorf("it starts other hosts:\n%s", stdout.String())
 	}
 }
 
@@ -111,17 +135,17 @@ func TestAwaitOrphaned(t *testing.T) {
 
 func TestAddresses(t *testing.T) {
 	t.Parallel()
-	many := make([]config.Host, 256)
+	many := make([]types.Host, 256)
 	for _, c := range []struct {
 		what  string
-		hosts []config.Host
+		hosts []types.Host
 		want  string // of the last host
 	}{
-		{"none given", []config.Host{{Name: "one"}, {Name: "two"}}, "127.0.0.2"},
+		{"none given", []types.Host{{Name: "one"}, {Name: "two"}}, "127.0.0.2"},
 		{"many", many, "127.0.1.0"},
-		{"some given", []config.Host{{Addr: netip.MustParseAddr("127.0.5.1")}, {}}, "127.0.0.2"},
-		{"others given", []config.Host{{Addr: netip.MustParseAddr("127.0.5.1")}, {Addr: netip.MustParseAddr("10.0.0.1")}}, "127.0.0.2"},
-		{"all given", []config.Host{{Addr: netip.MustParseAddr("127.0.5.1")}, {Addr: netip.MustParseAddr("127.0.5.9")}}, "127.0.5.9"},
+		{"some given", []types.Host{{Addr: netip.MustParseAddr("127.0.5.1")}, {}}, "127.0.0.2"},
+		{"others given", []types.Host{{Addr: netip.MustParseAddr("127.0.5.1")}, {Addr: netip.MustParseAddr("10.0.0.1")}}, "127.0.0.2"},
+		{"all given", []types.Host{{Addr: netip.MustParseAddr("127.0.5.1")}, {Addr: netip.MustParseAddr("127.0.5.9")}}, "127.0.5.9"},
 	} {
 		got := addresses(c.hosts)
 		if last := got[len(got)-1].Addr.String(); len(got) != len(c.hosts) || last != c.want {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -18,6 +19,7 @@ import (
 	"unicode/utf8"
 
 	"memberly/peer/config"
+	"memberly/peer/config/options"
 	"memberly/peer/types"
 	"memberly/peer/utils"
 )
@@ -35,54 +37,70 @@ const (
 	// maxAnswer bounds an answer, in bytes: twice what a group of the largest size takes.
 	maxAnswer = 4 << 20
 	// maxDepth and maxValues bound the lists and objects of an answer. A peer's are nested three deep, and have
-	// some fifty values for each host: ten, the members that it does not hear, and its addresses.
+	// some sixty values for each host: fifteen, the members that it does not hear, and its addresses.
 	maxDepth, maxValues = 8, 64 * types.MaxHosts
 	// maxSentence and maxName bound the texts of an answer that are shown, in bytes.
 	maxSentence, maxName = 4000, 256
 	// watchPause is the time between two looks of -watch.
 	watchPause = 500 * time.Millisecond
+	// slowDisk is for how many milliseconds something waits for the disk before that is shown.
+	slowDisk = 1000
 )
 
-// statusUsage and readyUsage are the usage texts of the commands.
-const (
-	statusUsage = "Usage: memberly status [-json] [-watch] [ADDR]\n\n" +
-		"Prints what the peer at ADDR, a port or an address and a port (default 127.0.0.1:8082),\n" +
-		"knows of its group: as a table, or as JSON; with -watch again whenever it changes.\n"
-	readyUsage = "Usage: memberly ready [ADDR]\n\n" +
-		"Exits with 0 if the peer at ADDR, a port or an address and a port (default 127.0.0.1:8082),\n" +
-		"is in a view whose quorum is reachable and whose leader leads, else with 1.\n"
+// at is how pages say whom a command asks.
+const at = "the peer at ADDR, a port or an address and a port (default 127.0.0.1:8082, or MEMBERLY_HTTP)"
+
+// StatusPage and ReadyPage describe two commands.
+var (
+	StatusPage = options.Page{Command: "status", What: "show what a peer with -http knows about its group", Synopsis: "[-json] [-watch] [ADDR]",
+		About: "Prints what " + at + ", knows of its group: as a table, or as JSON.",
+		Sections: []options.Section{{Options: []options.Option{
+			{Name: "json", What: "print JSON, as /status has it"},
+			{Name: "watch", What: "print it again whenever it changes; on a terminal, redraw it in place"},
+		}}},
+		Exit: "0 printed, 1 there is no answer, 2 wrong usage"}
+	ReadyPage = options.Page{Command: "ready", What: "exit with 0 if a peer with -http is ready, else 1", Synopsis: "[ADDR]",
+		About: "Tells whether " + at + ", is in a view whose quorum is reachable and whose leader leads.",
+		Exit:  "0 it is ready, 1 it is not, and stdout says why, or there is no answer, 2 wrong usage"}
 )
 
 // command is a command line that asks a peer something.
 type command struct {
 	json, watch bool
-	at          string // the peer's URL
+	wait        time.Duration // of reload
+	at          string        // the peer's URL
 	stdout      io.Writer
 	stderr      io.Writer
 }
 
 // parse returns the command that args are, or an exit code.
-func parse(args []string, usage string, stdout, stderr io.Writer) (*command, int) {
+func parse(args []string, page options.Page, stdout, stderr io.Writer) (*command, int) {
 	c := &command{stdout: stdout, stderr: stderr}
 	flags := flag.NewFlagSet("memberly", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	if usage == statusUsage {
+	switch page.Command {
+	case StatusPage.Command:
 		flags.BoolVar(&c.json, "json", false, "")
 		flags.BoolVar(&c.watch, "watch", false, "")
+	case ReloadPage.Command:
+		flags.DurationVar(&c.wait, "wait", defaultWait, "")
 	}
 	err := flags.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprint(stdout, usage)
+		fmt.Fprint(stdout, page.Text())
 		return nil, yes
 	}
 	if err == nil && flags.NArg() > 1 {
 		err = fmt.Errorf("unexpected argument %q: give one address at most", flags.Arg(1))
 	}
+	if err == nil && page.Command == ReloadPage.Command && (c.wait < minWait || c.wait > maxWait) {
+		err = fmt.Errorf("-wait %v: give a duration from %v to %gh", c.wait, minWait, maxWait.Hours())
+	}
 	if err == nil {
-		c.at, err = config.PeerURL(cmp.Or(flags.Arg(0), strconv.Itoa(config.HTTPPort)))
+		c.at, err = config.PeerAt(flags.Arg(0), os.LookupEnv)
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "memberly: %v\n\n%s", err, usage)
+		fmt.Fprint(stderr, page.Wrong(err))
 		return nil, misuse
 	}
 	return c, yes
@@ -91,7 +109,7 @@ func parse(args []string, usage string, stdout, stderr io.Writer) (*command, int
 // RunReady is `memberly ready`: the exit code is 0 if the peer is ready, else 1, and stdout
 // says why not.
 func RunReady(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) int {
-	c, code := parse(args, readyUsage, stdout, stderr)
+	c, code := parse(args, ReadyPage, stdout, stderr)
 	if c == nil {
 		return code
 	}
@@ -113,11 +131,14 @@ func RunReady(ctx context.Context, args []string, _ io.Reader, stdout, stderr io
 
 // RunStatus is `memberly status`: the exit code is 0, or 1 if there is no answer.
 func RunStatus(ctx context.Context, args []string, _ io.Reader, stdout, stderr io.Writer) int {
-	c, code := parse(args, statusUsage, stdout, stderr)
+	c, code := parse(args, StatusPage, stdout, stderr)
 	if c == nil {
 		return code
 	}
 	if c.watch {
+		if s := newScreen(stdout, os.Getenv); s != nil && !c.json {
+			return s.follow(ctx, c)
+		}
 		return c.follow(ctx)
 	}
 	text, _, err := c.look(ctx)
@@ -162,24 +183,14 @@ func (c *command) follow(ctx context.Context) int {
 // look asks for the status. It returns what to show, and the facts in it whose change -watch shows: all but
 // how long ago something was.
 func (c *command) look(ctx context.Context) (text []byte, facts string, err error) {
-	answer, status, err := c.ask(ctx, "/status")
+	r, answer, err := c.fetch(ctx)
 	if err != nil {
 		return nil, "", err
-	}
-	var full struct {
-		statusJSON
-		Missing ignored `json:"missing"`
-	}
-	if status != http.StatusOK || !isModest(answer) || json.Unmarshal(answer, &full) != nil {
-		return nil, "", fmt.Errorf("the server at %s is not a peer of Memberly (status %d)", c.at, status)
-	}
-	r := &full.statusJSON
-	if r.Version != jsonVersion {
-		return nil, "", fmt.Errorf("the peer at %s speaks version %d of the status, this program %d: use the same release", c.at, r.Version, jsonVersion)
 	}
 	r.clean()
 	table := tabulate(r)
 	r.Time = time.Time{}
+	r.Peer.StoringMS = min(r.Peer.StoringMS/slowDisk, 1) * slowDisk
 	for i := range r.Hosts {
 		r.Hosts[i].Heard = nil
 	}
@@ -188,6 +199,26 @@ func (c *command) look(ctx context.Context) (text []byte, facts string, err erro
 		return printableJSON(answer), facts, nil
 	}
 	return table, facts, nil
+}
+
+// fetch asks for the status. It returns it, and as it was answered.
+func (c *command) fetch(ctx context.Context) (*statusJSON, []byte, error) {
+	answer, status, err := c.ask(ctx, "/status")
+	if err != nil {
+		return nil, nil, err
+	}
+	var full struct {
+		statusJSON
+		Missing ignored `json:"missing"`
+	}
+	if status != http.StatusOK || !isModest(answer) || json.Unmarshal(answer, &full) != nil {
+		return nil, nil, fmt.Errorf("the server at %s is not a peer of Memberly (status %d)", c.at, status)
+	}
+	r := &full.statusJSON
+	if r.Version != jsonVersion {
+		return nil, nil, fmt.Errorf("the peer at %s speaks version %d of the status, this program %d: use the same release", c.at, r.Version, jsonVersion)
+	}
+	return r, answer, nil
 }
 
 // ignored is a part of an answer that is not decoded.
@@ -240,7 +271,7 @@ func shown(text string, limit int) string { return utils.Printable(text[:min(len
 
 // clean makes the texts of r such as may be shown.
 func (r *statusJSON) clean() {
-	for _, text := range []*string{&r.Summary, &r.Reason, &r.CanLose.Words} {
+	for _, text := range []*string{&r.Summary, &r.Reason, &r.CanLose.Words, &r.File.Words} {
 		*text = shown(*text, maxSentence)
 	}
 	for i := range r.Hosts {
@@ -271,24 +302,32 @@ func printableJSON(b []byte) []byte {
 
 // ask returns what the peer answers, and the HTTP status.
 func (c *command) ask(ctx context.Context, path string) ([]byte, int, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
-	defer cancel()
-	q, err := http.NewRequestWithContext(ctx, http.MethodGet, c.at+path, nil)
+	q, err := http.NewRequest(http.MethodGet, c.at+path, nil)
 	if err != nil {
 		return nil, 0, err
 	}
+	return c.send(ctx, q, answerTime)
+}
+
+// send sends q, and returns what the peer answers within a time, and the HTTP status.
+func (c *command) send(ctx context.Context, q *http.Request, within time.Duration) ([]byte, int, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
 	direct := &http.Client{
 		Transport:     &http.Transport{DisableKeepAlives: true}, // without a proxy
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	a, err := direct.Do(q)
+	a, err := direct.Do(q.WithContext(ctx))
 	if err != nil {
-		return nil, 0, fmt.Errorf("no answer from %s: %w: does a peer run there with -http?", c.at, errors.Unwrap(err))
+		return nil, 0, fmt.Errorf("no answer from %s: %w: %s", c.at, errors.Unwrap(err), config.Serving(c.at))
 	}
 	defer a.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(a.Body, maxAnswer))
 	return b, a.StatusCode, err
 }
+
+// columns are the names of those of the table.
+const columns = "id\thost\tstate\twire\tlast heard\taddress\tdoes not hear"
 
 // tabulate returns r as text.
 func tabulate(r *statusJSON) []byte {
@@ -302,9 +341,16 @@ func tabulate(r *statusJSON) []byte {
 	} else {
 		fmt.Fprintf(&b, "\nnot ready: %s\n", r.Reason)
 	}
-	fmt.Fprintf(&b, "can lose now: %s\n\n", r.CanLose.Words)
+	fmt.Fprintf(&b, "can lose now: %s\n", r.CanLose.Words)
+	if words := r.Peer.stored(); words != "" {
+		fmt.Fprintf(&b, "stored: %s\n", words)
+	}
+	if r.File.Words != "" {
+		fmt.Fprintf(&b, "hosts file: %s\n", r.File.Words)
+	}
+	b.WriteByte('\n')
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "id\thost\tstate\tlast heard\taddress\tdoes not hear")
+	fmt.Fprintln(t, columns)
 	for i := range r.Hosts {
 		fmt.Fprintln(t, r.line(&r.Hosts[i]))
 	}
@@ -313,11 +359,32 @@ func tabulate(r *statusJSON) []byte {
 	return b.Bytes()
 }
 
+// stored says in words what the peer has stored; "" if it stores nothing.
+func (p *peerJSON) stored() string {
+	words := "view " + strconv.FormatInt(p.StoredView, 10)
+	switch {
+	case !p.Stores:
+		return ""
+	case p.StoredView == 0:
+		words = "no view"
+	}
+	if p.StoringMS >= slowDisk {
+		words += fmt.Sprintf("; more has been waiting for the disk for %d s", p.StoringMS/1000)
+	}
+	return words
+}
+
 // line is a host in the table.
 func (r *statusJSON) line(h *hostJSON) string {
-	state, heard := h.State, "-"
+	state, wire, heard := h.State, "-", "-"
+	if h.Wire != 0 {
+		wire = strconv.Itoa(int(h.Wire))
+	}
 	if h.ID == r.Follows && h.Member && r.led() {
 		state += ", leads"
+	}
+	if words := h.beside(); words != "" {
+		state += ", " + words
 	}
 	if h.Heard != nil {
 		heard = fmt.Sprintf("%.1f s ago", *h.Heard)
@@ -331,6 +398,6 @@ func (r *statusJSON) line(h *hostJSON) string {
 	if more := len(h.DoesNotHear) - maxNames; more > 0 {
 		unheard = append(unheard, fmt.Sprintf("and %d more", more))
 	}
-	return strings.Join([]string{strconv.Itoa(int(h.ID)), h.Name, state, heard,
+	return strings.Join([]string{strconv.Itoa(int(h.ID)), h.Name, state, wire, heard,
 		cmp.Or(strings.Join(h.Addresses, " "), "-"), cmp.Or(strings.Join(unheard, " "), "-")}, "\t")
 }

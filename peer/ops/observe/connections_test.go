@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"memberly/peer/handlers"
+	"memberly/peer/types"
 )
 
 // end is one end of a connection, with addresses of its own.
@@ -128,7 +129,7 @@ func TestConnectionsOfThisMachine(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{"/live", "/events"} {
 		f := three()
-		s := newServer(Config{Names: []string{"one", "two", "three"}, Monitor: 2200 * time.Millisecond}, f)
+		s := newServer(Config{Names: named("one", "two", "three"), Monitor: 2200 * time.Millisecond}, f)
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -151,12 +152,15 @@ func TestConnectionsOfThisMachine(t *testing.T) {
 	}
 }
 
-// A request that names another server is refused.
+// A request that names another server is refused. Names of hosts that were added since the start are this server's.
 func TestHostHeader(t *testing.T) {
 	t.Parallel()
-	h := newServer(Config{Names: []string{"one", "two.example.org"}}, &fake{status: &handlers.Status{}}).routes()
+	names := named("one", "two.example.org", "gone")
+	h := newServer(Config{Names: names}, &fake{status: &handlers.Status{}}).routes()
+	names.Set(3, types.Host{Name: "gone", Retired: true})
+	names.Set(4, types.Host{Name: "four"})
 	for host, want := range map[string]int{
-		"10.0.0.1:8082": 200, "[::1]:8082": 200, "[fe80::1%25eth0]:8082": 200, "localhost:8082": 200, "LOCALHOST": 200, "one": 200, "One:80": 200,
+		"four": 200, "gone:8082": 421, "10.0.0.1:8082": 200, "[::1]:8082": 200, "[fe80::1%25eth0]:8082": 200, "localhost:8082": 200, "LOCALHOST": 200, "one": 200, "One:80": 200,
 		"two.example.org.": 200, "two.example.org.:8082": 200, "": 200,
 		"evil.example.org": 421, "one.evil.example.org:8082": 421, "two": 421, "localhost.evil": 421, "127.0.0.1.evil:8082": 421,
 	} {

@@ -18,18 +18,18 @@ import (
 // gone.
 const keepAlive = 15 * time.Second
 
-// eventJSON is one line of /events (README, "See inside").
+// eventJSON is one line of /events (docs/reference-http.md).
 type eventJSON struct {
 	Version  int        `json:"version"`
 	ID       string     `json:"id"`
 	Time     time.Time  `json:"time"`
-	Event    string     `json:"event"` // view, failure, message, leads, ceased, halt, files differ, runs twice, missed
+	Event    string     `json:"event"` // view, failure, message, leads, ceased, halt, files differ, runs twice, hosts file, not listed, retired, missed
 	Words    string     `json:"words"`
 	View     int64      `json:"view"`
 	Leader   types.ID   `json:"leader"`
 	Members  []types.ID `json:"members,omitempty"`
-	Cause    string     `json:"cause,omitempty"` // of a view: made, joined, added, unreachable, restarted, left, expelled, several
-	Host     types.ID   `json:"host,omitempty"`  // that was added, removed, failed, has another hosts file or runs twice
+	Cause    string     `json:"cause,omitempty"` // of a view: made, joined, added, unreachable, restarted, left, expelled, host added, host retired, several
+	Host     types.ID   `json:"host,omitempty"`  // that was added, removed or retired, failed, has another hosts file, runs twice, or does not list this one
 	AskedBy  types.ID   `json:"asked_by,omitempty"`
 	Answers  int        `json:"answers,omitempty"`
 	Needed   int        `json:"needed,omitempty"`
@@ -47,9 +47,9 @@ func (s *Server) event(e *handlers.Event, number uint64) *eventJSON {
 		Words: s.config.Names.event(e), View: e.View, Leader: e.Leader, Members: e.Members}
 	switch e.Kind {
 	case handlers.Installed:
-		of.Cause, of.Host, of.AskedBy = causeName(e), e.Change.Member.ID, e.Asked
+		of.Cause, of.Host, of.AskedBy = Cause(e), e.Change.Member.ID, e.Asked
 		of.Answers, of.Needed, of.Took = e.Answers, e.Needed, inSeconds(e.Took)
-	case handlers.FilesDiffer, handlers.MonitorDiffers, handlers.RunsTwice:
+	case handlers.FilesDiffer, handlers.MonitorDiffers, handlers.RunsTwice, handlers.Unlisted, handlers.SelfRetired:
 		of.Host = e.Host
 	case handlers.Failed:
 		of.Host, of.Silence = e.Host, inSeconds(e.Silence)
@@ -67,7 +67,14 @@ func (s *Server) event(e *handlers.Event, number uint64) *eventJSON {
 	return of
 }
 
-func causeName(e *handlers.Event) string {
+// The causes of views in which hosts change, and no member does.
+const (
+	hostAdded   = "host added"
+	hostRetired = "host retired"
+)
+
+// Cause names why there is the view of e, an Installed, as /events does.
+func Cause(e *handlers.Event) string {
 	switch {
 	case e.Made:
 		return "made"
@@ -75,6 +82,10 @@ func causeName(e *handlers.Event) string {
 		return "added"
 	case e.Change.Operation == types.Del:
 		return e.Change.Cause.String()
+	case e.Change.Operation == types.Grow:
+		return hostAdded
+	case e.Change.Operation == types.Retire:
+		return hostRetired
 	case e.Asked != 0:
 		return "joined"
 	}

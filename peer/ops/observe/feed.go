@@ -19,15 +19,31 @@ const (
 // read, and they see nothing but copies.
 type feed struct {
 	status datastructures.SafeValue[*handlers.Status]
-	lease  board // after the last step, which may be later than status
+	lease  board                                // after the last step, which may be later than status
+	views  datastructures.SafeValue[viewCounts] // as of status
 	events datastructures.SafeRing[handlers.Event]
 	start  datastructures.SafeValue[time.Time]   // when an Instant.Run was 0
 	since  datastructures.SafeValue[[]time.Time] // by ID-1: when the host became a member, or ceased to be one; replaced, never modified
 
 	// These belong to the goroutine of the steps.
+	counts    viewCounts    // of hosts alone
 	view      types.View    // the last that was installed
 	refreshed time.Duration // when status was stored
 	halt      handlers.Halt // that of status
+}
+
+// viewCounts counts the views that a peer installed.
+type viewCounts struct {
+	ofMembers    [types.Expelled + 1]uint64 // by the cause of a removal; Present for all others
+	hostsAdded   uint64                     // views with a host more, and the same members
+	hostsRetired uint64
+}
+
+// of returns c with what t counts, for which a view with the same members is one without a removal.
+func (c viewCounts) of(t *handlers.Tally) viewCounts {
+	c.ofMembers = t.Changes
+	c.ofMembers[types.Present] -= c.hostsAdded + c.hostsRetired
+	return c
 }
 
 func newFeed() *feed {
@@ -56,6 +72,7 @@ func (f *feed) stepped(s *handlers.Step) {
 	f.refreshed = s.At
 	f.start.Store(time.Now().Add(-s.At))
 	st := s.Status()
+	f.views.Store(f.counts.of(&st.Tally))
 	f.status.Store(st)
 	if st.Halt != f.halt {
 		f.halt = st.Halt
@@ -64,8 +81,14 @@ func (f *feed) stepped(s *handlers.Step) {
 	}
 }
 
-// installed notes which hosts became members by a view, or ceased to be.
+// installed notes which hosts became members by a view, or ceased to be, and counts it if it changed hosts alone.
 func (f *feed) installed(e *handlers.Event) {
+	switch e.Change.Operation {
+	case types.Grow:
+		f.counts.hostsAdded++
+	case types.Retire:
+		f.counts.hostsRetired++
+	}
 	since := make([]time.Time, len(e.Now.Last))
 	copy(since, f.since.Load())
 	for i := range since {
@@ -88,6 +111,9 @@ func (f *feed) Since(id types.ID) time.Time {
 
 // Status returns what the peer last told of itself; nil before its first step. It is not to be modified.
 func (f *feed) Status() *handlers.Status { return f.status.Load() }
+
+// Views returns how many views the peer had installed when it last told of itself.
+func (f *feed) Views() viewCounts { return f.views.Load() }
 
 // Lease returns the lease that the peer had after its last step. Whether it lasts depends on the present moment.
 func (f *feed) Lease() handlers.Lease { return f.lease.load() }

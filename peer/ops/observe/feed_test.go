@@ -61,6 +61,21 @@ func TestFeed(t *testing.T) {
 	}
 }
 
+// Views in which only hosts change are counted by themselves: the protocol counts them as views without a removal.
+func TestFeedCountsHosts(t *testing.T) {
+	t.Parallel()
+	f := newFeed()
+	st := &handlers.Status{}
+	st.Tally.Changes[types.Present], st.Tally.Changes[types.Left] = 5, 1
+	for _, op := range []types.Operation{types.Grow, types.Retire, types.Grow, types.Add, types.Nothing} {
+		f.stepped(&handlers.Step{Status: func() *handlers.Status { return st },
+			Events: []handlers.Event{{Kind: handlers.Installed, Change: types.Change{Operation: op}}}})
+	}
+	if c := f.Views(); c.hostsAdded != 2 || c.hostsRetired != 1 || c.ofMembers[types.Present] != 2 || c.ofMembers[types.Left] != 1 {
+		t.Errorf("it counts %+v", c)
+	}
+}
+
 // An operator is told what the peer waits for, and what is wrong with other hosts; nothing else.
 func TestNotices(t *testing.T) {
 	t.Parallel()
@@ -73,20 +88,40 @@ func TestNotices(t *testing.T) {
 		{handlers.Event{Kind: handlers.Waits, Halt: handlers.NoGroup, Awaited: []types.ID{1, 2}},
 			"Waiting to be let into the group; no answer from one, two"},
 		{handlers.Event{Kind: handlers.Waits, Halt: handlers.NoGroup},
-			"Waiting to be let into the group; no host that runs is in one"},
+			"Waiting to be let into the group; no host that runs is in one that can go on"},
 		{handlers.Event{Kind: handlers.Waits, Halt: handlers.NoNames, Awaited: []types.ID{2, 3}},
 			"Waiting to form a group: the name service knows none of the other hosts: two, three; check their names in the hosts file, and the name service"},
 		{handlers.Event{Kind: handlers.Waits, Halt: handlers.NoQuorum, Awaited: []types.ID{2}},
 			"Waiting for a quorum of the group; missing: two"},
+		{handlers.Event{Kind: handlers.Waits, Halt: handlers.Returning, Awaited: []types.ID{2}},
+			"Waiting to be let into the group again, or to go on with the view that it has stored; no sign yet of two"},
+		{handlers.Event{Kind: handlers.Waits, Halt: handlers.NoVotes, Awaited: []types.ID{2, 3}},
+			"Waiting to form a group, for which more than half of the hosts must agree; no vote from two, three"},
+		{handlers.Event{Kind: handlers.Waits, Halt: handlers.JoinsOnly, Awaited: []types.ID{2, 3}},
+			"Waiting to be let into a group, and makes none itself (-join-only); no answer from two, three"},
+		{handlers.Event{Kind: handlers.Waits, Halt: handlers.JoinsOnly},
+			"Waiting to be let into a group, and makes none itself (-join-only); no host that runs is in one that can go on"},
+		{handlers.Event{Kind: handlers.Waits, Halt: handlers.NoMaker, Awaited: []types.ID{3}},
+			"Waiting to form a group, which is for three to do: the hosts have agreed on that"},
+		{handlers.Event{Kind: handlers.Waits, Halt: handlers.NoDisk},
+			"Waiting for its own disk, which has not stored what this peer must remember: check the disk of its state file"},
+		{handlers.Event{Kind: handlers.Waits, Halt: handlers.NotStoring},
+			"Waiting for its own disk, which has not stored what this peer must remember: check the disk of its state file"},
 		{handlers.Event{Kind: handlers.FilesDiffer, Host: 2},
 			"The hosts file of two differs from the one here: use the same file everywhere, names in the same order"},
 		{handlers.Event{Kind: handlers.RunsTwice, Host: 2},
 			"two runs twice, at invalid IP and at invalid IP: stop one"},
+		{handlers.Event{Kind: handlers.Unlisted, Host: 2},
+			"two does not list this host yet: write this host's line into the hosts file there too, and send its peer SIGHUP or run memberly reload"},
+		{handlers.Event{Kind: handlers.SelfRetired, Host: 1},
+			"The group of one has retired this host, whose id is never used again: add a new line for it at the end of all hosts files"},
+		{handlers.Event{Kind: handlers.HostsFile, Listing: &handlers.Listing{Agreed: 3, Wrong: 3, Ahead: []types.ID{4}}},
+			`Host 3 has another name in the hosts file here, and the group has agreed on "three": correct that line. The hosts in use stay`},
 		{handlers.Event{Kind: handlers.Failed, Host: 2}, ""},
 		{handlers.Event{Kind: handlers.Installed}, ""},
 	} {
 		got := ""
-		n := Notices{Names: Names{"one", "two", "three"}, Say: func(format string, args ...any) { got += fmt.Sprintf(format, args...) }}
+		n := Notices{Names: named("one", "two", "three"), Say: func(format string, args ...any) { got += fmt.Sprintf(format, args...) }}
 		n.Stepped(&handlers.Step{Events: []handlers.Event{c.event}})
 		if got != c.want {
 			t.Errorf("it says %q, want %q", got, c.want)

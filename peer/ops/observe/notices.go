@@ -4,8 +4,8 @@ import (
 	"memberly/peer/handlers"
 )
 
-// Notices is the listener that tells an operator, on stdout, of what needs him: what the peer waits for, hosts
-// files that differ, and hosts that run twice.
+// Notices is the listener that tells an operator, on stdout, of what needs him: what the peer waits for, what
+// is wrong with hosts files, and hosts that run twice.
 type Notices struct {
 	Names Names                            // of all hosts
 	Say   func(format string, args ...any) // writes a line; it must not wait
@@ -17,7 +17,8 @@ func (n Notices) Stepped(s *handlers.Step) {
 		switch e := &s.Events[i]; e.Kind {
 		case handlers.Waits:
 			n.Say("Waiting %s", n.Names.waiting(e.Halt, e.Awaited))
-		case handlers.FilesDiffer, handlers.MonitorDiffers, handlers.RunsTwice:
+		case handlers.FilesDiffer, handlers.MonitorDiffers, handlers.RunsTwice, handlers.StateOld,
+			handlers.HostsFile, handlers.Unlisted, handlers.SelfRetired:
 			n.Say("%s", n.Names.event(e))
 		}
 	}

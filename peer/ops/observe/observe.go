@@ -1,6 +1,6 @@
 // Package observe serves the status, the events and the metrics of a peer over HTTP, with a page for people,
 // and writes notices for its operator. It is a listener of the peer, and can neither change nor delay it, but for its
-// end, which waits for the commands of memberly hold: it bounds its connections, and makes one answer at a time.
+// end, which waits for the commands of memberly hold, and for memberly reload: it bounds its connections, and makes one answer at a time.
 package observe
 
 import (
@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -44,6 +43,7 @@ type Facts interface {
 // peer is what is shown of a peer: what its steps told, by a feed, and its facts.
 type peer interface {
 	Status() *handlers.Status
+	Views() viewCounts
 	Lease() handlers.Lease
 	Changes() <-chan struct{}
 	Age(*handlers.Status) time.Duration
@@ -58,6 +58,9 @@ type Config struct {
 	Names   Names
 	Monitor time.Duration
 	Build   string // the program's version
+	// Reload has the peer read its hosts file again. The error says why the file is not in use. It may wait for the file;
+	// nil if the peer cannot.
+	Reload func() error
 }
 
 // Server is the listener that serves what it is told of a peer.
@@ -70,8 +73,10 @@ type Server struct {
 	watchers readers // of changes of the lease
 	holders  holders
 	clients  connections
-	turn     sync.Mutex // held while an answer is made, so that the peer competes with one at most
-	http     http.Server
+	// reloading has a value while the hosts file is read.
+	reloading chan struct{}
+	turn      sync.Mutex // held while an answer is made, so that the peer competes with one at most
+	http      http.Server
 }
 
 // Start serves at once; the caller adds the server to the peer's listeners. The error says why the address
@@ -98,7 +103,7 @@ func (s *Server) Stepped(step *handlers.Step) { s.feed.stepped(step) }
 func (s *Server) Ended(bool) { s.http.Close() }
 
 func newServer(c Config, p peer) *Server {
-	s := &Server{config: c, peer: p, life: strconv.FormatInt(time.Now().UnixNano(), 36)}
+	s := &Server{config: c, peer: p, life: strconv.FormatInt(time.Now().UnixNano(), 36), reloading: make(chan struct{}, 1)}
 	s.http = http.Server{Handler: s.routes(), ErrorLog: log.New(io.Discard, "", 0), MaxHeaderBytes: 16 << 10,
 		ReadTimeout: askTime, WriteTimeout: patience, IdleTimeout: idleTime, ConnState: s.clients.changed}
 	return s
@@ -116,6 +121,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /lease", s.inTurn(s.leaseNow))
 	mux.HandleFunc("GET /lease/changes", s.leaseChanges)
 	mux.HandleFunc("GET /live", s.inTurn(s.live))
+	mux.HandleFunc("POST /reload", s.reload)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !s.config.Names.mayAsk(r.Host) {
 			http.Error(w, fmt.Sprintf("%q is not a name of this server: ask by its address, localhost or a name of the hosts file",
@@ -208,5 +214,5 @@ func (n Names) mayAsk(host string) bool {
 	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil || strings.EqualFold(name, "localhost") || host == "" {
 		return true
 	}
-	return slices.ContainsFunc(n, func(known string) bool { return strings.EqualFold(strings.TrimSuffix(known, "."), name) })
+	return n.Has(name)
 }

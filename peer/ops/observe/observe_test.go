@@ -31,10 +31,12 @@ type fake struct {
 	since  time.Time
 	lease  handlers.Lease
 	now    time.Duration
+	views  viewCounts
 	log    datastructures.SafeRing[handlers.Event]
 }
 
 func (f *fake) Status() *handlers.Status                         { return f.status }
+func (f *fake) Views() viewCounts                                { return f.views.of(&f.status.Tally) }
 func (f *fake) Age(*handlers.Status) time.Duration               { return f.age }
 func (f *fake) Lease() handlers.Lease                            { return f.lease }
 func (f *fake) Changes() <-chan struct{}                         { return nil }
@@ -60,13 +62,22 @@ func (c *crowded) Addresses(types.ID) []netip.Addr {
 	return nil
 }
 
+// named returns the names of hosts that are called so.
+func named(names ...string) Names {
+	var hosts []types.Host
+	for _, name := range names {
+		hosts = append(hosts, types.Host{Name: name})
+	}
+	return Names{types.NewNames(hosts...)}
+}
+
 // However many ask at once, one answer is made at a time; and who does not read its own holds up
 // no other.
 func TestOneAnswerAtATime(t *testing.T) {
 	t.Parallel()
 	c := &crowded{fake: three()}
 	c.status.Hosts = append(c.status.Hosts, make([]handlers.HostStatus, 97)...)
-	h := newServer(Config{Names: make([]string, 100)}, c).routes()
+	h := newServer(Config{Names: named(make([]string, 100)...)}, c).routes()
 	var clients sync.WaitGroup
 	for range 120 {
 		clients.Go(func() {
@@ -102,9 +113,10 @@ func three() *fake {
 	f := &fake{status: &handlers.Status{At: handlers.Instant{Run: time.Hour, Wall: 1e18}, ID: 1, Standing: types.Joined,
 		View: types.View{Group: types.Group{Made: 5, Maker: 1}, Number: 3, Leader: 1, Members: []types.ID{1, 2, 3},
 			Last: []types.Past{{Incarnation: 5}, {Incarnation: 6}, {Incarnation: 7}}},
-		Reachable: 3, Quorate: true, Follows: 1, Leads: true, Spare: handlers.Spare{Any: 1, ExceptLeader: 1},
-		Hosts: []handlers.HostStatus{{State: handlers.Self, Reported: true}, {State: handlers.Present, Heard: time.Second, Reported: true,
+		Reachable: 3, Quorate: true, Follows: 1, Leads: true, Wire: 2, Spare: handlers.Spare{Any: 1, ExceptLeader: 1},
+		Hosts: []handlers.HostStatus{{State: handlers.Self, Speaks: 3, Reported: true}, {State: handlers.Present, Speaks: 2, Heard: time.Second, Reported: true,
 			NotHearing: []types.ID{3}}, {State: handlers.Present, Heard: 1500 * time.Millisecond}},
+		Listing: handlers.Listing{Hosts: make([]types.Host, 3), Agreed: 3},
 	}}
 	f.lease, f.now = handlers.Lease{Fence: 7, Until: time.Hour}, time.Hour-1500*time.Millisecond
 	f.log.Max = 4
@@ -113,7 +125,7 @@ func three() *fake {
 
 func serve(t *testing.T, f *fake) (*Server, *httptest.Server) {
 	t.Helper()
-	s := newServer(Config{Names: []string{"one", "two", "th<ree"}, Monitor: 2200 * time.Millisecond, Build: "v1"}, f)
+	s := newServer(Config{Names: named("one", "two", "th<ree"), Monitor: 2200 * time.Millisecond, Build: "v1"}, f)
 	h := httptest.NewServer(s.routes())
 	t.Cleanup(h.Close)
 	return s, h
@@ -133,12 +145,13 @@ func TestStatusJSON(t *testing.T) {
 	_, got := get(t, h, "/status")
 	got = regexp.MustCompile(`"time":"[^"]*"`).ReplaceAllString(got, `"time":""`)
 	const want = `{"version":1,"time":"","summary":"one leads view 3 with 3 members","ready":true,` +
-		`"peer":{"id":1,"name":"one","standing":"member","incarnation":0},"group":{"made":5,"maker":1},` +
+		`"peer":{"id":1,"name":"one","standing":"member","incarnation":0,"stores":false,"stored_view":0,"storing_ms":0},"group":{"made":5,"maker":1,"wire_version":2},` +
 		`"view":{"number":3,"leader":1,"members":[1,2,3],"quorum":2,"reachable":3,"quorum_reachable":true},` +
 		`"follows":1,"leads":true,"fence":7,"lease_ms":1500,"stopped":null,"can_lose":{"any":1,"sparing_leader":1,"single":[1,2,3],"words":"any 1 at once"},"missing":[],` +
-		`"hosts":[{"id":1,"name":"one","addresses":["10.0.0.1"],"state":"self","member":true,"heard_seconds_ago":null,"does_not_hear":[]},` +
-		`{"id":2,"name":"two","addresses":["10.0.0.2"],"state":"present","member":true,"heard_seconds_ago":1,"does_not_hear":[3]},` +
-		`{"id":3,"name":"th\u003cree","addresses":["10.0.0.3"],"state":"present","member":true,"heard_seconds_ago":1.5,"does_not_hear":null}]}` + "\n"
+		`"hosts_file":{"settled":true,"words":"","agreed":3,"ahead":[],"behind":[],"wrong":0,"differ":[],"running":[],"bound":false},` +
+		`"hosts":[{"id":1,"name":"one","addresses":["10.0.0.1"],"state":"self","member":true,"heard_seconds_ago":null,"does_not_hear":[],"wire_version":3,"retired":false,"agreed":true,"ahead":false,"behind":false},` +
+		`{"id":2,"name":"two","addresses":["10.0.0.2"],"state":"present","member":true,"heard_seconds_ago":1,"does_not_hear":[3],"wire_version":2,"retired":false,"agreed":true,"ahead":false,"behind":false},` +
+		`{"id":3,"name":"th\u003cree","addresses":["10.0.0.3"],"state":"present","member":true,"heard_seconds_ago":1.5,"does_not_hear":null,"wire_version":0,"retired":false,"agreed":true,"ahead":false,"behind":false}]}` + "\n"
 	if got != want {
 		t.Errorf("it serves\n%s, want\n%s", got, want)
 	}
@@ -224,6 +237,7 @@ func TestReadyAndLive(t *testing.T) {
 		{"well", func(*fake) {}, 200, 200, "ok"},
 		{"no quorum", func(f *fake) { f.status.Halt, f.status.Awaited = handlers.NoQuorum, []types.ID{2, 3} }, 503, 200, "two, th<ree"},
 		{"no leader", func(f *fake) { f.status.Halt = handlers.NoLeader }, 503, 200, "no member leads"},
+		{"its disk does not store", func(f *fake) { f.status.Halt = handlers.NotStoring }, 503, 200, "its own disk does not store"},
 		{"its lease has ended", func(f *fake) { f.now = f.lease.Until }, 503, 200, "its lease as leader has ended"},
 		{"has resigned", func(f *fake) { f.lease.Resigned = true }, 503, 200, "about to leave"},
 		{"frozen", func(f *fake) { f.age = 3 * time.Second }, 503, 200, "no step for 3.0 s"},
@@ -254,7 +268,7 @@ func TestMissing(t *testing.T) {
 	if _, got := get(t, h, "/status"); !strings.Contains(got, want) || !strings.Contains(got, `"missing":[{"id":2,"name":"two","state":"removed","since":"`) {
 		t.Errorf("it serves %s", got)
 	}
-	if _, got := get(t, h, "/"); !strings.Contains(got, want) || !strings.Contains(got, `role="status" class="unsure"`) {
+	if _, got := get(t, h, "/"); !strings.Contains(got, want) || !strings.Contains(got, `id="state" data-live class="unsure"`) {
 		t.Errorf("the page is %s", got)
 	}
 	f.status.View.Last[1].Cause = types.Left
@@ -267,7 +281,7 @@ func TestMissing(t *testing.T) {
 // In a large group the columns of the matrix have ids above them.
 func TestPageOfForty(t *testing.T) {
 	t.Parallel()
-	f, names := three(), make(Names, 40)
+	f, names := three(), make([]string, 40)
 	f.status.View.Members, f.status.View.Last, f.status.Hosts = nil, nil, nil
 	for i := range names {
 		names[i] = fmt.Sprintf("host-with-a-long-name-%d", i+1)
@@ -276,9 +290,27 @@ func TestPageOfForty(t *testing.T) {
 		f.status.Hosts = append(f.status.Hosts, handlers.HostStatus{State: handlers.Present, Reported: true})
 	}
 	w := httptest.NewRecorder()
-	newServer(Config{Names: names}, f).routes().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://localhost/", nil))
+	newServer(Config{Names: named(names...)}, f).routes().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://localhost/", nil))
 	if got := w.Body.String(); !strings.Contains(got, `title="40 host-with-a-long-name-40">40</th>`) {
 		t.Errorf("the page is %s", got)
+	}
+}
+
+// The page and the table show which wire version each host speaks, and the page that of the group.
+func TestShowsWire(t *testing.T) {
+	t.Parallel()
+	f := three()
+	s, h := serve(t, f)
+	if _, got := get(t, h, "/"); !strings.Contains(got, "<dt>Wire version</dt><dd>2</dd>") || !strings.Contains(got, "<td>10.0.0.1</td><td>3</td>") ||
+		!strings.Contains(got, "<td>10.0.0.3</td><td>–</td>") {
+		t.Errorf("the page is %s", got)
+	}
+	if table := string(tabulate(s.report())); !regexp.MustCompile(`(?m)^1 +one +self, leads +3 +- (.|\n)*^3 +th<ree +present +- +1\.5 s ago `).MatchString(table) {
+		t.Errorf("the table is\n%s", table)
+	}
+	f.status.Standing = types.Fresh
+	if _, got := get(t, h, "/"); !strings.Contains(got, "<dt>Wire version</dt><dd>–</dd>") {
+		t.Errorf("without a view the page is %s", got)
 	}
 }
 
@@ -308,7 +340,12 @@ func TestLeaving(t *testing.T) {
 func TestMetricsFormat(t *testing.T) {
 	t.Parallel()
 	f := three()
+	f.status.Tally.Led, f.status.Tally.Stalls, f.status.Tally.Stood = 6, 2, 1250*time.Millisecond
+	f.status.Tally.Received[0], f.status.Tally.Received[types.Probe] = 4, 5
 	f.status.Tally.Silence.Counts[3], f.status.Tally.Silence.Count, f.status.Tally.Silence.Sum = 2, 3, 5*time.Second
+	f.status.Tally.Changes[types.Present], f.status.Tally.Changes[types.Left] = 9, 1
+	f.views.hostsAdded, f.views.hostsRetired = 2, 1
+	f.status.Listing = handlers.Listing{Hosts: []types.Host{{}, {Retired: true}, {}, {}}, Agreed: 3, Ahead: []types.ID{4}}
 	_, h := serve(t, f)
 	_, text := get(t, h, "/metrics")
 	sample := regexp.MustCompile(`^(memberly_[a-z_]+?)(_bucket|_sum|_count)?(\{([a-z_]+="[^"]*",?)+\})? [0-9.e+-]+$`)
@@ -325,11 +362,69 @@ func TestMetricsFormat(t *testing.T) {
 			t.Errorf("%q is no sample of a declared family", line)
 		}
 	}
-	for _, want := range []string{"memberly_ready 1\n", "memberly_leads 1\n", "memberly_fence 7\n", "memberly_lease_seconds 1.5\n", "memberly_view_number 3\n", `memberly_dropped_total{reason="no_member"} 3` + "\n",
+	for _, want := range []string{"memberly_ready 1\n", "memberly_leads 1\n", "memberly_fence 7\n", "memberly_lease_seconds 1.5\n", "memberly_view_number 3\n", "memberly_wire_version 2\n",
+		`memberly_messages_received_total{kind="unknown"} 4` + "\n", `memberly_messages_received_total{kind="PROBE"} 5` + "\n", `memberly_dropped_total{reason="no_member"} 3` + "\n",
+		"memberly_leaderships_total 6\n", "memberly_stalls_total 2\n", "memberly_stalled_seconds_total 1.25\n",
+		`memberly_hosts{state="agreed"} 2` + "\n", `memberly_hosts{state="retired"} 1` + "\n", `memberly_hosts{state="proposed"} 1` + "\n", "memberly_hosts_file_settled 0\n",
+		`memberly_views_total{cause="added"} 6` + "\n", `memberly_views_total{cause="left"} 1` + "\n", `memberly_views_total{cause="host_added"} 2` + "\n", `memberly_views_total{cause="host_retired"} 1` + "\n",
 		`memberly_failure_detection_seconds_bucket{le="0.1"} 2` + "\n", `memberly_failure_detection_seconds_bucket{le="+Inf"} 3` + "\n",
 		"memberly_failure_detection_seconds_sum 5\n"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is not in\n%s", want, text)
+		}
+	}
+}
+
+// A peer with -state shows what it has stored, and for how long its disk has kept it waiting; one without shows nothing.
+func TestStores(t *testing.T) {
+	t.Parallel()
+	shown := func(f *fake) (all string) {
+		s, h := serve(t, f)
+		for _, path := range []string{"/status", "/metrics", "/"} {
+			_, text := get(t, h, path)
+			all += text
+		}
+		return all + string(tabulate(s.report()))
+	}
+	f := three()
+	for _, not := range []string{"stored_view ", "store_seconds", "storing_seconds", "Stored</dt>", "stored: "} {
+		if got := shown(f); strings.Contains(got, not) {
+			t.Errorf("without -state it shows %q", not)
+		}
+	}
+	f.status.Stores, f.status.Stored, f.status.Storing = true, 2, 1250*time.Millisecond
+	f.status.Tally.Stored.Count, f.status.Tally.Stored.Sum = 2, 3*time.Second
+	got := shown(f)
+	for _, want := range []string{`"stores":true,"stored_view":2,"storing_ms":1250}`, "\nmemberly_stored_view 2\n", "\nmemberly_storing_seconds 1.25\n",
+		"\nmemberly_store_seconds_sum 3\n", "<dt>Stored</dt><dd>view 2; more has been waiting for the disk for 1 s</dd>",
+		"\nstored: view 2; more has been waiting for the disk for 1 s\n"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is not in\n%s", want, got)
+		}
+	}
+	f.status.Halt = handlers.NotStoring
+	f.log.Append(handlers.Event{Kind: handlers.Halted, Halt: handlers.NotStoring})
+	words := "its own disk does not store what this peer must remember, so the group may go on, but without its vote: check the disk of its state file"
+	got = shown(f)
+	for _, want := range []string{"one leads view 3 with 3 members\nnot ready: " + words, `"ready":false,"reason":"` + words, `"stopped":{"why":"not storing","words":"` + words + `","waits_for":[]}`,
+		"\nmemberly_ready 0\n", "\nmemberly_leads 1\n", "Does not store.", "self, leads  "} {
+		if !strings.Contains(got, want) {
+			t.Errorf("of a leader whose disk stalls: %q is not in\n%s", want, got)
+		}
+	}
+	f.status.Leads, f.status.Follows, f.lease = false, 2, handlers.Lease{}
+	if got := shown(f); !strings.Contains(got, "one follows two in view 3 with 3 members\nnot ready: its own disk") || !strings.Contains(got, "present, leads  ") {
+		t.Errorf("of a follower whose disk stalls it shows\n%s", got)
+	}
+	f.status.Storing, f.status.Stored = 20*time.Millisecond, 0
+	f.status.Standing, f.status.View, f.status.Halt, f.status.Awaited = types.Fresh, types.View{}, handlers.NoVotes, []types.ID{2}
+	if got := shown(f); !strings.Contains(got, "\nstored: no view\n") || !strings.Contains(got, `"why":"no votes"`) || !strings.Contains(got, `"waits_for":[2]`) {
+		t.Errorf("of one that founds it shows\n%s", got)
+	}
+	f.status.Standing, f.status.Stored, f.status.Halt = types.Returned, 7, handlers.Returning
+	for _, want := range []string{`"standing":"returned"`, "one has returned, and has view 7 stored", `"why":"returning"`, "memberly_stored_view 7"} {
+		if got := shown(f); !strings.Contains(got, want) {
+			t.Errorf("of one that has returned it shows no %q in\n%s", want, got)
 		}
 	}
 }
@@ -526,6 +621,9 @@ func TestEventWords(t *testing.T) {
 		{handlers.Event{Change: del(types.Unreachable), Asked: 1, Took: handlers.Never}, "unreachable", "two was unreachable; removed by one"},
 		{handlers.Event{Change: del(types.Restarted), Asked: 1, Took: handlers.Never}, "restarted", "two was restarted; removed by one"},
 		{handlers.Event{Change: del(types.Expelled), Asked: 1, Took: handlers.Never}, "expelled", "two was expelled; removed by one"},
+		{handlers.Event{Change: types.Change{Operation: types.Grow, Member: types.Member{ID: 6}, Name: "six"}, Asked: 1, Answers: 3, Needed: 2,
+			Took: 12 * time.Millisecond}, "host added", "six was added as host 6; 3 answers, 2 needed; took 12 ms"},
+		{handlers.Event{Change: types.Change{Operation: types.Retire, Member: types.Member{ID: 2}}, Asked: 1, Took: handlers.Never}, "host retired", "two was retired"},
 	} {
 		c.event.Kind = handlers.Installed
 		got := s.event(&c.event, 1)
@@ -560,19 +658,19 @@ func TestCommands(t *testing.T) {
 		want string // in stdout, or in stderr if the code is not 0
 	}{
 		{"status", at, yes, "one leads view 3 with 3 members: ready\n"},
-		{"status", at, yes, "2   two     present      1.0 s ago   10.0.0.2  th<ree\n"},
+		{"status", at, yes, "2   two     present      2     1.0 s ago   10.0.0.2  th<ree\n"},
 		{"status", "-json " + at, yes, `{"version":1,`},
 		{"status", stopped, yes, "not ready: it waits for a quorum"},
 		{"status", stranger, no, "is not a peer"},
 		{"status", foreign, yes, "one\n"},
 		{"ready", foreign, no, "is not a peer"},
-		{"status", "127.0.0.1:1", no, "does a peer run there with -http?"},
+		{"status", "127.0.0.1:1", no, "connection refused: start the peer with -http 1, if it runs without\n"},
 		{"status", "nowhere", misuse, "Usage: memberly status"},
 		{"status", at + " " + at, misuse, "one address"},
 		{"status", "-help", yes, "Usage: memberly status"},
 		{"ready", at, yes, "ok\n"},
 		{"ready", "-watch " + at, misuse, "Usage: memberly ready"},
-		{"ready", "127.0.0.1:1", no, "refused"},
+		{"ready", "127.0.0.1:1", no, "refused: start the peer with -http 1, if it runs without\n"},
 	} {
 		var stdout, stderr strings.Builder
 		run := map[string]func() int{
@@ -599,7 +697,7 @@ func TestWatch(t *testing.T) {
 	var current atomic.Pointer[fake]
 	current.Store(three())
 	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		newServer(Config{Names: []string{"one", "two", "three"}, Monitor: time.Minute}, current.Load()).routes().ServeHTTP(w, r)
+		newServer(Config{Names: named("one", "two", "three"), Monitor: time.Minute}, current.Load()).routes().ServeHTTP(w, r)
 	}))
 	t.Cleanup(h.Close)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -677,7 +775,7 @@ func TestHostileAnswers(t *testing.T) {
 		what   string
 		answer statusJSON
 	}{
-		{"escapes", statusJSON{Version: jsonVersion, Summary: harm, Reason: harm, CanLose: lossJSON{Words: harm},
+		{"escapes", statusJSON{Version: jsonVersion, Summary: harm, Reason: harm, File: fileJSON{Words: harm}, CanLose: lossJSON{Words: harm},
 			Hosts: []hostJSON{{ID: 1, Name: harm, State: harm, Addresses: []string{harm}, DoesNotHear: []types.ID{1}}}}},
 		{"long texts", statusJSON{Version: jsonVersion, Summary: long, Hosts: []hostJSON{{ID: 1, Name: long, State: "a", Addresses: []string{long}}}}},
 		{"long lists", statusJSON{Version: jsonVersion, Hosts: []hostJSON{{ID: 1, Name: "\xff" + long[:1000], DoesNotHear: slices.Repeat([]types.ID{1}, types.MaxHosts)}}}},
@@ -757,6 +855,7 @@ func TestLargestAnswer(t *testing.T) {
 		r.Hosts = append(r.Hosts, hostJSON{ID: id + 1, Name: "host\\\",[", Addresses: []string{"10.0.0.1", "10.0.0.2", "fd00::1", "fd00::2"},
 			DoesNotHear: slices.Repeat([]types.ID{types.MaxHosts}, handlers.MaxNamed)})
 	}
+	r.File = fileJSON{Ahead: r.View.Members, Behind: r.View.Members, Differ: r.View.Members, Running: r.View.Members}
 	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, &r) }))
 	t.Cleanup(h.Close)
 	var stdout, stderr strings.Builder

@@ -36,6 +36,9 @@ const (
 	maxColumns = 40
 	// maxNamed is up to how many columns have names above them; more have ids.
 	maxNamed = 12
+	// maxRoomy is up to how many hosts the table is roomy, and in the order of their ids; of more, those with problems
+	// come first.
+	maxRoomy = 12
 	// maxLines bounds the timeline.
 	maxLines = 60
 )
@@ -46,6 +49,10 @@ type page struct {
 	Build      string
 	LeaderName string
 	Quorum     string
+	Lacks      bool   // hosts are missing
+	Lacking    string // which
+	Dense      bool   // the table has many rows
+	Stored     string // "" if it stores nothing
 	Rows       []row
 	Matrix     []matrixRow
 	Unheard    []string // sentences: one member does not hear another
@@ -55,9 +62,9 @@ type page struct {
 // row is a host in the table.
 type row struct {
 	hostJSON
-	Leads            bool
-	Mark, Words, Ago string
-	Where            string
+	Leads                   bool
+	Class, Mark, Words, Ago string
+	Where                   string
 }
 
 // matrixRow is the members that one member hears; Head stands above its column.
@@ -82,6 +89,7 @@ var marks = map[string]struct{ mark, words string }{
 	"removed":     {"○", "removed"},
 	"left":        {"○", "left"},
 	"expelled":    {"○", "expelled"},
+	"retired":     {"–", "retired"},
 	"absent":      {"○", "never was a member"},
 	"unknown":     {"?", "unknown"},
 }
@@ -105,32 +113,50 @@ func (s *Server) page(w http.ResponseWriter, _ *http.Request) {
 
 func (s *Server) newPage() *page {
 	p := &page{statusJSON: s.report(), Build: s.config.Build, LeaderName: "none"}
+	p.Stored = p.Peer.stored()
 	led := p.led()
 	if led {
 		p.LeaderName = s.config.Names.name(p.Follows)
 	}
-	for _, h := range p.Hosts {
-		m := marks[h.State]
-		r := row{hostJSON: h, Leads: led && h.ID == p.Follows, Mark: m.mark, Words: m.words, Ago: "–", Where: strings.Join(h.Addresses, ", ")}
-		if h.Heard != nil {
-			r.Ago = fmt.Sprintf("%.1f s ago", *h.Heard)
-		}
-		p.Rows = append(p.Rows, r)
+	p.Dense = len(p.Hosts) > maxRoomy
+	for i := range p.Hosts {
+		p.Rows = append(p.Rows, s.row(&p.Hosts[i], led && p.Hosts[i].ID == p.Follows))
+	}
+	if p.Dense {
+		slices.SortStableFunc(p.Rows, func(a, b row) int { return byTrouble(&a.hostJSON, &b.hostJSON) })
 	}
 	if v := p.View; v != nil {
-		p.Quorum = quorum(v.Quorum, len(v.Members), s.config.Names.name(v.Leader))
+		p.Quorum = v.quorum(s.config.Names.name(v.Leader))
+		missing := lacking(p.statusJSON)
+		p.Lacks, p.Lacking = len(missing) > 0, briefly(missing)
 		s.relate(p)
 	}
 	p.Timeline = s.timeline()
 	return p
 }
 
-// quorum says how many of n members form a quorum.
-func quorum(majority, n int, leader string) string {
-	if n%2 == 0 {
-		return fmt.Sprintf("%d, or %d with %s", majority, n/2, leader)
+// row is a host, which leads or does not, as the table shows it.
+func (s *Server) row(h *hostJSON, leads bool) row {
+	m := marks[h.State]
+	r := row{hostJSON: *h, Leads: leads, Class: h.State, Mark: m.mark, Words: m.words, Ago: "–", Where: strings.Join(h.Addresses, ", ")}
+	switch {
+	case h.belongs() && !h.Member && h.State != "unknown":
+		r.Class += " missing"
+	case h.troubled() && h.Member && h.State != handlers.Gone.String():
+		r.Class += " troubled"
 	}
-	return strconv.Itoa(majority)
+	if words := h.beside(); words != "" {
+		r.Words += ", " + words
+	}
+	if unheard := h.unheard(); len(unheard) == 1 {
+		r.Words += ", does not hear " + s.config.Names.name(unheard[0])
+	} else if len(unheard) > 1 {
+		r.Words += fmt.Sprintf(", does not hear %d", len(unheard))
+	}
+	if h.Heard != nil {
+		r.Ago = fmt.Sprintf("%.1f s ago", *h.Heard)
+	}
+	return r
 }
 
 // relate fills in which members hear which.
@@ -214,6 +240,8 @@ func (s *Server) moment(e *handlers.Event) moment {
 		m.Title = "Leads no longer."
 	case e.Kind == handlers.Halted && e.Halt == handlers.Going:
 		m.Class, m.Title = "going", "Makes progress again."
+	case e.Kind == handlers.Halted && e.Halt == handlers.NotStoring:
+		m.Title = "Does not store."
 	case e.Kind == handlers.Halted && e.Halt != handlers.LeavesView:
 		m.Title = "Cannot make progress."
 	}

@@ -26,6 +26,26 @@ function show(next) {
     const now = next.getElementById(part.id);
     if (now) update(part, now);
   }
+  say(next.getElementById("state").textContent.trim());
+}
+
+// say has a screen reader say the state when it has changed: not for a number of seconds that goes on, and at most
+// once in five seconds. What was said is taken away again, so that nobody reads the state twice.
+const pause = 5000;
+let said = null, at = -pause, waits = 0;
+
+function say(text) {
+  const key = text.replace(/\b(\d+h)?(\d+m)?[\d.]+ ?m?s\b/g, "");
+  said ??= key; // at first, the reader reads the page
+  clearTimeout(waits);
+  if (key === said) return;
+  const left = at + pause - performance.now();
+  if (left > 0) { waits = setTimeout(say, left, text); return; }
+  at = performance.now();
+  said = key;
+  const spoken = document.getElementById("spoken");
+  spoken.textContent = text;
+  setTimeout(() => { if (spoken.textContent === text) spoken.textContent = ""; }, pause - 1000);
 }
 
 // update makes an element like another. Children that are on both sides, by data-key or else by their place,
@@ -43,7 +63,8 @@ function update(old, now) {
   for (const [key, element] of after) {
     const same = before.get(key);
     if (same) {
-      at = same.nextElementSibling;
+      if (same === at) at = at.nextElementSibling;
+      else old.insertBefore(same, at);
       update(same, element);
     } else {
       old.insertBefore(element, at);

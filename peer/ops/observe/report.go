@@ -14,7 +14,7 @@ import (
 // changes its meaning, not when a field is added.
 const jsonVersion = 1
 
-// statusJSON is what /status serves (README, "See inside").
+// statusJSON is what /status serves (docs/reference-http.md).
 type statusJSON struct {
 	Version int           `json:"version"`
 	Time    time.Time     `json:"time"` // of the peer's last published step
@@ -30,11 +30,25 @@ type statusJSON struct {
 	LeaseMS int64         `json:"lease_ms"` // left of the lease unless it is renewed; 0 if it does not lead
 	Stopped *stopJSON     `json:"stopped"`  // null while the group can go on
 	CanLose lossJSON      `json:"can_lose"`
-	Missing []missingJSON `json:"missing"` // hosts of the file that are no members
-	Hosts   []hostJSON    `json:"hosts"`
+	Missing []missingJSON `json:"missing"` // hosts that the group lists, and that are neither members nor retired
+	File    fileJSON      `json:"hosts_file"`
+	Hosts   []hostJSON    `json:"hosts"` // of the view and of the file
 }
 
-// missingJSON is a host of the file that is no member of the view.
+// fileJSON is the hosts file beside what the group has agreed on.
+type fileJSON struct {
+	Settled bool       `json:"settled"` // they are the same, and so are the files of all members that the peer reaches
+	Words   string     `json:"words"`   // what is wrong, and what to do; "" for nothing
+	Agreed  int        `json:"agreed"`  // hosts that the group has agreed on, the retired ones included; 0 without a view
+	Ahead   []types.ID `json:"ahead"`   // hosts that the file adds or retires, and the group has not
+	Behind  []types.ID `json:"behind"`  // hosts that the group has added or retired, and the file has not
+	Wrong   types.ID   `json:"wrong"`   // the first host that the file has under another name; 0 for none
+	Differ  []types.ID `json:"differ"`  // reachable members whose files are not the same
+	Running []types.ID `json:"running"` // members that the file retires
+	Bound   bool       `json:"bound"`   // the file has changed since the host first ran, and so it makes no group
+}
+
+// missingJSON is a host that the group lists, and that is neither a member of the view nor retired.
 type missingJSON struct {
 	ID    types.ID  `json:"id"`
 	Name  string    `json:"name"`
@@ -46,14 +60,18 @@ type missingJSON struct {
 type peerJSON struct {
 	ID          types.ID          `json:"id"`
 	Name        string            `json:"name"`
-	Standing    string            `json:"standing"` // fresh, out, member
+	Standing    string            `json:"standing"` // fresh, out, member, returned
 	Incarnation types.Incarnation `json:"incarnation"`
+	Stores      bool              `json:"stores"`      // with -state
+	StoredView  int64             `json:"stored_view"` // the number of the view that is stored; 0 for none
+	StoringMS   int64             `json:"storing_ms"`  // how long the disk has stored nothing of what waits for it; 0 if nothing does
 }
 
 // groupJSON names a group by its making.
 type groupJSON struct {
 	Made  types.Incarnation `json:"made"`
 	Maker types.ID          `json:"maker"`
+	Wire  uint8             `json:"wire_version"` // that it speaks: the lowest of its members
 }
 
 // viewJSON is the view that the peer holds.
@@ -81,7 +99,7 @@ type lossJSON struct {
 	Words         string     `json:"words"`
 }
 
-// hostJSON is a host of the file.
+// hostJSON is a host of the view or of the file.
 type hostJSON struct {
 	ID          types.ID   `json:"id"`
 	Name        string     `json:"name"`
@@ -90,6 +108,11 @@ type hostJSON struct {
 	Member      bool       `json:"member"`
 	Heard       *float64   `json:"heard_seconds_ago"` // null for never, and for the peer itself
 	DoesNotHear []types.ID `json:"does_not_hear"`     // members; null if the host has reported nothing
+	Wire        uint8      `json:"wire_version"`      // that it speaks; 0 if it has not said
+	Retired     bool       `json:"retired"`           // by the group or, without a view, by the file
+	Agreed      bool       `json:"agreed"`            // the group lists it
+	Ahead       bool       `json:"ahead"`             // as in fileJSON, and so is Behind
+	Behind      bool       `json:"behind"`
 }
 
 // report returns what /status serves now.
@@ -97,14 +120,16 @@ func (s *Server) report() *statusJSON {
 	st := s.peer.Status()
 	if st == nil {
 		return &statusJSON{Version: jsonVersion, Time: time.Now(), Summary: starting, Reason: starting,
-			Peer: peerJSON{Standing: types.Fresh.String()}, CanLose: lossJSON{Single: []types.ID{}, Words: starting}, Missing: []missingJSON{}, Hosts: []hostJSON{}}
+			Peer: peerJSON{Standing: types.Fresh.String()}, CanLose: lossJSON{Single: []types.ID{}, Words: starting}, Missing: []missingJSON{},
+			File: s.config.Names.file(&handlers.Listing{}), Hosts: []hostJSON{}}
 	}
 	r := &statusJSON{Version: jsonVersion, Time: time.Unix(0, st.At.Wall), Follows: st.Follows,
-		Peer:    peerJSON{st.ID, s.config.Names.name(st.ID), st.Standing.String(), st.Incarnation},
-		CanLose: s.loss(st), Missing: []missingJSON{}}
+		Peer: peerJSON{st.ID, s.config.Names.name(st.ID), st.Standing.String(), st.Incarnation,
+			st.Stores, st.Stored, st.Storing.Milliseconds()},
+		CanLose: s.loss(st), Missing: []missingJSON{}, File: s.config.Names.file(&st.Listing)}
 	if st.Standing == types.Joined {
 		v := &st.View
-		r.Group = &groupJSON{v.Group.Made, v.Group.Maker}
+		r.Group = &groupJSON{v.Group.Made, v.Group.Maker, st.Wire}
 		r.View = &viewJSON{v.Number, v.Leader, v.Members, len(v.Members)/2 + 1, st.Reachable, st.Quorate}
 	}
 	if st.Halt != handlers.Going {
@@ -112,7 +137,7 @@ func (s *Server) report() *statusJSON {
 	}
 	for i := range st.Hosts {
 		h := s.host(st, types.ID(i+1))
-		if r.Hosts = append(r.Hosts, h); st.Standing == types.Joined && !st.View.Has(h.ID) {
+		if r.Hosts = append(r.Hosts, h); st.Standing == types.Joined && !st.View.Has(h.ID) && h.belongs() {
 			r.Missing = append(r.Missing, missingJSON{h.ID, h.Name, h.State, s.peer.Since(h.ID)})
 		}
 	}
@@ -123,6 +148,30 @@ func (s *Server) report() *statusJSON {
 	r.Ready, r.Reason = s.isReady(st, r.Leads)
 	r.Summary = s.summary(st, r.Leads, r.Missing)
 	return r
+}
+
+// file returns what /status serves of the hosts file.
+func (n Names) file(l *handlers.Listing) fileJSON {
+	return fileJSON{Settled: isSettled(l), Words: n.hostsFile(l), Agreed: l.Agreed, Ahead: list(l.Ahead), Behind: list(l.Behind), Wrong: l.Wrong,
+		Differ: list(l.Differ), Running: list(l.Running), Bound: l.Bound}
+}
+
+// belongs reports whether the group lists h, and h is not retired, nor to be.
+func (h *hostJSON) belongs() bool { return h.Agreed && !h.Retired && !h.Ahead }
+
+// beside says how the hosts file differs from the group about h; "" if it does not.
+func (h *hostJSON) beside() string {
+	switch {
+	case h.Ahead && h.Agreed:
+		return "retired in the hosts file only"
+	case h.Ahead:
+		return "in the hosts file only"
+	case h.Behind && h.Retired:
+		return "not retired in the hosts file"
+	case h.Behind:
+		return "not in the hosts file"
+	}
+	return ""
 }
 
 // lease returns the lease of the peer, and how much of it is left at this moment: none unless the peer leads. This,
@@ -154,7 +203,8 @@ func (s *Server) isReady(st *handlers.Status, leads bool) (bool, string) {
 func (s *Server) host(st *handlers.Status, id types.ID) hostJSON {
 	of := &st.Hosts[id-1]
 	h := hostJSON{ID: id, Name: s.config.Names.name(id), Addresses: []string{}, Member: of.State != handlers.Apart && st.View.Has(id),
-		State: state(st, id)}
+		State: state(st, id), Wire: of.Speaks}
+	h.place(&st.Listing)
 	for _, addr := range s.peer.Addresses(id) {
 		h.Addresses = append(h.Addresses, addr.String())
 	}
@@ -168,6 +218,13 @@ func (s *Server) host(st *handlers.Status, id types.ID) hostJSON {
 	return h
 }
 
+// place fills in where h stands in the hosts file and for the group.
+func (h *hostJSON) place(l *handlers.Listing) {
+	h.Retired, h.Agreed = stageOf(l, h.ID) == retired, int(h.ID) <= l.Agreed
+	_, h.Ahead = slices.BinarySearch(l.Ahead, h.ID)
+	_, h.Behind = slices.BinarySearch(l.Behind, h.ID)
+}
+
 // state names the state of a host.
 func state(st *handlers.Status, id types.ID) string {
 	if of := st.Hosts[id-1]; of.State != handlers.Apart {
@@ -175,6 +232,8 @@ func state(st *handlers.Status, id types.ID) string {
 	}
 	past := st.View.Past(id)
 	switch {
+	case stageOf(&st.Listing, id) == retired:
+		return string(retired)
 	case st.View.Number == 0:
 		return "unknown"
 	case past.Cause == types.Left || past.Cause == types.Expelled:
@@ -207,7 +266,8 @@ func writeJSON(w io.Writer, v any) error { return json.NewEncoder(w).Encode(v) }
 
 // led reports whether the leader that the peer follows leads, as far as the peer knows.
 func (r *statusJSON) led() bool {
-	return r.View != nil && (r.Leads || r.Follows != r.Peer.ID && (r.Stopped == nil || r.Stopped.Why == handlers.LeavesView.String()))
+	goesOn := r.Stopped == nil || r.Stopped.Why == handlers.LeavesView.String() || r.Stopped.Why == handlers.NotStoring.String()
+	return r.View != nil && (r.Leads || r.Follows != r.Peer.ID && goesOn)
 }
 
 // hears reports whether a host hears a member, as the host itself reports; known is false if it reported nothing.

@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -15,15 +16,10 @@ const starting = "the peer is still starting"
 // maxNames is how many hosts a sentence names.
 const maxNames = 8
 
-// Names are the names of all hosts, by ID-1.
-type Names []string
+// Names are the names of all hosts, with which sentences are made.
+type Names struct{ *types.Names }
 
-func (n Names) name(id types.ID) string {
-	if id < 1 || int(id) > len(n) {
-		return "no host"
-	}
-	return n[id-1]
-}
+func (n Names) name(id types.ID) string { return cmp.Or(n.Name(id), "no host") }
 
 // list names hosts in a sentence.
 func (n Names) list(ids []types.ID) string {
@@ -44,12 +40,15 @@ func (n Names) list(ids []types.ID) string {
 // summary says in one line what the peer, which leads now or does not, is.
 func (s *Server) summary(st *handlers.Status, leads bool, missing []missingJSON) (words string) {
 	me := s.config.Names.name(st.ID)
+	if st.Standing == types.Returned {
+		return fmt.Sprintf("%s has returned, and has view %d stored", me, st.Stored)
+	}
 	if st.Standing != types.Joined {
 		return fmt.Sprintf("%s is in no group", me)
 	}
 	place := fmt.Sprintf("view %d with %s", st.View.Number, count(len(st.View.Members), "member"))
 	if len(missing) > 0 {
-		place = fmt.Sprintf("view %d with %d of %d hosts", st.View.Number, len(st.View.Members), len(st.Hosts))
+		place = fmt.Sprintf("view %d with %d of %d hosts", st.View.Number, len(st.View.Members), len(st.View.Members)+len(missing))
 		defer func() { words += "; " + s.missing(missing) }()
 	}
 	switch {
@@ -59,7 +58,7 @@ func (s *Server) summary(st *handlers.Status, leads bool, missing []missingJSON)
 		return fmt.Sprintf("%s leads %s", me, place)
 	case st.Leads:
 		return fmt.Sprintf("%s led %s, and its lease has ended", me, place)
-	case st.Halt == handlers.Going:
+	case st.Halt == handlers.Going || st.Halt == handlers.NotStoring:
 		return fmt.Sprintf("%s follows %s in %s", me, s.config.Names.name(st.Follows), place)
 	}
 	return fmt.Sprintf("%s holds %s, and the group cannot make progress", me, place)
@@ -103,6 +102,8 @@ func (n Names) halt(h handlers.Halt, awaited []types.ID) string {
 		return "no member leads; the next to stand for election is " + names
 	case handlers.LeavesView:
 		return "it is leaving the group"
+	case handlers.NotStoring:
+		return "its own disk does not store what this peer must remember, so the group may go on, but without its vote: check the disk of its state file"
 	case handlers.Going:
 		return "the group makes progress"
 	}
@@ -114,13 +115,29 @@ func (n Names) waiting(h handlers.Halt, awaited []types.ID) string {
 	names := n.list(awaited)
 	switch {
 	case h == handlers.NoGroup && len(awaited) == 0:
-		return "to be let into the group; no host that runs is in one"
+		return "to be let into the group; no host that runs is in one that can go on"
 	case h == handlers.NoGroup:
 		return "to be let into the group; no answer from " + names
+	case h == handlers.JoinsOnly && len(awaited) == 0:
+		return "to be let into a group, and makes none itself (-join-only); no host that runs is in one that can go on"
+	case h == handlers.JoinsOnly:
+		return "to be let into a group, and makes none itself (-join-only); no answer from " + names
 	case h == handlers.Unfounded && len(awaited) == 0:
 		return "to form a group, which it is about to do"
 	case h == handlers.Unfounded:
 		return "to form a group: cannot tell whether these hosts run: " + names
+	case h == handlers.Returning && len(awaited) == 0:
+		return "to be let into the group again, or to go on with the view that it has stored"
+	case h == handlers.Returning:
+		return "to be let into the group again, or to go on with the view that it has stored; no sign yet of " + names
+	case h == handlers.NoVotes && len(awaited) == 0:
+		return "to form a group, which the hosts are about to do"
+	case h == handlers.NoVotes:
+		return "to form a group, for which more than half of the hosts must agree; no vote from " + names
+	case h == handlers.NoMaker:
+		return "to form a group, which is for " + names + " to do: the hosts have agreed on that"
+	case h == handlers.NoDisk || h == handlers.NotStoring:
+		return "for its own disk, which has not stored what this peer must remember: check the disk of its state file"
 	case h == handlers.NoNames:
 		return "to form a group: the name service knows none of the other hosts: " + names +
 			"; check their names in the hosts file, and the name service"
@@ -184,6 +201,16 @@ func (n Names) event(e *handlers.Event) string {
 		return fmt.Sprintf("%s runs with another -monitor than this peer: give the same -monitor everywhere", n.name(e.Host))
 	case handlers.RunsTwice:
 		return fmt.Sprintf("%s runs twice, at %v and at %v: stop one", n.name(e.Host), e.Lives[0], e.Lives[1])
+	case handlers.StateOld:
+		return "The state file is older than what the group knows of this host, so it is not used: never put back an old copy"
+	case handlers.HostsFile:
+		return n.hostsFile(e.Listing)
+	case handlers.Unlisted:
+		return fmt.Sprintf("%s does not list this host yet: write this host's line into the hosts file there too, "+
+			"and send its peer SIGHUP or run memberly reload", n.name(e.Host))
+	case handlers.SelfRetired:
+		return fmt.Sprintf("The group of %s has retired this host, whose id is never used again: "+
+			"add a new line for it at the end of all hosts files", n.name(e.Host))
 	case handlers.Leads:
 		return fmt.Sprintf("it leads, with fence %d", e.Fence)
 	case handlers.Ceased:
@@ -207,6 +234,10 @@ func (n Names) cause(e *handlers.Event) string {
 	switch {
 	case e.Made:
 		return asked + " made the group"
+	case e.Change.Operation == types.Grow: // the peer may not list it yet
+		return fmt.Sprintf("%s was added as host %d", cmp.Or(e.Change.Name, host), e.Change.Member.ID)
+	case e.Change.Operation == types.Retire:
+		return host + " was retired"
 	case e.Change.Operation == types.Add:
 		return host + " asked to join"
 	case e.Change.Operation == types.Nothing && e.Asked != 0:

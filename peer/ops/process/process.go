@@ -22,10 +22,9 @@ type Group struct {
 
 // Start starts c in a process group of its own.
 func Start(c *exec.Cmd) (*Group, error) {
-	if c.SysProcAttr == nil {
-		c.SysProcAttr = &syscall.SysProcAttr{}
+	if err := separate(c); err != nil {
+		return nil, err
 	}
-	c.SysProcAttr.Setpgid = true
 	g := &Group{command: c, done: make(chan struct{})}
 	children.Lock()
 	err := c.Start()
@@ -47,7 +46,7 @@ func Start(c *exec.Cmd) (*Group, error) {
 // Run starts c and waits for its end, as exec.Cmd.Run does. Where c has a context, its end kills the whole group.
 func Run(c *exec.Cmd) error {
 	if c.Cancel != nil {
-		c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGKILL) }
+		c.Cancel = func() error { return kill(c.Process.Pid, syscall.SIGKILL) }
 	}
 	g, err := Start(c)
 	if err != nil {
@@ -67,7 +66,7 @@ func (g *Group) Err() error { return g.err }
 func (g *Group) gone() bool {
 	select {
 	case <-g.done:
-		return errors.Is(syscall.Kill(-g.command.Process.Pid, 0), syscall.ESRCH)
+		return errors.Is(kill(g.command.Process.Pid, 0), syscall.ESRCH)
 	default:
 		return false
 	}
@@ -77,7 +76,7 @@ func (g *Group) gone() bool {
 // returns when the command itself has ended, and the rest is killed.
 func (g *Group) End(grace time.Duration, hurry <-chan struct{}) {
 	pid := g.command.Process.Pid
-	syscall.Kill(-pid, syscall.SIGTERM)
+	kill(pid, syscall.SIGTERM)
 	limit, tick := time.After(grace), time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for waiting := true; waiting && !g.gone(); {
@@ -90,7 +89,7 @@ func (g *Group) End(grace time.Duration, hurry <-chan struct{}) {
 		}
 	}
 	if !g.gone() {
-		syscall.Kill(-pid, syscall.SIGKILL)
+		kill(pid, syscall.SIGKILL)
 	}
 	<-g.done
 }
