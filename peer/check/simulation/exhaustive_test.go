@@ -276,7 +276,8 @@ func (t *table) openGrowing() {
 }
 
 // explorer goes through all orders of moves, but of orders that differ only in what commutes
-// through one (sleep sets). Handlers cannot be copied, so each order is played from the start.
+// through one (sleep sets). Handlers cannot be copied, so each order is played from the start, but that the first move from
+// a place goes on with the table that is there.
 type explorer struct {
 	hosts, depth int
 	store, grow  bool
@@ -286,7 +287,13 @@ type explorer struct {
 	wrong        string
 }
 
-func (e *explorer) explore(asleep []move, crashed bool, waited int) {
+// start explores all orders.
+func (e *explorer) start() {
+	e.explore(e.played(), nil, false, 0)
+}
+
+// played returns a table on which the moves of e.path have been made.
+func (e *explorer) played() *table {
 	t := newTable(e.hosts, e.store)
 	if e.grow {
 		t.openGrowing()
@@ -296,6 +303,11 @@ func (e *explorer) explore(asleep []move, crashed bool, waited int) {
 	for _, m := range e.path {
 		t.make(m)
 	}
+	return t
+}
+
+// explore explores the orders that begin with e.path, which has been played on t. It uses t up.
+func (e *explorer) explore(t *table, asleep []move, crashed bool, waited int) {
 	for _, p := range t.peers {
 		if p != nil {
 			v := p.View()
@@ -314,13 +326,18 @@ func (e *explorer) explore(asleep []move, crashed bool, waited int) {
 		if slices.Contains(asleep, m) {
 			continue
 		}
+		if t == nil {
+			t = e.played()
+		}
+		t.make(m)
 		e.path = append(e.path, m)
 		awake := slices.DeleteFunc(slices.Clone(asleep), func(s move) bool { return !s.commutes(m) })
 		next := waited
 		if m.kind == waits {
 			next++
 		}
-		e.explore(awake, crashed || m.kind == crashes, next)
+		e.explore(t, awake, crashed || m.kind == crashes, next)
+		t = nil
 		e.path = e.path[:len(e.path)-1]
 		asleep = append(asleep, m)
 	}
@@ -337,7 +354,7 @@ func TestEveryOrder(t *testing.T) {
 			if hosts == 2 {
 				e.depth += 4
 			}
-			e.explore(nil, false, 0)
+			e.start()
 			t.Logf("%d hosts, %d moves deep: %d orders", hosts, e.depth, e.orders)
 			if e.wrong != "" {
 				t.Error(e.wrong)
@@ -347,7 +364,7 @@ func TestEveryOrder(t *testing.T) {
 	t.Run("2 that become 3", func(t *testing.T) {
 		t.Parallel()
 		e := &explorer{hosts: 3, depth: min(*depth-1, 8), grow: true}
-		e.explore(nil, false, 0)
+		e.start()
 		t.Logf("2 hosts that become 3, %d moves deep: %d orders", e.depth, e.orders)
 		if e.wrong != "" || e.most != 3 {
 			t.Errorf("at most %d members; %s", e.most, e.wrong)
@@ -356,7 +373,7 @@ func TestEveryOrder(t *testing.T) {
 	t.Run("3 that store", func(t *testing.T) {
 		t.Parallel()
 		e := &explorer{hosts: 3, depth: min(*depth-3, 7), store: true}
-		e.explore(nil, false, 0)
+		e.start()
 		t.Logf("3 hosts that store, %d moves deep: %d orders", e.depth, e.orders)
 		if e.wrong != "" {
 			t.Error(e.wrong)
