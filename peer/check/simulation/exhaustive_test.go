@@ -11,7 +11,7 @@ import (
 	"memberly/peer/types"
 )
 
-var depth = flag.Int("depth", 8, "how many deliveries TestEveryOrder looks ahead")
+var depth = flag.Int("depth", usualMoves, "how many deliveries TestEveryOrder looks ahead")
 
 // table is a group of two or three on a table: nothing happens but by a move. It explores
 // what the seeds only sample: every order in which messages can be delivered, with a crash
