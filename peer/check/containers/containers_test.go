@@ -54,6 +54,7 @@ func withImage(tests func() int) int {
 
 // TestScenarios runs the four scenarios at the same time, the repetitions of each one after the other.
 func TestScenarios(t *testing.T) {
+	t.Parallel()
 	needContainers(t)
 	repeat, err := strconv.Atoi(cmp.Or(os.Getenv("MEMBERLY_REPEAT"), "1"))
 	if err != nil || repeat < 1 {

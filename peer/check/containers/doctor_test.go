@@ -171,6 +171,7 @@ var clusters = []struct {
 // TestDoctor has doctors find real problems, some clusters at the same time, the rows of each one
 // after the other.
 func TestDoctor(t *testing.T) {
+	t.Parallel()
 	needContainers(t)
 	for _, setup := range clusters {
 		t.Run(setup.name, func(t *testing.T) {

@@ -185,6 +185,7 @@ func tolerated(tr *trial) (string, time.Time, error) {
 // TestFaults injects real faults into groups, some groups at the same time, the faults of each one
 // after the other. It logs a table of how long it took until all agreed.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	needContainers(t)
 	var s summary
 	t.Cleanup(func() { t.Log(s.String()) })

@@ -17,6 +17,7 @@ const twice = " runs twice, at "
 // group refuses it, all peers concerned report that, and none writes a record. When the first is
 // killed, the second may join.
 func TestRunsTwice(t *testing.T) {
+	t.Parallel()
 	needContainers(t)
 	for _, c := range []struct {
 		name  string
