@@ -107,7 +107,8 @@ func TestLapse(t *testing.T) {
 func TestLeadsKilled(t *testing.T) {
 	t.Parallel()
 	l := newLeading(t, `case $MEMBERLY_EVENT in
-		leads) echo begins >>FILE; (trap '' TERM; while :; do echo >>FILE.beat; sleep 0.01; done) & exec sleep 3600;;
+		leads) (trap '' TERM; while :; do echo >>FILE.beat; sleep 0.01; done) &
+			until [ -s FILE.beat ]; do sleep 0.01; done; echo begins >>FILE; exec sleep 3600;;
 		ceased) wc -l <FILE.beat >FILE.then; `+tells+`;; esac`)
 	l.install()
 	l.lease(7, time.Hour)
