@@ -215,6 +215,7 @@ func TestHoldBeside(t *testing.T) {
 		w := newWitness(t)
 		peers, holds := w.heldBeside(obedient)
 		first := w.await(1)
+		holds[1].await(&holds[1].stderr, "why nothing runs there", contains("memberly: two does not lead: sh waits until it does"))
 		peers[0].signal(syscall.SIGKILL)
 		awaitGone(t, first.pid)
 		awaitGone(t, first.child)

@@ -2,6 +2,7 @@ package hold
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -82,6 +83,7 @@ type client struct {
 	stderr io.Writer
 	fatal  chan error
 	said   string // of the state of asking, last
+	waits  bool   // it has said that the peer does not lead, and that is so
 }
 
 // Run is `memberly hold`.
@@ -243,9 +245,19 @@ func (c *client) learn(ctx context.Context) error {
 		return fmt.Errorf("the peer at %s speaks version %d of the lease, this program %d: use the same release", c.at, l.Version, jsonVersion)
 	}
 	c.said = ""
+	c.sayWhetherItWaits(l)
 	c.keeper.update(claim{life: l.Life, id: l.ID, name: l.Name, fence: l.Fence, until: asked + time.Duration(l.LeaseMS)*time.Millisecond,
 		length: time.Duration(l.MonitorMS) * time.Millisecond, resigned: l.Resigned})
 	return nil
+}
+
+// sayWhetherItWaits says once that there is no lease, so that nobody takes the silence for a fault.
+func (c *client) sayWhetherItWaits(l leaseJSON) {
+	waits := l.Fence == 0
+	if waits && !c.waits {
+		fmt.Fprintf(c.stderr, "memberly: %s does not lead: %s waits until it does\n", cmp.Or(utils.Printable(l.Name), "the peer at "+c.at), c.argv[0])
+	}
+	c.waits = waits
 }
 
 // hasEnded reports whether an error in asking shows that the peer has ended: it does not refuse connections or break them
