@@ -73,12 +73,12 @@ func New(t *testing.T) *Browser {
 	b := &Browser{t: t, to: ours, replies: make(map[int]chan reply)}
 	go b.listen(answers)
 	var target struct{ TargetID string }
-	b.Call("Target.createTarget", map[string]any{"url": "about:blank"}, &target)
+	b.call("Target.createTarget", map[string]any{"url": "about:blank"}, &target)
 	var attached struct{ SessionID string }
-	b.Call("Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &attached)
+	b.call("Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &attached)
 	b.session = attached.SessionID
 	for _, domain := range []string{"Page", "Runtime", "Log", "Network", "Accessibility"} {
-		b.Call(domain+".enable", nil, nil)
+		b.call(domain+".enable", nil, nil)
 	}
 	return b
 }
@@ -145,8 +145,8 @@ func (b *Browser) suspect(method, params string) {
 	}
 }
 
-// Call calls a method of the browser, and decodes the answer into result.
-func (b *Browser) Call(method string, params, result any) {
+// call calls a method of the browser, and decodes the answer into result.
+func (b *Browser) call(method string, params, result any) {
 	b.t.Helper()
 	b.mu.Lock()
 	b.number++
@@ -200,7 +200,7 @@ func (b *Browser) value(expression string, into any) {
 			Exception struct{ Description string }
 		}
 	}
-	b.Call("Runtime.evaluate", map[string]any{"expression": expression, "returnByValue": true, "awaitPromise": true}, &r)
+	b.call("Runtime.evaluate", map[string]any{"expression": expression, "returnByValue": true, "awaitPromise": true}, &r)
 	if e := r.ExceptionDetails; e != nil {
 		b.t.Fatalf("%s: %s %s", expression, e.Text, e.Exception.Description)
 	}
@@ -215,26 +215,26 @@ func (b *Browser) value(expression string, into any) {
 // Open opens a page, and waits until it is loaded.
 func (b *Browser) Open(url string) {
 	b.t.Helper()
-	b.Call("Page.navigate", map[string]any{"url": url}, nil)
+	b.call("Page.navigate", map[string]any{"url": url}, nil)
 	b.Until("document.URL === "+strconv.Quote(url)+" && document.readyState", "complete")
 }
 
 // Until waits until the value of an expression in the page equals want.
 func (b *Browser) Until(expression, want string) {
 	b.t.Helper()
-	b.Poll(expression, func(got string) bool { return got == want })
+	b.poll(expression, func(got string) bool { return got == want })
 }
 
 // Awaits waits until the text of the element with this id contains all of these.
 func (b *Browser) Awaits(id string, texts ...string) {
 	b.t.Helper()
-	b.Poll(fmt.Sprintf("document.getElementById(%q)?.innerText ?? \"\"", id), func(got string) bool {
+	b.poll(fmt.Sprintf("document.getElementById(%q)?.innerText ?? \"\"", id), func(got string) bool {
 		return !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(got, text) })
 	})
 }
 
-// Poll waits until ok holds for the value of an expression in the page.
-func (b *Browser) Poll(expression string, ok func(string) bool) {
+// poll waits until ok holds for the value of an expression in the page.
+func (b *Browser) poll(expression string, ok func(string) bool) {
 	b.t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -255,10 +255,10 @@ func (b *Browser) Poll(expression string, ok func(string) bool) {
 // Look sets the size of the window, and light or dark mode.
 func (b *Browser) Look(width, height int, scheme string) {
 	b.t.Helper()
-	b.Call("Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": height,
+	b.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": height,
 		"deviceScaleFactor": 1, "mobile": width < 500}, nil)
-	b.Call("Emulation.setScrollbarsHidden", map[string]any{"hidden": true}, nil)
-	b.Call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{
+	b.call("Emulation.setScrollbarsHidden", map[string]any{"hidden": true}, nil)
+	b.call("Emulation.setEmulatedMedia", map[string]any{"features": []map[string]string{
 		{"name": "prefers-color-scheme", "value": scheme}}}, nil)
 }
 
@@ -266,7 +266,7 @@ func (b *Browser) Look(width, height int, scheme string) {
 func (b *Browser) Picture(name string) {
 	b.t.Helper()
 	var shot struct{ Data string }
-	b.Call("Page.captureScreenshot", map[string]any{"format": "png"}, &shot)
+	b.call("Page.captureScreenshot", map[string]any{"format": "png"}, &shot)
 	png, err := base64.StdEncoding.DecodeString(shot.Data)
 	if err != nil || len(png) < 1000 {
 		b.t.Errorf("picture %s has %d bytes: %v", name, len(png), err)
@@ -278,11 +278,11 @@ func (b *Browser) Picture(name string) {
 	}
 }
 
-// Press presses and releases a key.
-func (b *Browser) Press(key string, code int) {
+// press presses and releases a key.
+func (b *Browser) press(key string, code int) {
 	b.t.Helper()
 	for _, kind := range []string{"keyDown", "keyUp"} {
-		b.Call("Input.dispatchKeyEvent", map[string]any{"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code}, nil)
+		b.call("Input.dispatchKeyEvent", map[string]any{"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code}, nil)
 	}
 }
 
@@ -295,7 +295,7 @@ func (b *Browser) Spoken() map[string]bool {
 			Role, Name struct{ Value any }
 		}
 	}
-	b.Call("Accessibility.getFullAXTree", nil, &tree)
+	b.call("Accessibility.getFullAXTree", nil, &tree)
 	found := make(map[string]bool)
 	for _, n := range tree.Nodes {
 		if !n.Ignored {

@@ -58,7 +58,7 @@ func (b *Browser) Tabs(most int) (reached []string) {
 	})()`
 	above := -1.0
 	for range most {
-		b.Press("Tab", 9)
+		b.press("Tab", 9)
 		got := b.Text(at)
 		if got == "" {
 			break

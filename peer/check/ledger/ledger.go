@@ -193,8 +193,8 @@ func (l *Ledger) fence(who *Life, fence uint64) {
 	l.fences[fence] = who.String()
 }
 
-// LargestFence returns the largest fence that was told.
-func (l *Ledger) LargestFence() (most uint64) {
+// largestFence returns the largest fence that was told.
+func (l *Ledger) largestFence() (most uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for f := range l.fences {
@@ -220,7 +220,7 @@ func (v *Life) Watch(at string) {
 		case <-v.ended:
 			return
 		}
-		before := v.LargestFence()
+		before := v.largestFence()
 		if s, ok := Ask(at); ok && s.Peer.ID == v.id {
 			v.status(&s, before)
 		}

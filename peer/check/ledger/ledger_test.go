@@ -26,7 +26,7 @@ func TestLedger(t *testing.T) {
 	says := func(v *Life, number, stored int64, fence uint64, members ...int) {
 		s := Status{Leads: fence > 0, Fence: fence}
 		s.Peer.Stores, s.Peer.Stored, s.Group.Made, s.View.Number, s.View.Members = true, stored, 1, number, members
-		v.status(&s, v.LargestFence())
+		v.status(&s, v.largestFence())
 	}
 	leads := func(v *Life, at int, fence uint64) {
 		v.leads = append(v.leads, lead{time.Unix(int64(at), 0), fence, v.String()})
@@ -143,8 +143,8 @@ func TestEnded(t *testing.T) {
 	s := Status{Leads: true, Fence: 3}
 	s.Peer.Stores, s.Peer.Stored, s.View.Number, s.View.Members = true, 2, 2, []int{1}
 	one.status(&s, 0)
-	if l.LargestFence() != 0 || one.stored != 0 || l.views[2] != "1" {
-		t.Errorf("fence %d, stored %d, view 2 %q; want 0, 0, 1", l.LargestFence(), one.stored, l.views[2])
+	if l.largestFence() != 0 || one.stored != 0 || l.views[2] != "1" {
+		t.Errorf("fence %d, stored %d, view 2 %q; want 0, 0, 1", l.largestFence(), one.stored, l.views[2])
 	}
 	select {
 	case <-more:
