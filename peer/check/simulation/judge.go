@@ -396,6 +396,9 @@ func (j *judge) waitsForStored() bool {
 		}
 		if b := j.ballots[viewKey{group, known}]; b != nil && b.chosen.Change.Operation != types.Nothing {
 			next := v.With(b.chosen.Change) // who learns of it first may be the one that it removes
+			if leader := b.chosen.Term.Peer; next.Has(leader) {
+				next.Leader = leader // with whom half of it is a quorum
+			}
 			return !v.Quorum(runs) || !next.Quorum(runs)
 		}
 		return !v.Quorum(runs)

@@ -238,6 +238,7 @@ func TestFoundByStoredSeeds(t *testing.T) {
 		{2045, "who was let in, crashed and never knew was missing for ever"},
 		{18024, "what a returned peer reported was older than what its earlier process had, by its clock"},
 		{110496, "a member whose disk stalled was removed for not answering"},
+		{1795805039463050189, "its judge: the last host that knew the next view led it, and so the other one was no quorum"},
 		{1795750560122962298, "a leader that had removed itself did not tell the other that it had been let in"},
 	} {
 		if r := Run(newStoredPlan(bug.seed), nil); r.Failure != "" {
