@@ -159,6 +159,9 @@ func (h *Handler) install(next *types.View) {
 	h.highest = max(h.highest, next.Number)
 	h.storing.group, h.storing.former, h.storing.returns = next.Group, types.Stored{}, false
 	h.storing.admitted = 0
+	if h.incarnation >= h.storing.first {
+		h.storing.found = h.storing.used
+	}
 	h.agree(&before)
 	h.acceptor.moved()
 	if h.promised.Below(next.Term) {

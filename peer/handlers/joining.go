@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"time"
 
 	"memberly/peer/types"
@@ -33,6 +34,7 @@ func (h *Handler) renew(last types.Incarnation) {
 		h.incarnation = before + 1 + types.Incarnation(h.Salt)
 	}
 	h.storing.used, h.storing.again = h.incarnation, false
+	h.storing.first = cmp.Or(h.storing.first, h.incarnation)
 }
 
 // tickFresh sends JOIN to the reported leader or, without one, to the hosts in turn. If it is this peer's turn to

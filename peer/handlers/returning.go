@@ -14,6 +14,7 @@ func (h *Handler) recall(s *types.Stored) {
 	st := &h.storing
 	st.newest.Stored, st.view = *s, s.View.Number
 	st.lives, st.used, st.group, st.former, st.returns = s.Lives+1, s.Incarnation, s.Group, *s, s.View.Number > 0
+	st.found = s.Incarnation
 	h.requests = st.lives << 40
 	h.highest, h.topCounter = s.Highest, s.Counter
 	for _, past := range s.View.Last {
@@ -80,16 +81,23 @@ func (h *Handler) tickReturned() {
 func (h *Handler) noteAdmitted(m *types.Message) {
 	st := &h.storing
 	h.mistrust(m.Last)
-	if m.Standing == types.Joined && m.Last > max(st.former.View.Incarnation(h.ID), st.admitted) && m.Last <= st.used &&
+	if m.Standing == types.Joined && m.Last > max(st.former.View.Incarnation(h.ID), st.admitted) && !h.isLost(m.Last) &&
 		(m.Last < h.incarnation || st.again && m.Last > h.incarnation) { // an earlier view told it of an earlier one
 		st.admitted = m.Last
 	}
 }
 
+// isLost reports whether this host had an incarnation in a process of which the file knows nothing. It stores an incarnation
+// before it uses it, so the file is an old copy, or a new one.
+func (h *Handler) isLost(i types.Incarnation) bool {
+	st := &h.storing
+	return i > st.found && i < st.first || i > st.used
+}
+
 // mistrust forgets the stored member if a group knows of a later life of this host than what is stored does: then an old copy
 // was put back, and promises are missing from it.
 func (h *Handler) mistrust(last types.Incarnation) {
-	if st := &h.storing; h.stores() && last > st.used {
+	if st := &h.storing; h.stores() && h.isLost(last) {
 		if st.returns {
 			h.note(StateOld)
 		}

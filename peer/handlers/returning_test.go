@@ -63,21 +63,34 @@ func TestRule9ReturnsToALeader(t *testing.T) {
 	}
 }
 
-// Rule 9: what is stored is older than what the group knows: it is not used.
+// Rule 9: what is stored is older than what the group knows: it is not used. The lost incarnation is above the one in the file,
+// and below that of this process, if the clock goes on.
 func TestRule9OldState(t *testing.T) {
 	t.Parallel()
-	before := voted(t)
-	p := restarted(t, conf{ID: 2}, before)
-	p.stored()
-	last := p.Incarnation() + 1000
-	p.hear(msg{Kind: types.State, From: 3, Standing: types.Joined, Last: last, Number: 9})
-	for range 30 {
-		p.pass(200 * ms)
+	for what, last := range map[string]func(before, now types.Incarnation) types.Incarnation{
+		"the next one":             func(before, _ types.Incarnation) types.Incarnation { return before + 1 },
+		"the one before this":      func(_, now types.Incarnation) types.Incarnation { return now - 1 },
+		"a later one than this is": func(_, now types.Incarnation) types.Incarnation { return now + 1000 },
+	} {
+		before := voted(t)
+		p := restarted(t, conf{ID: 2, Salt: 1000}, before)
 		p.stored()
+		lost := last(before.Incarnation(), p.Incarnation())
+		if lost <= before.Incarnation() || lost == p.Incarnation() {
+			t.Fatalf("%s: %d is not lost", what, lost)
+		}
+		for range 30 {
+			p.hear(msg{Kind: types.State, From: 3, Standing: types.Joined, Last: lost, Number: 9})
+			p.pass(200 * ms)
+			p.stored()
+		}
+		want(t, what+": it is the member again", p.when("view 5 [1 2 3 4 5]"), "[]")
+		want(t, what+": it says so", p.when("old state"), "[0s]")
+		want(t, what+": what is stored now", fmt.Sprint(p.save.Stored.View.Number), "0")
+		if p.Incarnation() == lost {
+			t.Errorf("%s: it is the lost incarnation", what)
+		}
 	}
-	want(t, "it is the member again", p.when("view 5 [1 2 3 4 5]"), "[]")
-	want(t, "it says so", p.when("old state"), "[0s]")
-	want(t, "what is stored now", fmt.Sprint(p.save.Stored.View.Number), "0")
 }
 
 // Rule 9: a host that was let in and never knew becomes that member, if nobody leads: it has promised nothing as such.

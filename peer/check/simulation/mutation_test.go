@@ -66,6 +66,8 @@ var mutants = []mutation{
 	{name: "a view does not raise the promise to its term, and who shows it names no term that would", edits: []edit{
 		{"handlers/following.go", "if h.promised.Below(next.Term) {", "if false {"},
 		{"handlers/following.go", "	s.Term = h.followed\n", ""}}, by: byPlans},
+	{name: "an old state file is taken for the newest one", edits: []edit{{"handlers/returning.go",
+		"return i > st.found && i < st.first || i > st.used", "return i > st.used"}}, by: byTables},
 	{name: "a lease lasts longer than the promises behind it", edits: []edit{{"handlers/lease.go",
 		"leaseShare = 98", "leaseShare = 103"}}},
 	{name: "a member that supports a leader answers others too", edits: []edit{{"handlers/lease.go",
