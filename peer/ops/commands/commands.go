@@ -72,7 +72,7 @@ func (t Table) find(name string) (Command, error) {
 	case strings.ContainsAny(name, "./"):
 		problem += fmt.Sprintf("did you mean -h %s, the hosts file?", name)
 	default:
-		problem += fmt.Sprintf("use one of %s; options alone run a peer", strings.Join(names, ", "))
+		problem += fmt.Sprintf("use one of %s; to run a peer: memberly -h FILE", strings.Join(names, ", "))
 	}
 	return Command{}, config.UsageError{Problem: problem}
 }

@@ -224,7 +224,11 @@ func (c *client) learn(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	asked := clock()
-	a, err := c.get(limited, "/lease?holder="+c.name+"&runs="+runs)
+	path := "/lease?holder=" + c.name + "&runs=" + runs
+	a, err := c.get(limited, path)
+	if hasEnded(err) && !errors.Is(err, syscall.ECONNREFUSED) {
+		a, err = c.get(limited, path) // the connection has ended; if the peer has too, it refuses another one
+	}
 	if err != nil {
 		c.failed(err)
 		if f, ok := errors.AsType[fatal](err); ok {
@@ -235,7 +239,11 @@ func (c *client) learn(ctx context.Context) error {
 	defer a.Body.Close()
 	var l leaseJSON
 	if err := json.NewDecoder(io.LimitReader(a.Body, maxAnswer)).Decode(&l); err != nil {
-		if limited.Err() != nil || hasEnded(err) {
+		if hasEnded(err) {
+			c.ask()
+			return nil
+		}
+		if limited.Err() != nil {
 			c.failed(err)
 			return nil
 		}
@@ -292,7 +300,6 @@ func (c *client) watch(ctx context.Context) {
 			}
 			a.Body.Close()
 			c.ask() // at once: if nothing listens there any more, another peer may lead in a moment
-			continue
 		}
 		if f, ok := errors.AsType[fatal](err); ok {
 			select {
@@ -301,7 +308,7 @@ func (c *client) watch(ctx context.Context) {
 			}
 			return
 		}
-		if hasEnded(err) {
+		if errors.Is(err, syscall.ECONNREFUSED) {
 			c.keeper.update(claim{gone: true})
 		}
 		select {

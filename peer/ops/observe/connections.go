@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// maxConnections bounds the connections of other machines, maxOwn those of this one.
-	maxConnections, maxOwn = 128, 16
+	// maxConnections bounds the connections of other machines, maxOwn those of this one: each `memberly hold` has two.
+	maxConnections, maxOwn = 128, 16 + 2*maxHolders
 	// maxPerAddress bounds the connections of one other address.
 	maxPerAddress = 32
 )
@@ -44,7 +44,7 @@ func (c *connections) add(conn net.Conn) {
 	}
 	local := n[netip.Addr{}]
 	switch {
-	case !of.IsValid() && local >= maxOwn, n[of] >= maxPerAddress:
+	case !of.IsValid() && local >= maxOwn, of.IsValid() && n[of] >= maxPerAddress:
 		c.drop(of)
 	case of.IsValid() && len(c.all)-local >= maxConnections:
 		for _, other := range c.all {
