@@ -136,10 +136,10 @@ func holdsKeys(args []string) bool {
 	})
 }
 
-// grace is how long a command has to end after a signal.
+// grace is how long a command has to end after a signal, besides what it gives to a command of its own.
 const grace = 2 * time.Second
 
-// await runs the command name, and returns its exit code. A command that has not ended grace after ctx has failed, because
+// await runs the command name, and returns its exit code. A command that has not ended in time after ctx has failed, because
 // it may open, read or write a pipe whose other end no process uses.
 func await(ctx context.Context, stderr io.Writer, name string, command func() int) int {
 	code := start(command)
@@ -148,15 +148,19 @@ func await(ctx context.Context, stderr io.Writer, name string, command func() in
 		return c
 	case <-ctx.Done():
 	}
+	within := grace
+	if name == hold.Page.Command {
+		within += hold.Patience
+	}
 	select {
 	case c := <-code:
 		return c
-	case <-time.After(grace):
+	case <-time.After(within):
 	}
 	select {
 	case c := <-start(func() int {
 		return fail(stderr, fmt.Errorf("%s did not end within %v of a signal, so it was ended: "+
-			"if it reads or writes a pipe, start the process at the other end", name, grace))
+			"if it reads or writes a pipe, start the process at the other end", name, within))
 	}):
 		return c
 	case <-time.After(grace):

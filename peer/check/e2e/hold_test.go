@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -267,7 +268,7 @@ func TestHoldBeside(t *testing.T) {
 	t.Run("hold gets SIGTERM", func(t *testing.T) {
 		t.Parallel()
 		w := newWitness(t)
-		peers, holds := w.heldBeside("sleep 1; exit 3")
+		peers, holds := w.heldBeside("sleep 4; exit 3")
 		first := w.await(1)
 		holds[0].signal(syscall.SIGTERM)
 		if code := holds[0].awaitExit(patience); code != 0 || alive(first.pid) || !w.starts()[0].stopped {
@@ -278,6 +279,42 @@ func TestHoldBeside(t *testing.T) {
 			t.Errorf("exit code %d, want 0", code)
 		}
 	})
+}
+
+// As many as a peer allows hold a command beside it, and are not disturbed by others who ask it.
+func TestHoldMany(t *testing.T) {
+	t.Parallel()
+	const most = 32
+	s := loopback.NewSubnet(t)
+	one := start(t, s.HostsFile(t, "one"), "one", "-http", "8082")
+	one.awaitRecord("view_id: 1,")
+	at := fmt.Sprint(s.Host(1), ":8082")
+	var holds []*daemon
+	for range most {
+		holds = append(holds, hold(t, at, "--", "sh", "-c", "echo runs; exec sleep 3600"))
+	}
+	for _, d := range holds {
+		d.await(&d.stdout, "its command", contains("runs"))
+	}
+	for range 20 {
+		c, err := net.Dial("tcp", at) // and says nothing
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, stderr, code := commandOf(t, "ready", at); code != 0 {
+			t.Errorf("ready: code %d, %s", code, stderr)
+		}
+	}
+	for i, d := range holds {
+		if out := d.stdout.Lines(); len(out) != 1 || contains("no answer")(d.stderr.Lines()) {
+			t.Errorf("hold %d: its command began %d times; %q", i+1, len(out), d.stderr.Lines())
+		}
+	}
+	_, stderr, code := commandOf(t, "hold", "-once", at, "--", "true")
+	if code != 1 || !strings.Contains(stderr, fmt.Sprint(most, " others hold commands with this peer already")) {
+		t.Errorf("one more: code %d, %q", code, stderr)
+	}
 }
 
 // The exit codes of `memberly hold`, and what it says.
