@@ -36,17 +36,21 @@ func TestWrong(t *testing.T) {
 	t.Parallel()
 	const last = "\nUsage: memberly try [-wait D] [FILE]; for all of it: memberly help try\n"
 	for problem, want := range map[string]string{
-		"something else":                               "memberly try: something else" + last,
-		"flag provided but not defined: -x":            "memberly try: flag provided but not defined: -x" + last,
-		"flag provided but not defined: -wiat":         "memberly try: flag provided but not defined: -wiat: did you mean -wait?\n  -wait D  how long",
-		"flag provided but not defined: -name":         "did you mean -n?\n  -n NAME  a name (default: that of the machine)" + last,
-		"flag provided but not defined: -hlep":         "did you mean -help?" + last,
-		"flag needs an argument: -h":                   "memberly try: -h needs the hosts file; for help: memberly help try\n  -h FILE  hosts file" + last,
-		"flag needs an argument: -n":                   "memberly try: -n needs an argument: give NAME\n  -n NAME",
-		`invalid value "-t" for flag -wait: too short`: "\n  -wait D  how long",
-		`unexpected argument "a -t \" -n b": leave it`: "leave it" + last,
-		`MEMBERLY_NAME="": give a name`:                "\n  -n NAME  a name",
-		"-t and -n: leave one out":                     "\n  -t  the drill" + last,
+		"something else":                                 "memberly try: something else" + last,
+		"flag provided but not defined: -x":              "memberly try: flag provided but not defined: -x" + last,
+		"flag provided but not defined: -wiat":           "memberly try: flag provided but not defined: -wiat: did you mean -wait?\n  -wait D  how long",
+		"flag provided but not defined: -name":           "did you mean -n?\n  -n NAME  a name (default: that of the machine)" + last,
+		"flag provided but not defined: -hlep":           "did you mean -help?" + last,
+		"flag provided but not defined: -W":              "did you mean -wait?\n  -wait D  how long",
+		"flag needs an argument: -wait":                  "memberly try: -wait needs an argument: give a duration, such as 2.2s\n  -wait D",
+		`invalid value "x" for flag -wait: parse error`:  "memberly try: -wait \"x\": give a duration, such as 2.2s\n  -wait D",
+		`invalid boolean value "-n" for -t: parse error`: "memberly try: -t \"-n\": give true or false, or nothing\n  -t  the drill" + last,
+		"flag needs an argument: -h":                     "memberly try: -h needs the hosts file; for help: memberly help try\n  -h FILE  hosts file" + last,
+		"flag needs an argument: -n":                     "memberly try: -n needs an argument: give NAME\n  -n NAME",
+		`invalid value "-t" for flag -wait: too short`:   "\n  -wait D  how long",
+		`unexpected argument "a -t \" -n b": leave it`:   "leave it" + last,
+		`MEMBERLY_NAME="": give a name`:                  "\n  -n NAME  a name",
+		"-t and -n: leave one out":                       "\n  -t  the drill" + last,
 	} {
 		got := page.Wrong(errors.New(problem))
 		if !strings.Contains(got, want) || !strings.HasSuffix(got, last) || strings.Count(got, "\n") > 3 {

@@ -28,7 +28,7 @@ func (p Page) Wrong(err error) string {
 func (p Page) Problem(err error) string {
 	text := err.Error()
 	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
-		if near := Nearest(name, p.names()); near != "" {
+		if near := cmp.Or(Nearest(name, p.names()), onlyWith(name, p.names())); near != "" {
 			return fmt.Sprintf("%s: did you mean -%s?", text, cmp.Or(p.named(near).Name, near))
 		}
 	}
@@ -37,10 +37,43 @@ func (p Page) Problem(err error) string {
 		case name == "h":
 			return "-h needs the hosts file; for help: " + p.Help()
 		case o.Arg != "":
-			return fmt.Sprintf("-%s needs an argument: give %s", name, o.Arg)
+			return fmt.Sprintf("-%s needs an argument: give %s", name, o.wanted())
 		}
 	}
+	if m := invalid.FindStringSubmatch(text); m != nil {
+		return fmt.Sprintf("-%s %s: give %s", m[2], m[1], p.named(m[2]).wanted())
+	}
 	return text
+}
+
+// invalid is what package flag says of a value that it cannot parse.
+var invalid = regexp.MustCompile(`^invalid (?:boolean )?value (".*") for (?:flag )?-([^ :]+): (?:parse error|value out of range)$`)
+
+// wanted describes the values of a flag.
+func (o Option) wanted() string {
+	switch o.Arg {
+	case "":
+		return "true or false, or nothing"
+	case "D":
+		return "a duration, such as 2.2s"
+	case "N", "S":
+		return "a whole number"
+	}
+	return o.Arg
+}
+
+// onlyWith returns the one of words that begins with prefix, in any case of its letters; "" if none or several do.
+func onlyWith(prefix string, words []string) (found string) {
+	for _, w := range words {
+		switch {
+		case !strings.HasPrefix(w, strings.ToLower(prefix)):
+		case found != "":
+			return ""
+		default:
+			found = w
+		}
+	}
+	return found
 }
 
 // names are those of all flags, and what they are called in the environment, as -name for -n.
