@@ -250,6 +250,36 @@ func TestSystemd(t *testing.T) {
 		return strings.Contains(m.run("journalctl", "--no-pager", "-u", "memberly"), "Read 1 key from")
 	})
 	m.stops()
+	m.runsPackaged()
+}
+
+// runsPackaged starts the unit of the Debian packages, with the folders that the package makes and a state file, which
+// the unit must be able to write.
+func (m *machine) runsPackaged() {
+	m.Helper()
+	print := exec.CommandContext(m.ctx, "go", "run", "./peer/check/dist", "-unit")
+	print.Dir = root
+	unit, err := print.Output()
+	if err != nil || !bytes.Contains(unit, []byte("=/usr/bin/memberly ")) {
+		m.Fatalf("the unit of the packages: %v: %s", err, unit)
+	}
+	m.run("sh", "-c", "rm -r /etc/systemd/system/memberly.service.d /var/lib/memberly && "+
+		"install -d -o memberly -g memberly -m 0700 /var/lib/memberly && install -d -o memberly -g memberly /var/log/memberly")
+	m.put("/etc/systemd/system/memberly.service", strings.Replace(string(unit), "=/usr/bin/", "=/usr/local/bin/", 1))
+	m.run("mkdir", "/etc/systemd/system/memberly.service.d")
+	m.put("/etc/systemd/system/memberly.service.d/override.conf", "[Service]\nEnvironment=MEMBERLY_STATE=/var/lib/memberly/state\n")
+	m.put("/etc/memberly/hosts.txt", "one\n")
+	m.run("systemctl", "daemon-reload")
+	m.run("systemd-analyze", "security", "--no-pager", "--threshold=19", "memberly")
+	m.run("systemctl", "start", "memberly")
+	m.until("the packaged unit has written a record", 10*time.Second, func() bool {
+		records, _ := m.try("cat", "/var/log/memberly/records")
+		return strings.HasSuffix(records, "{peer_id:1, view_id: 1, leader: 1, memb_list: [<1>]}")
+	})
+	if owner := m.run("stat", "-c", "%a %U", "/var/lib/memberly/state"); owner != "600 memberly" {
+		m.Errorf("the state file of the packaged unit is %s", owner)
+	}
+	m.stops()
 }
 
 // stops stops the unit.

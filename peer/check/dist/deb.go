@@ -56,11 +56,7 @@ type file struct {
 
 // common returns the files that the packages of all platforms have.
 func (r *release) common(bill []byte) ([]file, error) {
-	deployed, err := os.ReadFile("docs/deploy/memberly.service")
-	if err != nil {
-		return nil, err
-	}
-	unit, err := packagedUnit(string(deployed))
+	unit, err := readUnit()
 	if err != nil {
 		return nil, err
 	}
@@ -227,13 +223,23 @@ func debianVersion(version string) string {
 	return strings.ReplaceAll(version, "-", ".")
 }
 
+// readUnit returns the unit of the packages.
+func readUnit() (string, error) {
+	deployed, err := os.ReadFile("docs/deploy/memberly.service")
+	if err != nil {
+		return "", err
+	}
+	return packagedUnit(string(deployed))
+}
+
 // packagedUnit returns docs/deploy/memberly.service for the program and the user of the package.
 func packagedUnit(unit string) (string, error) {
 	for _, c := range []struct{ is, becomes string }{
 		{"ExecStart=/usr/local/bin/memberly -h /etc/memberly/hosts.txt ", "ExecStart=/usr/bin/memberly -h /etc/memberly/hosts.txt "},
 		// A user of its own can own a key and a state file. The rest is what DynamicUser implies beside that.
 		{"DynamicUser=yes\n", "User=memberly\nPrivateTmp=yes\nRemoveIPC=yes\nRestrictSUIDSGID=yes\n"},
-		{"append:/var/log/memberly.records\n", "append:/var/log/memberly/records\nLogsDirectory=memberly\n"}, // which postinst makes
+		// The folders that postinst makes, which the unit may write to.
+		{"append:/var/log/memberly.records\n", "append:/var/log/memberly/records\nLogsDirectory=memberly\nStateDirectory=memberly\nStateDirectoryMode=0700\n"},
 		{"Description=Memberly\n", "Description=Memberly\nDocumentation=file:///usr/share/doc/memberly/README.md.gz\n"},
 	} {
 		if strings.Count(unit, c.is) != 1 {

@@ -30,11 +30,22 @@ func main() {
 	var r release
 	flag.StringVar(&r.version, "version", "", "the `version`, such as v1.2.0 (default: by git)")
 	flag.StringVar(&r.out, "out", "dist", "the `folder` to fill; what is in it is removed")
+	unit := flag.Bool("unit", false, "only print the systemd unit of the packages")
 	flag.Parse()
-	if err := r.build(); err != nil {
+	do := r.build
+	if *unit {
+		do = printUnit
+	}
+	if err := do(); err != nil {
 		fmt.Fprintf(os.Stderr, "dist: %v\n", err)
 		os.Exit(1)
 	}
+}
+
+func printUnit() error {
+	unit, err := readUnit()
+	fmt.Print(unit)
+	return err
 }
 
 // build fills r.out.
