@@ -98,7 +98,8 @@ func (h *Handler) isLost(i types.Incarnation) bool {
 // was put back, and promises are missing from it.
 func (h *Handler) mistrust(last types.Incarnation) {
 	if st := &h.storing; h.stores() && h.isLost(last) {
-		if st.returns {
+		if st.found > 0 && !st.old {
+			st.old = true
 			h.note(StateOld)
 		}
 		st.former, st.returns, st.admitted = types.Stored{}, false, 0

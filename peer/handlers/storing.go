@@ -30,6 +30,7 @@ type storing struct {
 	used     types.Incarnation // the highest that this host has used
 	found    types.Incarnation // the highest that the file had, or that this process was let in with; no other process used one above
 	first    types.Incarnation // of this process
+	old      bool              // the file is an old copy, as the peer has reported
 	group    types.Group       // the last that it was a member of
 	former   types.Stored      // the member that it was before: its vote may still be needed
 	returns  bool              // and it becomes that member again, if nobody leads

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -151,6 +152,42 @@ func TestPowerCut(t *testing.T) {
 	after, took = g.agree(1, 3, 4)
 	t.Logf("two that waited and a third lead %v after its start", took)
 	goesOn(&after, "with a third")
+}
+
+// A host whose state file is an old copy says so and has no vote of the lost process: after a power cut it and two others of
+// five wait for one more, and then it is a new member.
+func TestOldStateFile(t *testing.T) {
+	t.Parallel()
+	g := newStoring(t)
+	g.start(1, 2, 3, 4, 5)
+	g.agree(1, 2, 3, 4, 5)
+	old, err := os.ReadFile(g.state(5))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.kill(5)
+	g.agree(1, 2, 3, 4)
+	g.start(5)
+	before, _ := g.agree(1, 2, 3, 4, 5)
+	for _, id := range []int{3, 4} {
+		within(t, "the view is stored", func() bool {
+			s, ok := g.ask(id)
+			return ok && s.Peer.Stored == before.View.Number
+		})
+	}
+	g.kill(1, 2, 3, 4, 5)
+	if err := os.WriteFile(g.state(5), old, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g.start(3, 4, 5)
+	g.runs[4].awaitNotice("The state file is older than what the group knows of this host")
+	g.wait(6*time.Second, &before, 3, 4, 5)
+	g.start(1)
+	after, took := g.agree(1, 3, 4, 5)
+	t.Logf("all four that run lead %v after the start of the last", took)
+	if after.Group != before.Group || after.View.Number <= before.View.Number || after.Fence <= before.Fence {
+		t.Errorf("%v with fence %d; before %v with fence %d", &after, after.Fence, &before, before.Fence)
+	}
 }
 
 // A restart of all hosts at once keeps all members.
