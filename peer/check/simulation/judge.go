@@ -99,6 +99,8 @@ func (j *judge) stepped(p *process, out *handlers.Output) {
 			j.reported(p, d, e)
 		case handlers.Said: // it leaves, or was removed: what it writes now is of another life as a member
 			d.end()
+		case handlers.StateOld:
+			j.fail("peer %d takes its state file for an old copy, and none is put back here", p.id)
 		}
 	}
 	for i := range out.Messages {
