@@ -137,7 +137,10 @@ func parse(args []string, stdout, stderr io.Writer) (*client, int) {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	c.keeper = keeper{argv: c.argv, once: c.once, ended: c.ended, idle: c.ask,
-		env:    variables,
+		env: variables,
+		stuck: func(group int, why string) {
+			fmt.Fprintf(c.stderr, "memberly: %s: process group %d cannot be ended (%s): %s\n", c.argv[0], group, why, stuckHelp)
+		},
 		output: func() (io.Writer, io.Writer) { return os.Stdout, os.Stderr }}
 	return c, success
 }

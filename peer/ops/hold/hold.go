@@ -40,7 +40,10 @@ func New(c Config) (*Hold, error) {
 	}
 	h := &Hold{Config: c}
 	h.keeper = keeper{argv: []string{shell, "-c", c.Command}, once: c.Once, ended: h.ended,
-		env:    variables,
+		env: variables,
+		stuck: func(group int, why string) {
+			h.Report("Error running -hold: process group %d cannot be ended (%s): %s", group, why, stuckHelp)
+		},
 		output: func() (io.Writer, io.Writer) { h.said.Reset(); return &h.said, &h.said }}
 	h.keeper.open()
 	return h, nil
@@ -69,6 +72,9 @@ func (h *Hold) Ended(hasLeft bool) {
 	}
 	<-h.Finished()
 }
+
+// stuckHelp is what to do about a command that cannot be ended.
+const stuckHelp = "end it by hand; if this host does not lead any more, another one may run the command too"
 
 func (h *Hold) ended(r result, pause time.Duration) bool {
 	again := fmt.Sprintf("it is started again in %v", pause)

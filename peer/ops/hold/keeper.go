@@ -67,7 +67,9 @@ type keeper struct {
 	// ended is told how each run ended by itself, and the pause until the next. It returns whether to go on.
 	ended func(r result, pause time.Duration) bool
 
-	idle func() // if not nil, it is called when mayRun becomes false
+	// stuck, if not nil, is told once of a run whose process group SIGKILL does not end, and why.
+	stuck func(group int, why string)
+	idle  func() // if not nil, it is called when mayRun becomes false
 
 	mu    sync.Mutex
 	claim claim         // the newest
@@ -251,8 +253,8 @@ type child struct {
 	claim      claim
 	supervisor *process.Group
 	orders     *os.File
-	reports    *os.File
-	last       order // that was sent
+	reports    chan string // those of the supervisor's end, which closes it
+	last       order       // that was sent
 	began      time.Duration
 	ends       time.Duration // since when it is to end; 0 if it is not
 	lost       time.Duration // since when the peer does not lead any more, without having resigned; 0 if it does
@@ -281,14 +283,31 @@ func (k *keeper) launch(c claim) (*child, error) {
 	cmd.ExtraFiles = []*os.File{ordersFD - 3: orders, reportsFD - 3: toReports}
 	cmd.Stdout, cmd.Stderr = k.output()
 	cmd.WaitDelay = time.Second
-	ch := &child{claim: c, orders: toOrders, reports: reports, began: clock()}
+	ch := &child{claim: c, orders: toOrders, reports: make(chan string, 2), began: clock()}
 	if ch.supervisor, err = process.Start(cmd); err != nil {
 		toOrders.Close()
 		reports.Close()
 		return nil, fmt.Errorf("starting %s to supervise the command: %w", self, err)
 	}
 	ch.send(order{c.terminate(), c.kill()})
+	go k.listen(reports, ch.reports)
 	return ch, nil
+}
+
+// listen passes a supervisor's reports on, but for those that concern nobody but the user, until it has ended.
+func (k *keeper) listen(from io.ReadCloser, to chan<- string) {
+	defer from.Close()
+	defer close(to)
+	for lines := bufio.NewScanner(from); lines.Scan(); {
+		line, group, why := lines.Text()+"\n", 0, ""
+		if n, _ := fmt.Sscanf(line, reportStuck, &group, &why); n == 2 {
+			if k.stuck != nil {
+				k.stuck(group, why)
+			}
+			continue
+		}
+		to <- line // there are two at most
+	}
 }
 
 // executable returns the path of this program, also if its file was replaced since.
@@ -320,10 +339,8 @@ func (c *child) exited() <-chan struct{} {
 // start it. If something ended the supervisor alone, it first kills the command.
 func (c *child) result() (r result, byItself bool) {
 	c.orders.Close()
-	defer c.reports.Close()
 	started := 0
-	for lines := bufio.NewScanner(c.reports); lines.Scan(); {
-		line := lines.Text() + "\n"
+	for line := range c.reports {
 		if n, _ := fmt.Sscanf(line, reportStarted, &started); n == 1 {
 			continue
 		}

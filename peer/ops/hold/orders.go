@@ -34,4 +34,5 @@ const (
 	reportStarted = "started %d\n"   // the process, and its group
 	reportEnded   = "ended %d %t\n"  // the exit code, as shells have it; whether it was after SIGTERM by order
 	reportFailed  = "failed %d %q\n" // to start it: the exit code that says so, and why
+	reportStuck   = "stuck %d %q\n"  // the process group, which SIGKILL does not end, and why
 )

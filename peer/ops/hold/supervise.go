@@ -27,6 +27,9 @@ import (
 // supervises says whether this system has what Supervise needs.
 const supervises = true
 
+// stuckAfter is how long SIGKILL may take before the supervisor reports that it ends nothing.
+const stuckAfter = time.Second
+
 // restGrace is how long the rest of a command's process group may go on after SIGTERM once the command has ended.
 const restGrace = time.Second
 
@@ -111,13 +114,20 @@ func (s *supervisor) wait() {
 
 // run carries out orders until nothing of the command is left.
 func (s *supervisor) run() {
-	var terminated, over bool // SIGTERM was sent; the command itself has ended
+	var terminated, over, stuck bool // SIGTERM was sent; the command itself has ended; it cannot be ended, which was reported
+	killing := time.Duration(0)      // since when
 	for {
 		now := clock()
 		next := min(s.kill, s.latest)
 		switch {
 		case now >= next:
-			s.killAll()
+			why := s.killAll()
+			if killing == 0 {
+				killing = now
+			} else if !stuck && now >= killing+stuckAfter {
+				stuck = true
+				fmt.Fprintf(s.reports, reportStuck, s.pid, why)
+			}
 			next = now + glance/10 // for processes that appear meanwhile
 		case now >= s.terminate && !terminated:
 			terminated = true
@@ -168,18 +178,26 @@ func killGroup(pid int) (gone bool) {
 	return errors.Is(syscall.Kill(-pid, syscall.SIGKILL), syscall.ESRCH)
 }
 
-// killAll kills the command's process group, and what has left it, as far as the system tells.
-func (s *supervisor) killAll() {
-	syscall.Kill(-s.pid, syscall.SIGKILL)
+// killAll kills the command's process group, and what has left it, as far as the system tells. It returns what may keep them
+// from ending.
+func (s *supervisor) killAll() (why string) {
+	why = "SIGKILL has no effect"
+	kill := func(pid int) {
+		if err := syscall.Kill(pid, syscall.SIGKILL); errors.Is(err, syscall.EPERM) {
+			why = err.Error()
+		}
+	}
+	kill(-s.pid)
 	lists, _ := filepath.Glob("/proc/self/task/*/children")
 	for _, name := range lists {
 		list, _ := os.ReadFile(name)
 		for text := range strings.FieldsSeq(string(list)) {
 			if pid, err := strconv.Atoi(text); err == nil {
-				syscall.Kill(pid, syscall.SIGKILL)
+				kill(pid)
 			}
 		}
 	}
+	return why
 }
 
 // code is the exit code of a process, as shells have it.
