@@ -14,7 +14,7 @@ func TestLeasesNeedSteadyClocks(t *testing.T) {
 		two   bool
 	}{
 		{0.01, 1000, false}, // two clocks differ by 2 % at most
-		{0.05, 1000, true},
+		{0.025, 1000, true}, // by 5 % at most
 	} {
 		two := false
 		for seed := range c.seeds {
