@@ -8,6 +8,7 @@ import "memberly/peer/config/options"
 var Page = options.Page{
 	What:     "keep a group of hosts in agreement about which of them are up and which one leads",
 	Synopsis: "-h FILE [options]",
+	About:    "Keeps a group of hosts in agreement about which are up and which one leads.",
 	Operand:  "",
 	Sections: []options.Section{
 		{Title: "Required", Options: []options.Option{
@@ -29,7 +30,7 @@ var Page = options.Page{
 				What: "run COMMAND with /bin/sh on each view, and once more when the peer has left, with the view as JSON on standard input " +
 					"and in MEMBERLY_ variables. It may take 10 s; the group does not wait"},
 			{Name: "hold", Arg: "COMMAND", Variable: "MEMBERLY_HOLD",
-				What: "run COMMAND with /bin/sh while this peer leads, and never while another one does; again when it ends, but with -hold-once; what it prints is not shown"},
+				What: "run COMMAND with /bin/sh while this peer leads, never while another does; restart it when it ends. Its output is not shown"},
 			{Name: "hold-once", Variable: "MEMBERLY_HOLD_ONCE", What: "with -hold: run it once each time that this peer begins to lead"},
 		}},
 		{Title: "Whole group on this machine", Options: []options.Option{
@@ -37,20 +38,20 @@ var Page = options.Page{
 				What: "run every host of the file on this machine, started -d seconds apart; -c then applies to the last host, -t to the first. " +
 					"They use the file's addresses if all are loopback addresses, else 127.0.0.1, 127.0.0.2 and so on. The file is read once"},
 		}},
-		{Title: "Memory (off unless given)", Options: []options.Option{
+		{Title: "State (off unless given)", Options: []options.Option{
 			{Name: "state", Arg: "FILE", Variable: "MEMBERLY_STATE",
 				What: "store in FILE what this host must remember, so that the group goes on after a power cut; with -local in FILE.NAME for each"},
 		}},
 		{Title: "Security (off unless given)", Options: []options.Option{
 			{Name: "key", Arg: "FILE", Variable: "MEMBERLY_KEY",
 				What: "encrypt and authenticate all traffic with the keys in FILE, the same on all hosts, and reject all else; see memberly keygen"},
-			{Name: "reform", Variable: "MEMBERLY_REFORM", What: "with -key: re-form a lost group on refusals, as without -key"},
+			{Name: "reform", Variable: "MEMBERLY_REFORM", What: "with -key: re-form a lost group on refused connections too"},
 		}},
 		{Title: "Monitoring (off unless given)", Options: []options.Option{
 			{Name: "http", Arg: "ADDR", Variable: "MEMBERLY_HTTP",
 				What: "serve status, events, metrics and a web page at PORT on a loopback address only, or at ADDRESS:PORT"},
 			{Name: "times", Variable: "MEMBERLY_TIMES",
-				What: "put the time before each record on stderr, in UTC: 2026-01-31T23:59:59.999Z and a blank"},
+				What: "put the time, in UTC, and a space before each record on stderr"},
 		}},
 		{Options: []options.Option{
 			{Name: "version", What: "print the version and exit"},

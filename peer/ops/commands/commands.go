@@ -94,10 +94,10 @@ func (t Table) own() []Command {
 		names = append(names, c.Page.Command)
 	}
 	names = append(names, "help", "version", "completion", "man")
-	help := options.Page{Command: "help", What: "say all about the options, or about a command", Synopsis: "[COMMAND]",
+	help := options.Page{Command: "help", What: "show help for the program or for a command", Synopsis: "[COMMAND]",
 		About: "Prints the usage text of the program, or of one of its commands.", Words: names, Exit: exits}
 	version := options.Page{Command: "version", What: "print the version", About: "Prints the same as -version.", Exit: exits}
-	completion := options.Page{Command: "completion", What: "print what has a shell complete the command line", Synopsis: "bash|zsh|fish",
+	completion := options.Page{Command: "completion", What: "print a shell's completion script", Synopsis: "bash|zsh|fish",
 		About: "Prints the completion of commands, flags and files for a shell.", Words: shells, Exit: exits,
 		Examples: []options.Example{
 			{What: "for bash, in this shell", Line: "source <(memberly completion bash)"},

@@ -21,7 +21,7 @@ import (
 )
 
 // Page describes the flags of parse.
-var Page = options.Page{Command: "reform", What: "make a new group of what is stored, when its quorum is lost for ever",
+var Page = options.Page{Command: "reform", What: "make a new group from a state file after the quorum is lost for ever",
 	Synopsis: "-state FILE -h FILE [-n NAME] [VIEW]",
 	About: "Makes a new group, of this host alone, from its state file, when so many hosts are lost for ever that no quorum of the old group " +
 		"can come back. The peer of this host must not run. Without VIEW it changes nothing: it says what is stored, what it would do, " +
@@ -32,7 +32,7 @@ var Page = options.Page{Command: "reform", What: "make a new group of what is st
 		{Name: "h", Arg: "FILE", What: "hosts file"},
 		{Name: "n", Arg: "NAME", Default: "the machine's host name", What: "this host's name in the file"},
 	}}},
-	Exit: "0 done, or told; 1 it cannot be done; 2 wrong usage"}
+	Exit: "0 done, or the plan is printed; 1 it cannot be done; 2 wrong usage"}
 
 // The exit codes.
 const (
