@@ -342,6 +342,9 @@ func tabulate(r *statusJSON) []byte {
 		fmt.Fprintf(&b, "\nnot ready: %s\n", r.Reason)
 	}
 	fmt.Fprintf(&b, "can lose now: %s\n", r.CanLose.Words)
+	if r.Leads {
+		fmt.Fprintf(&b, "fence: %d\n", r.Fence)
+	}
 	if words := r.Peer.stored(); words != "" {
 		fmt.Fprintf(&b, "stored: %s\n", words)
 	}
