@@ -275,15 +275,25 @@ func (t *table) openGrowing() {
 	t.act(members, t.peers[members].Start(t.instant(members)))
 }
 
+// openWhole sets the table: all hosts are members, and there is nothing left to deliver or to store.
+func (t *table) openWhole() {
+	t.open(len(t.peers))
+	t.playUntil(func() bool {
+		return t.peers[0].View().Number == int64(len(t.peers)) && len(t.moves(false, false)) == 0
+	})
+}
+
 // explorer goes through all orders of moves, but of orders that differ only in what commutes
 // through one (sleep sets). Handlers cannot be copied, so each order is played from the start, but that the first move from
 // a place goes on with the table that is there.
 type explorer struct {
 	hosts, depth int
 	store, grow  bool
+	whole        bool // all hosts are members at the beginning
 	path         []move
 	orders       int
-	most         int // members of a view, in some order
+	most         int   // members of a view, in some order
+	again        int64 // the highest view number after a return, in some order
 	wrong        string
 }
 
@@ -295,9 +305,12 @@ func (e *explorer) start() {
 // played returns a table on which the moves of e.path have been made.
 func (e *explorer) played() *table {
 	t := newTable(e.hosts, e.store)
-	if e.grow {
+	switch {
+	case e.grow:
 		t.openGrowing()
-	} else {
+	case e.whole:
+		t.openWhole()
+	default:
 		t.open(e.hosts)
 	}
 	for _, m := range e.path {
@@ -312,6 +325,9 @@ func (e *explorer) explore(t *table, asleep []move, crashed bool, waited int) {
 		if p != nil {
 			v := p.View()
 			e.most = max(e.most, len(v.Members))
+			if slices.ContainsFunc(e.path, func(m move) bool { return m.kind == returns }) {
+				e.again = max(e.again, v.Number)
+			}
 		}
 	}
 	if t.wrong != "" {
@@ -345,7 +361,7 @@ func (e *explorer) explore(t *table, asleep []move, crashed bool, waited int) {
 
 // TestEveryOrder plays groups of two and three in every order of deliveries, with one crash at
 // any point and up to three pauses in which timers fire. A third host is also added to a group of two. Peers that store also
-// return, and their disks write at any point.
+// return, and their disks write at any point: while the group is made, and in a view of all three.
 func TestEveryOrder(t *testing.T) {
 	for hosts := 2; hosts <= 3; hosts++ {
 		t.Run(fmt.Sprint(hosts), func(t *testing.T) {
@@ -377,6 +393,15 @@ func TestEveryOrder(t *testing.T) {
 		t.Logf("3 hosts that store, %d moves deep: %d orders", e.depth, e.orders)
 		if e.wrong != "" {
 			t.Error(e.wrong)
+		}
+	})
+	t.Run("3 members that store", func(t *testing.T) {
+		t.Parallel()
+		e := &explorer{hosts: 3, depth: min(*depth-1, 7), store: true, whole: true}
+		e.start()
+		t.Logf("3 members that store, %d moves deep: %d orders, view %d after a return", e.depth, e.orders, e.again)
+		if e.wrong != "" || e.again < 4 && e.depth >= 7 { // a crash, a return and a change take so many
+			t.Errorf("view %d after a return; %s", e.again, e.wrong)
 		}
 	})
 }
