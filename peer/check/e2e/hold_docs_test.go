@@ -196,7 +196,7 @@ func (n *towns) has() (all []int) {
 
 // reached returns the id of the peer that a client reaches at the address; 0 if it reaches none.
 func (n *towns) reached() int {
-	out, err := enter(n.client, program, "status", "-json", "10.77.0.100:8082").Output()
+	out, err := enter(n.client, "timeout", "0.5", program, "status", "-json", "10.77.0.100:8082").Output()
 	var s struct{ Peer struct{ ID int } }
 	if err != nil || json.Unmarshal(out, &s) != nil {
 		return 0
@@ -217,7 +217,13 @@ func TestHoldExampleAddress(t *testing.T) {
 	awaitView(peers, 3)
 	moves := func(to int) {
 		t.Helper()
+		began := time.Now()
 		within(t, fmt.Sprint("a client reaches ", to), func() bool { return len(n.has()) <= 1 && n.reached() == to })
+		took := time.Since(began)
+		t.Logf("a client that asks all the time reaches %d after %v", to, took.Round(time.Millisecond))
+		if to > 1 && took > 8*time.Second {
+			t.Errorf("a client is without an answer for %v", took)
+		}
 	}
 	moves(1)
 	peers[0].signal(syscall.SIGKILL)
