@@ -54,7 +54,7 @@ type said struct {
 type upgrade struct {
 	*testing.T
 	file    string
-	args    []string
+	args    []string // HOST in them stands for the name of each host
 	at      []string // where each serves
 	all     []*daemon
 	running []*daemon
@@ -94,7 +94,11 @@ func begin(t *testing.T, args ...string) *upgrade {
 
 // launch starts host i, which speaks this version.
 func (u *upgrade) launch(i int, program string, version int) {
-	d := launch(u.T, upgradeNames[i], exec.Command(program, append([]string{"-h", u.file, "-n", upgradeNames[i]}, u.args...)...))
+	args := []string{"-h", u.file, "-n", upgradeNames[i]}
+	for _, arg := range u.args {
+		args = append(args, strings.ReplaceAll(arg, "HOST", upgradeNames[i]))
+	}
+	d := launch(u.T, upgradeNames[i], exec.Command(program, args...))
 	u.running[i], u.speaks[i] = d, version
 	u.all = append(u.all, d)
 }
@@ -264,7 +268,7 @@ func (u *upgrade) end() {
 // lowest version of its members, and nobody is sent what it does not know.
 func TestUpgrade(t *testing.T) {
 	t.Parallel()
-	for _, what := range []string{"without keys", "with keys"} {
+	for _, what := range []string{"without keys", "with keys", "with state"} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			next, err := nextProgram()
@@ -272,8 +276,11 @@ func TestUpgrade(t *testing.T) {
 				t.Fatal(err)
 			}
 			var args []string
-			if what == "with keys" {
+			switch what {
+			case "with keys":
 				args = []string{"-key", keyFile(t, newKeys(t, 1)...)}
+			case "with state":
+				args = []string{"-state", filepath.Join(t.TempDir(), "state-of-HOST")}
 			}
 			upgradeAndBack(begin(t, args...), next)
 		})

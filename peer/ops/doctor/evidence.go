@@ -65,6 +65,7 @@ type evidence struct {
 	answered  [routes]bool // it answered a datagram on this route
 	received  [routes]bool // it sent a datagram on this route
 	heartbeat bool         // it sent a heartbeat
+	speaks    uint8        // the highest wire version of the peer, as its heartbeat said; 0 if unknown
 	foreign   netip.Addr   // a message claimed to be its, but came from this address of no host
 	seen      bool         // anything came from its addresses
 }

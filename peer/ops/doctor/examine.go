@@ -537,7 +537,7 @@ func (x *examination) overUDP(addr netip.Addr, m *types.Message, err error) bool
 	case types.Echoed:
 		e.answered[routeOf(m)] = e.answered[routeOf(m)] || m.Request == x.nonce
 	case types.Heartbeat:
-		e.heartbeat, e.kind = true, aPeer
+		e.heartbeat, e.kind, e.speaks = true, aPeer, m.Speaks
 	}
 	return true
 }

@@ -105,6 +105,8 @@ func (j judged) runs() string {
 		return "peer"
 	case j.kind == aPeer && j.view == 0:
 		return "peer, in no view"
+	case j.kind == aPeer && j.speaks != 0 && j.speaks != types.Version:
+		return fmt.Sprintf("peer, view %d, wire version %d", j.view, j.speaks)
 	case j.kind == aPeer:
 		return fmt.Sprintf("peer, view %d", j.view)
 	case j.kind == aDoctor:

@@ -173,6 +173,20 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// A peer of another wire version shows which.
+func TestRunsVersion(t *testing.T) {
+	t.Parallel()
+	for speaks, want := range map[uint8]string{0: "peer, view 5", types.Version: "peer, view 5", types.Version + 1: fmt.Sprintf("peer, view 5, wire version %d", types.Version+1)} {
+		f := healthy()
+		f.hosts[2].speaks = speaks
+		var out strings.Builder
+		judge(f).print(&out)
+		if !strings.Contains(out.String(), " "+want+"\n") {
+			t.Errorf("version %d: no %q in\n%s", speaks, want, out.String())
+		}
+	}
+}
+
 // short returns the marks of a report, one letter each.
 func short(r report) string {
 	letters := map[mark]string{good: "+", red: "!", unknown: "?", unused: "-", slow: "~", behind: "<", ahead: ">"}
