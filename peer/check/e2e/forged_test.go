@@ -1,9 +1,11 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -33,7 +35,7 @@ const resets = `table inet forger {
 }`
 
 // newIsland runs a sealed group of five in a network namespace, after the forger's rules.
-func newIsland(t *testing.T, rules string) *island {
+func newIsland(t *testing.T, rules string, options ...string) *island {
 	t.Helper()
 	for _, tool := range []string{"unshare", "nsenter", "ip", "nft"} {
 		if _, err := exec.LookPath(tool); err != nil || os.Getuid() != 0 {
@@ -45,8 +47,9 @@ func newIsland(t *testing.T, rules string) *island {
 		lines = append(lines, fmt.Sprintf("%s 127.0.0.%d", name, i+1))
 	}
 	const script = `ip link set lo up && { [ -z "$1" ] || nft "$1"; } && shift && exec "$@"`
-	cmd := exec.Command("unshare", "-n", "sh", "-c", script, "sh", rules, program, "-h", loopback.WriteHostsFile(t, lines...),
-		"-local", "-key", keyFile(t, newKeys(t, 1)...), "-heartbeat", "500ms", "-monitor", "1s")
+	args := []string{"-n", "sh", "-c", script, "sh", rules, program, "-h", loopback.WriteHostsFile(t, lines...),
+		"-local", "-heartbeat", "500ms", "-monitor", "1s"}
+	cmd := exec.Command("unshare", append(args, options...)...)
 	g := &island{T: t, group: launch(t, "-local", cmd)}
 	g.group.await(&g.group.stdout, "table of hosts", func(lines []string) bool { return len(lines) > 5 })
 	for _, line := range g.group.stdout.Lines()[1:6] {
@@ -106,7 +109,7 @@ func (g *island) awaitRecords(n int, text string) {
 // machine has ended its tenure.
 func TestForgedResets(t *testing.T) {
 	t.Parallel()
-	g := newIsland(t, "")
+	g := newIsland(t, "", "-key", keyFile(t, newKeys(t, 1)...))
 	g.awaitRecords(5, "view_id: 5, leader: ")
 	before := len(g.group.stderr.Lines())
 	g.nft(resets)
@@ -135,7 +138,7 @@ func TestForgedResets(t *testing.T) {
 // Where a sealed group starts under such an attack, nobody makes a group of his own. Afterwards there is one.
 func TestForgedResetsAtStart(t *testing.T) {
 	t.Parallel()
-	g := newIsland(t, resets)
+	g := newIsland(t, resets, "-key", keyFile(t, newKeys(t, 1)...))
 	g.awaitDatagrams(500)
 	if made := g.group.stderr.Lines(); len(made) > 0 {
 		t.Errorf("records during the attack: %q", made)
@@ -144,5 +147,58 @@ func TestForgedResetsAtStart(t *testing.T) {
 	g.awaitRecords(5, "view_id: 5, leader: ")
 	if made := g.records("view_id: 1,"); len(made) != 1 {
 		t.Errorf("groups were made: %q", made)
+	}
+}
+
+// ask returns what a host says of itself, with -http; false if it does not answer.
+func (g *island) ask(id int) (said standing, ok bool) {
+	out, err := exec.Command("nsenter", "-t", strconv.Itoa(g.pids[0]), "-n", program, "status", "-json", fmt.Sprintf("127.0.0.%d:8082", id)).Output()
+	return said, err == nil && json.Unmarshal(out, &said) == nil
+}
+
+// agreed waits until all five are ready in one group and view that is stored, and returns it.
+func (g *island) agreed() (first standing) {
+	g.Helper()
+	within(g.T, "all are ready in one stored view", func() bool {
+		for id := 1; id <= 5; id++ {
+			said, ok := g.ask(id)
+			if id == 1 {
+				first = said
+			}
+			if !ok || !said.Ready || said.Group != first.Group || said.View.Number != first.View.Number || len(said.View.Members) != 5 ||
+				said.Peer.Stored != said.View.Number {
+				return false
+			}
+		}
+		return true
+	})
+	return first
+}
+
+// Where hosts with state files, and without keys, start under such an attack, no refusal makes a group: not at the first
+// start, and not after a power cut. Afterwards there is one, and it goes on.
+func TestForgedResetsWithState(t *testing.T) {
+	t.Parallel()
+	options := []string{"-state", filepath.Join(t.TempDir(), "state"), "-http", "8082"}
+	g := newIsland(t, resets, options...)
+	meanwhile(t, 6*time.Second, "no group is made", func() bool { return len(g.group.stderr.Lines()) == 0 })
+	g.nft("delete table inet forger")
+	before := g.agreed()
+	if made := g.records("view_id: 1,"); len(made) != 1 {
+		t.Errorf("groups were made: %q", made)
+	}
+	g.group.signal(syscall.SIGKILL)
+	for _, pid := range g.pids {
+		awaitGone(t, pid)
+	}
+	g = newIsland(t, resets, options...)
+	meanwhile(t, 6*time.Second, "no view but the stored one is shown", func() bool {
+		return !slices.ContainsFunc(g.records("memb_list"), func(line string) bool {
+			return !strings.Contains(line, fmt.Sprintf("view_id: %d, ", before.View.Number))
+		})
+	})
+	g.nft("delete table inet forger")
+	if after := g.agreed(); after.Group != before.Group || after.View.Number < before.View.Number {
+		t.Errorf("after the power cut: %v; before: %v", &after, &before)
 	}
 }
