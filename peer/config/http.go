@@ -25,12 +25,20 @@ func ParseHTTP(s string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(netip.Addr{}, uint16(port)), nil
 }
 
-// PeerURL returns the URL of the peer at addr, which is as for ParseHTTP: of one on this machine if addr is a port alone
-// or an unspecified address.
+// nameLetters are what a host's name consists of.
+const nameLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_"
+
+// PeerURL returns the URL of the peer at addr, which is as for ParseHTTP, with a name in place of an address, or such a URL:
+// of one on this machine if addr is a port alone or an unspecified address.
 func PeerURL(addr string) (string, error) {
+	addr = strings.TrimSuffix(strings.TrimPrefix(addr, "http://"), "/")
 	at, err := ParseHTTP(addr)
 	if err != nil {
-		return "", err
+		name, port, _ := strings.Cut(addr, ":")
+		if _, portErr := ParseHTTP(port); portErr == nil && name != "" && strings.Trim(name, nameLetters) == "" {
+			return "http://" + addr, nil
+		}
+		return "", fmt.Errorf("%q: %w", addr, err)
 	}
 	host := at.Addr().String()
 	if !at.Addr().IsValid() || at.Addr().IsUnspecified() {
@@ -53,6 +61,10 @@ func PeerAt(addr string, variables Lookup) (string, error) {
 // Serving says how a peer is started that would answer at url, which is of PeerURL, where none does.
 func Serving(url string) string {
 	addr := strings.TrimPrefix(url, "http://")
+	if _, err := ParseHTTP(addr); err != nil {
+		_, port, _ := strings.Cut(addr, ":")
+		return fmt.Sprintf("start the peer there with -http ADDRESS:%s, if it runs without", port)
+	}
 	return "start the peer with -http " + strings.TrimPrefix(addr, "127.0.0.1:") + ", if it runs without"
 }
 

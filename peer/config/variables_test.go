@@ -129,7 +129,13 @@ func TestPeerAt(t *testing.T) {
 		{"", "MEMBERLY_HTTP=9000", "http://127.0.0.1:9000", "", "start the peer with -http 9000, if it runs without"},
 		{"10.0.0.1:8083", "MEMBERLY_HTTP=9000", "http://10.0.0.1:8083", "", "start the peer with -http 10.0.0.1:8083, if it runs without"},
 		{"", "MEMBERLY_HTTP=here", "", `MEMBERLY_HTTP="here": give a port`, ""},
-		{"here", "", "", "give a port", ""},
+		{"here", "", "", `"here": give a port`, ""},
+		{"http://127.0.0.3:8082/", "", "http://127.0.0.3:8082", "", "start the peer with -http 127.0.0.3:8082, if it runs without"},
+		{"rack-1.example:8082", "", "http://rack-1.example:8082", "", "start the peer there with -http ADDRESS:8082, if it runs without"},
+		{"one:0", "", "", "give a port", ""},
+		{"one:80:82", "", "", "give a port", ""},
+		{"a/b:8082", "", "", "give a port", ""},
+		{":8082", "", "http://127.0.0.1:8082", "", "start the peer with -http 8082, if it runs without"},
 	} {
 		got, err := PeerAt(c.addr, env(c.env))
 		if got != c.want || (err != nil) != (c.err != "") || err != nil && !strings.Contains(err.Error(), c.err) {
