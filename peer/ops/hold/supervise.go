@@ -65,6 +65,8 @@ type supervisor struct {
 	reports *os.File
 	pid     int           // of the command, and of its process group
 	latest  time.Duration // when to kill whatever orders say
+	killing time.Duration // since when; 0 if it is not
+	stuck   bool          // that this ends nothing is reported
 }
 
 // exit is the end of a process.
@@ -114,20 +116,13 @@ func (s *supervisor) wait() {
 
 // run carries out orders until nothing of the command is left.
 func (s *supervisor) run() {
-	var terminated, over, stuck bool // SIGTERM was sent; the command itself has ended; it cannot be ended, which was reported
-	killing := time.Duration(0)      // since when
+	var terminated, over bool // SIGTERM was sent; the command itself has ended
 	for {
 		now := clock()
 		next := min(s.kill, s.latest)
 		switch {
 		case now >= next:
-			why := s.killAll()
-			if killing == 0 {
-				killing = now
-			} else if !stuck && now >= killing+stuckAfter {
-				stuck = true
-				fmt.Fprintf(s.reports, reportStuck, s.pid, why)
-			}
+			s.insist(now)
 			next = now + glance/10 // for processes that appear meanwhile
 		case now >= s.terminate && !terminated:
 			terminated = true
@@ -164,6 +159,18 @@ func (s *supervisor) run() {
 			}
 		}
 		timer.Stop()
+	}
+}
+
+// insist kills all of the command once more, and reports once that this has gone on for too long.
+func (s *supervisor) insist(now time.Duration) {
+	why := s.killAll()
+	if s.killing == 0 {
+		s.killing = now
+	}
+	if !s.stuck && now >= s.killing+stuckAfter {
+		s.stuck = true
+		fmt.Fprintf(s.reports, reportStuck, s.pid, why)
 	}
 }
 
