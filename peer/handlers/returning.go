@@ -91,7 +91,7 @@ func (h *Handler) noteAdmitted(m *types.Message) {
 // before it uses it, so the file is an old copy, or a new one.
 func (h *Handler) isLost(i types.Incarnation) bool {
 	st := &h.storing
-	return i > st.found && i < st.first || i > st.used
+	return i > st.found && i < max(st.first, st.lost+1) || i > st.used
 }
 
 // mistrust forgets the stored member if a group knows of a later life of this host than what is stored does: then an old copy
@@ -102,6 +102,7 @@ func (h *Handler) mistrust(last types.Incarnation) {
 			st.old = true
 			h.note(StateOld)
 		}
+		st.lost = max(st.lost, last)
 		st.former, st.returns, st.admitted = types.Stored{}, false, 0
 	}
 }

@@ -93,6 +93,28 @@ func TestRule9OldState(t *testing.T) {
 	}
 }
 
+// Rule 9: a lost incarnation above this process's stays lost when the process takes a still higher one to ask a leader.
+func TestRule9LostStaysLost(t *testing.T) {
+	t.Parallel()
+	p := restarted(t, conf{ID: 2}, voted(t))
+	p.stored()
+	lost := p.Incarnation() + 1000
+	p.hear(msg{Kind: types.State, From: 3, Standing: types.Joined, Leads: true, Term: types.Term{Counter: 9, Peer: 3}, Last: lost, Number: 9})
+	p.stored()
+	if p.Incarnation() <= lost {
+		t.Fatalf("it asks as %d, and %d was let in", p.Incarnation(), lost)
+	}
+	for range 60 {
+		p.hear(msg{Kind: types.State, From: 4, Standing: types.Joined, Last: lost, Number: 9})
+		p.pass(200 * ms)
+		p.stored()
+	}
+	if p.Incarnation() == lost {
+		t.Error("it is the lost incarnation")
+	}
+	want(t, "it says so", p.when("old state"), "[0s]")
+}
+
 // Rule 9: a host that was let in and never knew becomes that member, if nobody leads: it has promised nothing as such.
 func TestRule9NeverKnew(t *testing.T) {
 	t.Parallel()

@@ -30,6 +30,7 @@ type storing struct {
 	used     types.Incarnation // the highest that this host has used
 	found    types.Incarnation // the highest that the file had, or that this process was let in with; no other process used one above
 	first    types.Incarnation // of this process
+	lost     types.Incarnation // the highest of a process of which the file knows nothing; 0 for none that is known of
 	old      bool              // the file is an old copy, as the peer has reported
 	group    types.Group       // the last that it was a member of
 	former   types.Stored      // the member that it was before: its vote may still be needed

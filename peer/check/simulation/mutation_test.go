@@ -67,7 +67,7 @@ var mutants = []mutation{
 		{"handlers/following.go", "if h.promised.Below(next.Term) {", "if false {"},
 		{"handlers/following.go", "	s.Term = h.followed\n", ""}}, by: byPlans},
 	{name: "an old state file is taken for the newest one", edits: []edit{{"handlers/returning.go",
-		"return i > st.found && i < st.first || i > st.used", "return i > st.used"}}, by: byTables},
+		"return i > st.found && i < max(st.first, st.lost+1) || i > st.used", "return i > st.used"}}, by: byTables},
 	{name: "a lease lasts longer than the promises behind it", edits: []edit{{"handlers/lease.go",
 		"leaseShare = 98", "leaseShare = 103"}}},
 	{name: "a member that supports a leader answers others too", edits: []edit{{"handlers/lease.go",
