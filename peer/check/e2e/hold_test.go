@@ -28,8 +28,8 @@ func newWitness(t *testing.T) witness { return witness{t, filepath.Join(t.TempDi
 // command returns one that runs until it gets SIGTERM, upon which it does last, with a child that holds the lock too.
 func (w witness) command(last string) string {
 	return fmt.Sprintf(`exec 9>>%[1]s.lock; flock -n 9 || { echo two at once, the second at $MEMBERLY_PEER >>%[1]s; exit 1; }
-		sleep 3600 & echo start $MEMBERLY_PEER $MEMBERLY_FENCE $$ $! >>%[1]s
-		trap 'echo stop $MEMBERLY_PEER >>%[1]s; %[2]s' TERM; while :; do wait; done`, w.path, last)
+		trap 'echo stop $MEMBERLY_PEER >>%[1]s; %[2]s' TERM
+		sleep 3600 & echo start $MEMBERLY_PEER $MEMBERLY_FENCE $$ $! >>%[1]s; while :; do wait; done`, w.path, last)
 }
 
 // obedient is the end of a command that heeds SIGTERM.
